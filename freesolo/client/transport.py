@@ -1,0 +1,141 @@
+"""HTTP to the hub and the gateway: the key, retries, and their errors as ours."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from freesolo.errors import FreesoloError, Unauthorized, Unavailable, from_wire
+
+_CHUNK = 1 << 20
+_SAFE_TO_REPEAT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
+
+
+class Transport:
+    """A connection to one service. Safe requests are repeated when the service does not answer."""
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str | None,
+        *,
+        timeout: float = 60.0,
+        attempts: int = 4,
+        http: httpx.Client | None = None,
+    ) -> None:
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self.base_url = base_url.rstrip("/")
+        self._http = http or httpx.Client(timeout=timeout)
+        self._headers = headers
+        self._attempts = attempts
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        json_body: object = None,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        upload: Path | None = None,
+    ) -> httpx.Response:
+        """Send a request, its body from `json_body` or the file `upload`; raise what came back."""
+
+        def send() -> httpx.Response:
+            with reachable(self.base_url):
+                return self._http.request(
+                    method,
+                    f"{self.base_url}{path}",
+                    params={
+                        key: value for key, value in (params or {}).items() if value is not None
+                    },
+                    headers={**self._headers, **(headers or {})},
+                    **_body(json_body, upload),
+                )
+
+        response: httpx.Response = self._retrying(method)(lambda: raise_for_error(send()))
+        return response
+
+    @contextmanager
+    def stream(
+        self, method: str, path: str, *, json_body: object = None
+    ) -> Iterator[httpx.Response]:
+        """Open a streamed answer; raise at once if it is an error."""
+        with (
+            reachable(self.base_url),
+            self._http.stream(
+                method, f"{self.base_url}{path}", headers=self._headers, **_body(json_body, None)
+            ) as response,
+        ):
+            if response.is_error:
+                response.read()
+            yield raise_for_error(response)
+
+    def download(self, path: str, destination: Path) -> None:
+        """Write an answer's body to `destination`."""
+        with self.stream("GET", path) as response, destination.open("wb") as out:
+            for chunk in response.iter_bytes(_CHUNK):
+                out.write(chunk)
+
+    def _retrying(self, method: str) -> Retrying:
+        return Retrying(
+            stop=stop_after_attempt(self._attempts if method in _SAFE_TO_REPEAT else 1),
+            wait=wait_random_exponential(multiplier=0.2, max=3),
+            retry=retry_if_exception_type(Unavailable),
+            reraise=True,
+        )
+
+
+@contextmanager
+def reachable(base_url: str) -> Iterator[None]:
+    """Turn a connection that fails into `Unavailable`, naming the address."""
+    try:
+        yield
+    except httpx.TimeoutException:
+        raise Unavailable(f"{base_url} did not answer in time.", hint="Try again.") from None
+    except httpx.TransportError as error:
+        raise Unavailable(
+            f"{base_url} cannot be reached: {error}.",
+            hint="Is the platform up? `freesolo up` starts one; FREESOLO_HUB_URL names another.",
+        ) from None
+    except (httpx.InvalidURL, ValueError) as error:
+        raise Unavailable(f"{base_url!r} is not an address: {error}.") from None
+
+
+def raise_for_error(response: httpx.Response) -> httpx.Response:
+    """Return a good answer; raise the error that a bad one carries."""
+    if not response.is_error:
+        return response
+    raise error_of(response)
+
+
+def error_of(response: httpx.Response) -> FreesoloError:
+    """Rebuild the error of an answer whose body has been read."""
+    try:
+        body = response.json()
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        body = {}
+    error = from_wire(body if isinstance(body, dict) else {}, response.status_code)
+    if isinstance(error, Unauthorized) and error.hint is None:
+        error.hint = "`freesolo login` stores a key; `freesolo up` makes one on this machine."
+    return error
+
+
+def _body(json_body: object, upload: Path | None) -> dict[str, Any]:
+    if upload is not None:
+        return {"content": _file_chunks(upload)}
+    return {} if json_body is None else {"json": json_body}
+
+
+def _file_chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            yield chunk

@@ -1,0 +1,105 @@
+"""`environment.toml`: what an environment says about itself."""
+
+import tomllib
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import InvalidVersion, Version
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from freesolo.domain.problems import problems_from_validation
+from freesolo.domain.refs import EnvRef, check_name
+from freesolo.errors import InvalidManifest, Problem
+
+MANIFEST_NAME = "environment.toml"
+API = "freesolo/1"
+
+
+def _name(value: str) -> str:
+    return check_name(value, "environment")
+
+
+def _version(value: str) -> str:
+    try:
+        return str(Version(value))
+    except InvalidVersion:
+        raise ValueError(f"{value!r} is not a PEP 440 version such as 0.1.0") from None
+
+
+def _requirement(value: str) -> str:
+    try:
+        Requirement(value)
+    except InvalidRequirement as error:
+        raise ValueError(f"{value!r} is not a requirement: {error}") from None
+    return value
+
+
+def _python(value: str) -> str:
+    try:
+        return str(SpecifierSet(value))
+    except InvalidSpecifier:
+        raise ValueError(f"{value!r} is not a version range such as >=3.11") from None
+
+
+def _environment(value: str) -> str:
+    return str(EnvRef.parse(value))
+
+
+def _api(value: str) -> str:
+    if value != API:
+        raise ValueError(f"{value!r} is not supported; this release reads {API!r}")
+    return value
+
+
+class Manifest(BaseModel):
+    """The `[environment]` table of `environment.toml`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    name: Annotated[str, AfterValidator(_name)]
+    version: Annotated[str, AfterValidator(_version)] = "0.1.0"
+    summary: str = Field(default="", max_length=500)
+    license: str = ""
+    api: Annotated[str, AfterValidator(_api)] = API
+    requires_python: Annotated[str, AfterValidator(_python)] = Field(
+        default=">=3.11", alias="requires-python"
+    )
+    dependencies: tuple[Annotated[str, AfterValidator(_requirement)], ...] = ()
+    environments: tuple[Annotated[str, AfterValidator(_environment)], ...] = ()
+    secrets: tuple[Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")], ...] = ()
+    network: bool = False
+    tags: tuple[str, ...] = ()
+
+
+def parse_manifest(text: str) -> Manifest:
+    """Read the text of `environment.toml`. Raise `InvalidManifest` listing every problem."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidManifest(f"{MANIFEST_NAME} is not valid TOML: {error}.") from None
+    table = document.get("environment")
+    if not isinstance(table, Mapping):
+        raise InvalidManifest(
+            f"{MANIFEST_NAME} has no [environment] table.",
+            hint='It needs at least `[environment]` and `name = "my-task"`.',
+        )
+    extra = sorted(set(document) - {"environment"})
+    if extra:
+        raise InvalidManifest(
+            f"{MANIFEST_NAME} has the unknown table [{extra[0]}].",
+            problems=[Problem(name, "Unknown table.", "unknown_key") for name in extra],
+        )
+    return _validate(dict(table))
+
+
+def _validate(table: dict[str, Any]) -> Manifest:
+    try:
+        return Manifest.model_validate(table)
+    except ValidationError as error:
+        problems = problems_from_validation(error, Manifest)
+        first = problems[0]
+        raise InvalidManifest(
+            f"{MANIFEST_NAME}: {first.path}: {first.message}", problems=problems
+        ) from None

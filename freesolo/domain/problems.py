@@ -1,0 +1,51 @@
+"""pydantic's findings, in our words: one `Problem` each, unknown keys with the nearest valid one."""
+
+from typing import get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from freesolo.domain.suggest import did_you_mean
+from freesolo.errors import Problem
+
+
+def problems_from_validation(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
+    """Translate a validation error of `model`, in the order of its findings."""
+    return [_problem(details, model) for details in error.errors()]
+
+
+def _problem(details: ErrorDetails, model: type[BaseModel]) -> Problem:
+    path = ".".join(str(part) for part in details["loc"])
+    kind = details["type"]
+    if kind == "extra_forbidden":
+        hint = did_you_mean(str(details["loc"][-1]), _keys_at(model, details["loc"][:-1]))
+        return Problem(path, f"Unknown key. {hint}" if hint else "Unknown key.", "unknown_key")
+    if kind == "missing":
+        return Problem(path, "Required, but missing.", "missing")
+    message = details["msg"].removeprefix("Value error, ")
+    value = details.get("input")
+    shown = f" (got {value!r})" if isinstance(value, str | int | float | bool) else ""
+    return Problem(path, f"{message}{'' if repr(value) in message else shown}.", "value")
+
+
+def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """Return the keys that are valid at a place inside `model`."""
+    for part in location:
+        field = next(
+            (field for name, field in model.model_fields.items() if part in (name, field.alias)),
+            None,
+        )
+        nested = next(
+            (
+                item
+                for item in (field.annotation, *get_args(field.annotation))
+                if isinstance(item, type) and issubclass(item, BaseModel)
+            )
+            if field
+            else iter(()),
+            None,
+        )
+        if nested is None:
+            return []
+        model = nested
+    return [field.alias or name for name, field in model.model_fields.items()]

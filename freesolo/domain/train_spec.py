@@ -1,0 +1,205 @@
+"""The one-page TOML that describes a run, and the rules that hold between its keys."""
+
+import math
+import tomllib
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
+from uuid import UUID
+
+from packaging.requirements import InvalidRequirement, Requirement
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+)
+
+from freesolo.domain.catalog import Algorithm, BaseModelEntry
+from freesolo.domain.problems import problems_from_validation
+from freesolo.domain.refs import EnvRef
+from freesolo.errors import InvalidTrainSpec, Problem
+
+DEFAULT_CONTEXT_TOKENS = 2048
+
+
+def _env_ref(value: str) -> str:
+    return str(EnvRef.parse(value))
+
+
+def _requirement(value: str) -> str:
+    try:
+        Requirement(value)
+    except InvalidRequirement as error:
+        raise ValueError(f"{value!r} is not a requirement: {error}") from None
+    return value
+
+
+def _rising(steps: tuple[int, ...]) -> tuple[int, ...]:
+    if list(steps) != sorted(set(steps)) or any(step < 1 for step in steps):
+        raise ValueError("steps must be positive and rise strictly")
+    return steps
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class EnvironmentSpec(_Table):
+    """`[environment]`: which task, and with which parameters."""
+
+    id: Annotated[str, AfterValidator(_env_ref)]
+    params: dict[str, JsonValue] = Field(default_factory=dict)
+    pip: tuple[Annotated[str, AfterValidator(_requirement)], ...] = ()
+
+
+class TrainTable(_Table):
+    """`[train]`: how long, how large, how fast.
+
+    `learning_rate` falls linearly to zero after 3 % of warm-up. LoRA's alpha is always twice
+    `lora_rank`. With `save_at_steps`, `save_every` has no effect; the last step is always saved.
+    """
+
+    epochs: float = Field(default=2.0, gt=0, le=1000)
+    max_steps: int = Field(default=0, ge=0, le=1_000_000)
+    max_examples: int = Field(default=0, ge=0)
+    batch_size: int = Field(
+        default=32,
+        ge=1,
+        le=1024,
+        validation_alias=AliasChoices("batch_size", "prompts_per_step"),
+    )
+    learning_rate: float = Field(default=1e-4, gt=0, le=1)
+    lora_rank: int = Field(default=32, ge=1, le=512)
+    max_context_tokens: int = Field(default=0, ge=0)
+    save_every: int = Field(default=50, ge=0)
+    save_at_steps: Annotated[tuple[int, ...], AfterValidator(_rising)] = ()
+
+
+class TrainSpec(_Table):
+    """A run as its author wrote it. `parse_train_spec` reads it, `check_train_spec` judges it."""
+
+    model: str
+    algorithm: Algorithm = Algorithm.SFT
+    environment: EnvironmentSpec
+    train: TrainTable = TrainTable()
+    seed: int = Field(default=42, ge=0, le=2**31 - 1)
+    thinking: bool = False
+    model_revision: str | None = None
+    project: UUID | None = None
+
+
+def parse_document(text: str, overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """Read a config's TOML and apply `key.path=value` overrides, each value in TOML's syntax.
+
+    A value that is not TOML is taken as a string, so `--set model=org/name` needs no quotes.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidTrainSpec(f"The config is not valid TOML: {error}.") from None
+    for override in overrides:
+        _apply_override(document, override)
+    return document
+
+
+def parse_train_spec(document: Mapping[str, Any]) -> TrainSpec:
+    """Turn a document into a spec. Raise `InvalidTrainSpec` listing every wrong key."""
+    try:
+        return TrainSpec.model_validate(document)
+    except ValidationError as error:
+        problems = problems_from_validation(error, TrainSpec)
+        first = problems[0]
+        raise InvalidTrainSpec(
+            f"The config is wrong at `{first.path}`: {first.message}", problems=problems
+        ) from None
+
+
+def check_train_spec(spec: TrainSpec, model: BaseModelEntry) -> None:
+    """Check the rules between a spec and its base model; raise `InvalidTrainSpec` with all of them."""
+    problems: list[Problem] = []
+    if spec.algorithm not in model.algorithms:
+        offered = ", ".join(model.algorithms)
+        problems.append(Problem("algorithm", f"{model.id} is trained with {offered}.", "model"))
+    if spec.thinking and not model.thinking:
+        problems.append(Problem("thinking", f"{model.id} has no thinking mode.", "model"))
+    if spec.train.lora_rank > model.max_rank:
+        problems.append(
+            Problem(
+                "train.lora_rank",
+                f"{spec.train.lora_rank} is above the {model.max_rank} that {model.id} allows.",
+                "model",
+            )
+        )
+    if spec.train.max_context_tokens > model.context:
+        problems.append(
+            Problem(
+                "train.max_context_tokens",
+                f"{spec.train.max_context_tokens} is above the {model.context} that {model.id} has.",
+                "model",
+            )
+        )
+    if spec.model_revision not in (None, model.revision):
+        problems.append(
+            Problem(
+                "model_revision",
+                f"{spec.model_revision!r} is not here; the catalog has {model.revision!r}.",
+                "model",
+            )
+        )
+    beyond = [step for step in spec.train.save_at_steps if 0 < spec.train.max_steps < step]
+    if beyond:
+        problems.append(
+            Problem(
+                "train.save_at_steps",
+                f"Step {beyond[0]} lies after the last one, {spec.train.max_steps}.",
+                "value",
+            )
+        )
+    if problems:
+        first = problems[0]
+        raise InvalidTrainSpec(
+            f"The config is wrong at `{first.path}`: {first.message}", problems=problems
+        )
+
+
+def total_steps(train: TrainTable, examples: int) -> int:
+    """Return how many optimizer updates a run over `examples` rows makes: exactly that many."""
+    if train.max_steps:
+        return train.max_steps
+    return max(1, math.ceil(examples * train.epochs / train.batch_size))
+
+
+def context_tokens(train: TrainTable, model: BaseModelEntry) -> int:
+    """Return the most tokens a training row may have, prompt and answer together."""
+    return train.max_context_tokens or min(DEFAULT_CONTEXT_TOKENS, model.context)
+
+
+def save_due(train: TrainTable, step: int, last_step: int) -> bool:
+    """Say whether a checkpoint is taken after `step`, counted from 1."""
+    if step == last_step:
+        return True
+    if train.save_at_steps:
+        return step in train.save_at_steps
+    return train.save_every > 0 and step % train.save_every == 0
+
+
+def _apply_override(document: dict[str, Any], override: str) -> None:
+    path, separator, text = override.partition("=")
+    if not separator or not path.strip():
+        raise InvalidTrainSpec(
+            f"{override!r} is not an override.", hint="Write `--set train.max_steps=20`."
+        )
+    *tables, key = path.strip().split(".")
+    table: dict[str, Any] = document
+    for name in tables:
+        nested = table.setdefault(name, {})
+        if not isinstance(nested, dict):
+            raise InvalidTrainSpec(f"{override!r} goes through `{name}`, which is not a table.")
+        table = nested
+    try:
+        table[key] = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        table[key] = text

@@ -1,0 +1,338 @@
+"""Every error that a caller of Freesolo can meet, on both sides of the wire.
+
+Classes say who must act; `code` says what happened and never changes once released::
+
+    FreesoloError
+      InvalidInput        422  exit 2   the caller: mend the input; `problems` lists what is wrong
+        InvalidRef  InvalidManifest  InvalidTrainSpec  InvalidEnvironment  PortInUse
+      NotFound            404  exit 3   the caller: no such thing, or not visible to this key
+        EnvironmentNotFound  VersionNotFound  RunNotFound  ModelNotFound  AdapterNotFound ...
+      Conflict            409  exit 4   the caller: the state moved
+        VersionExists  IllegalTransition  LeaseLost  AlreadyRunning  FolderNotEmpty
+      Unauthorized        401  exit 5   the caller: no key, or a wrong one
+      Forbidden           403  exit 5   the caller: the key may not do this
+      LimitExceeded       429  exit 6   the caller: wait `retry_after` seconds, or send less
+        PayloadTooLarge   413
+      EnvironmentFailed   424  exit 7   the environment's author; `traceback` holds their frames
+      Unavailable         503  exit 8   nobody: try again
+        StorageFull  EngineUnavailable
+      Internal            500  exit 70  us
+
+A hub service raises one of these, the hub's one handler writes `to_wire()`, and the client's
+transport rebuilds the same class with `from_wire()` and raises it again in the command line.
+
+To add an error: subclass the class that says who must act, set `code`, and describe the code in
+docs/reference/errors.md (a test compares the two).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with an input: where, what, and a stable code."""
+
+    path: str
+    message: str
+    code: str = "invalid"
+
+
+class FreesoloError(Exception):
+    """Base of every expected failure. The message is one sentence that names the value."""
+
+    code: ClassVar[str] = "error"
+    http_status: ClassVar[int] = 500
+    exit_code: ClassVar[int] = 70
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        problems: Sequence[Problem] = (),
+        retry_after: float | None = None,
+        traceback: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.problems = tuple(problems)
+        self.retry_after = retry_after
+        self.traceback = traceback
+
+    def to_wire(self) -> dict[str, object]:
+        """Return the JSON envelope: `{"error": {"code", "message", "hint", "problems", ...}}`."""
+        body: dict[str, object] = {
+            "code": self.code,
+            "message": self.message,
+            "hint": self.hint,
+            "problems": [asdict(problem) for problem in self.problems],
+        }
+        if self.retry_after is not None:
+            body["retry_after"] = self.retry_after
+        if self.traceback is not None:
+            body["traceback"] = self.traceback
+        return {"error": body}
+
+
+class InvalidInput(FreesoloError):
+    """The input cannot be accepted as it is."""
+
+    code = "invalid_input"
+    http_status = 422
+    exit_code = 2
+
+
+class InvalidRef(InvalidInput):
+    """Text that is not an environment or adapter reference."""
+
+    code = "invalid_ref"
+
+
+class InvalidManifest(InvalidInput):
+    """`environment.toml` does not say what it must."""
+
+    code = "invalid_manifest"
+
+
+class InvalidTrainSpec(InvalidInput):
+    """A training config that cannot become a run."""
+
+    code = "invalid_train_spec"
+
+
+class InvalidEnvironment(InvalidInput):
+    """An environment folder or archive that cannot be published or loaded."""
+
+    code = "invalid_environment"
+
+
+class InvalidAdapter(InvalidInput):
+    """An adapter that its base model cannot serve, or that failed its smoke request."""
+
+    code = "invalid_adapter"
+
+
+class PortInUse(InvalidInput):
+    """Another process listens on the port that was asked for."""
+
+    code = "invalid_port_in_use"
+
+
+class NotFound(FreesoloError):
+    """There is no such thing, or this key may not know of it."""
+
+    code = "not_found"
+    http_status = 404
+    exit_code = 3
+
+
+class EnvironmentNotFound(NotFound):
+    """No environment has this name."""
+
+    code = "environment_not_found"
+
+
+class VersionNotFound(NotFound):
+    """The environment has no version that matches."""
+
+    code = "version_not_found"
+
+
+class RunNotFound(NotFound):
+    """No run has this id."""
+
+    code = "run_not_found"
+
+
+class ModelNotFound(NotFound):
+    """No base model in the catalog, and no deployed adapter, has this name."""
+
+    code = "model_not_found"
+
+
+class AdapterNotFound(NotFound):
+    """The run has saved no adapter like this."""
+
+    code = "adapter_not_found"
+
+
+class DeploymentNotFound(NotFound):
+    """Nothing is deployed under this name."""
+
+    code = "deployment_not_found"
+
+
+class ProjectNotFound(NotFound):
+    """The organisation has no such project."""
+
+    code = "project_not_found"
+
+
+class BlobNotFound(NotFound):
+    """The store holds no bytes with this digest."""
+
+    code = "blob_not_found"
+
+
+class TemplateNotFound(NotFound):
+    """No template is shipped under this name."""
+
+    code = "template_not_found"
+
+
+class Conflict(FreesoloError):
+    """The state of the thing does not allow this any more."""
+
+    code = "conflict"
+    http_status = 409
+    exit_code = 4
+
+
+class VersionExists(Conflict):
+    """This version was published before with other content; versions never change."""
+
+    code = "version_exists_conflict"
+
+
+class IllegalTransition(Conflict):
+    """A run or deployment cannot go from its state to the one asked for."""
+
+    code = "illegal_transition_conflict"
+
+
+class LeaseLost(Conflict):
+    """The lease on this work has passed to another worker, or ended."""
+
+    code = "lease_lost_conflict"
+
+
+class AlreadyRunning(Conflict):
+    """A platform already runs on this data folder with other settings."""
+
+    code = "already_running_conflict"
+
+
+class FolderNotEmpty(Conflict):
+    """The folder to write into holds files."""
+
+    code = "folder_not_empty_conflict"
+
+
+class Unauthorized(FreesoloError):
+    """No key was given, or the hub does not know it."""
+
+    code = "unauthorized"
+    http_status = 401
+    exit_code = 5
+
+
+class Forbidden(FreesoloError):
+    """The key is good but may not do this."""
+
+    code = "forbidden"
+    http_status = 403
+    exit_code = 5
+
+
+class LimitExceeded(FreesoloError):
+    """A limit was reached; wait, or ask for more."""
+
+    code = "limit_exceeded"
+    http_status = 429
+    exit_code = 6
+
+
+class PayloadTooLarge(LimitExceeded):
+    """The body is larger than what is accepted."""
+
+    code = "limit_payload"
+    http_status = 413
+
+
+class EnvironmentFailed(FreesoloError):
+    """The author's code raised, hung or returned something unusable."""
+
+    code = "env_failed"
+    http_status = 424
+    exit_code = 7
+
+
+class Unavailable(FreesoloError):
+    """Something that is needed does not answer now; nothing was lost, trying again is right."""
+
+    code = "unavailable"
+    http_status = 503
+    exit_code = 8
+
+
+class StorageFull(Unavailable):
+    """The disk has no room left; nothing half-written was kept."""
+
+    code = "unavailable_storage_full"
+
+
+class EngineUnavailable(Unavailable):
+    """No inference engine can answer: not installed, starting, or failed to start."""
+
+    code = "unavailable_engine"
+
+
+class Internal(FreesoloError):
+    """A fault of ours; the server's log has the details under the incident id."""
+
+    code = "internal"
+
+
+def all_errors(root: type[FreesoloError] = FreesoloError) -> Iterator[type[FreesoloError]]:
+    """Yield every class of the tree, the root's children first."""
+    for child in root.__subclasses__():
+        yield child
+        yield from all_errors(child)
+
+
+def from_wire(body: Mapping[str, object], http_status: int) -> FreesoloError:
+    """Rebuild the error that the other side raised from its JSON envelope.
+
+    An envelope with an unknown code becomes the class that fits `http_status`, so that an older
+    client still exits with the right code against a newer hub.
+    """
+    details = body.get("error")
+    if not isinstance(details, Mapping):
+        return _by_status(http_status)(f"The server answered {http_status} without an explanation.")
+    code = details.get("code")
+    known = {error.code: error for error in all_errors()}
+    error_class = known.get(str(code)) or _by_status(http_status)
+    retry_after = details.get("retry_after")
+    traceback = details.get("traceback")
+    hint = details.get("hint")
+    return error_class(
+        str(details.get("message", "")),
+        hint=str(hint) if hint else None,
+        problems=_problems(details.get("problems")),
+        retry_after=float(retry_after) if isinstance(retry_after, int | float) else None,
+        traceback=str(traceback) if traceback else None,
+    )
+
+
+def _by_status(http_status: int) -> type[FreesoloError]:
+    for error in FreesoloError.__subclasses__():
+        if error.http_status == http_status:
+            return error
+    return Internal if http_status >= 500 else InvalidInput
+
+
+def _problems(value: object) -> list[Problem]:
+    if not isinstance(value, list):
+        return []
+    return [
+        Problem(
+            path=str(item.get("path", "")),
+            message=str(item.get("message", "")),
+            code=str(item.get("code", "invalid")),
+        )
+        for item in value
+        if isinstance(item, Mapping)
+    ]

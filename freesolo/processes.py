@@ -1,0 +1,110 @@
+"""Child processes that never outlive us unnoticed.
+
+A child starts in a session of its own and is recorded in a small file: process id, start time and
+boot. Whoever comes later (the same platform after a `kill -9`, or `freesolo down`) finds in that
+file the whole session, grandchildren included, and can end it. A record that belongs to another
+boot, or whose process id was given to somebody else since, ends nothing.
+"""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+
+@dataclass(frozen=True)
+class Record:
+    """Which session a child leads: `session` is its process id, `started` its start time."""
+
+    session: int
+    started: float
+    boot: float
+
+
+def start(
+    command: Sequence[str], *, env: Mapping[str, str], log: Path, record: Path
+) -> subprocess.Popen[bytes]:
+    """Start `command` as leader of a new session, its output appended to `log`, and record it."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    record.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            command,
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    write_record(record, child.pid)
+    return child
+
+
+def write_record(path: Path, pid: int) -> None:
+    """Record the session that process `pid` leads."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    entry = Record(pid, psutil.Process(pid).create_time(), psutil.boot_time())
+    path.write_text(json.dumps(asdict(entry)))
+
+
+def read_record(path: Path) -> Record | None:
+    """Return what `path` records, or None if it is missing or half-written."""
+    try:
+        return Record(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def is_running(path: Path) -> bool:
+    """Say whether anything of the recorded session still runs."""
+    record = read_record(path)
+    return record is not None and bool(_members(record))
+
+
+def stop_recorded(path: Path, *, grace: float) -> None:
+    """End the recorded session: ask its leader, wait `grace` seconds, then end all that is left.
+
+    Returns when every process of the session is gone; the record goes with them.
+    """
+    record = read_record(path)
+    if record is not None:
+        members = _members(record)
+        for leader in members:
+            if leader.pid == record.session:
+                _signal(leader, signal.SIGTERM)
+                psutil.wait_procs([leader], timeout=grace)
+        while members := _members(record):
+            for process in members:
+                _signal(process, signal.SIGKILL)
+            psutil.wait_procs(members, timeout=1)
+    path.unlink(missing_ok=True)
+
+
+def _members(record: Record) -> list[psutil.Process]:
+    # The clock of a boot drifts by a little when it is set; a reboot moves it by minutes.
+    if abs(psutil.boot_time() - record.boot) > 60:
+        return []
+    members = []
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) != record.session or process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            if process.pid == record.session and abs(process.create_time() - record.started) > 1:
+                return []
+        except (psutil.Error, OSError):
+            continue
+        members.append(process)
+    return members
+
+
+def _signal(process: psutil.Process, number: signal.Signals) -> None:
+    try:
+        process.send_signal(number)
+    except psutil.Error:
+        # Gone between the look and the signal: what was wanted.
+        return

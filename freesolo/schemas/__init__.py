@@ -1,0 +1,1 @@
+"""The wire between the hub and everyone else: one file for each resource."""

@@ -1,0 +1,160 @@
+"""Base models, deployments, and what the gateway needs to know to serve them."""
+
+from datetime import datetime
+
+from pydantic import Field
+
+from freesolo.domain.catalog import Algorithm, BaseModelEntry
+from freesolo.domain.lifecycle import DeploymentState
+from freesolo.schemas.base import Artifact, Digest, Wire
+from freesolo.schemas.runs import RunError
+
+
+class Model(Wire):
+    """One line of `GET /v1/models` on the hub. Prices are pico-dollars a token."""
+
+    id: str
+    revision: str
+    parameters: int
+    context: int
+    max_rank: int
+    algorithms: list[Algorithm]
+    price_input: int
+    price_output: int
+    price_train: int
+
+
+class ModelList(Wire):
+    """The answer of `GET /v1/models` on the hub."""
+
+    models: list[Model]
+
+
+class NewDeployment(Wire):
+    """The body of `POST /v1/deployments`: `RUN_ID`, `RUN_ID/step-N` or a full revision."""
+
+    adapter: str
+
+
+class Deployment(Wire):
+    """One try at serving a revision under an alias. `model` is the alias that clients ask for."""
+
+    id: str
+    model: str
+    revision: str
+    base_model: str
+    state: DeploymentState
+    active: bool = Field(description="Whether the alias points to this revision now.")
+    error: RunError | None = None
+    created_at: datetime
+    ready_at: datetime | None = None
+
+
+class DeploymentList(Wire):
+    """The answer of `GET /v1/deployments`, newest first; without `all`, only what is live or coming."""
+
+    deployments: list[Deployment]
+
+
+class DeploymentTask(Wire):
+    """A deployment that a gateway has claimed. The answer of `POST /v1/gateway/deployments/claim`."""
+
+    id: str
+    token: str
+    lease_seconds: float
+    model: str
+    revision: str
+    adapter: Artifact
+    base_model: BaseModelEntry
+
+
+class Advance(Wire):
+    """The body of `POST /v1/gateway/deployments/{id}/advance`: loading -> smoking -> ready | failed."""
+
+    token: str
+    state: DeploymentState
+    error: RunError | None = None
+
+
+class ResolveTarget(Wire):
+    """The body of `POST /v1/gateway/resolve`. `key_hash` is the SHA-256 of the caller's key, in hex."""
+
+    key_hash: str
+    model: str
+
+
+class Target(Wire):
+    """What a key gets under a model name: the base model alone, or with one adapter revision."""
+
+    org: str
+    key_id: str
+    model: str
+    base_model: BaseModelEntry
+    revision: str | None = None
+    adapter: Artifact | None = None
+
+
+class KeyHash(Wire):
+    """The body of `POST /v1/gateway/models`."""
+
+    key_hash: str
+
+
+class ServedModel(Wire):
+    """One name a key may ask the gateway for."""
+
+    id: str
+    base_model: str
+    revision: str | None = None
+    context: int
+    created_at: datetime | None = None
+
+
+class ServedModelList(Wire):
+    """The answer of `POST /v1/gateway/models`."""
+
+    models: list[ServedModel]
+
+
+class UsageRecord(Wire):
+    """The tokens of one answered request, as the engine counted them. `id` makes a repeat harmless."""
+
+    id: str
+    org: str
+    key_id: str
+    model: str
+    revision: str | None = None
+    prompt_tokens: int = Field(ge=0)
+    cached_tokens: int = Field(default=0, ge=0)
+    completion_tokens: int = Field(ge=0)
+    created_at: datetime
+
+
+class UsageBatch(Wire):
+    """The body of `POST /v1/gateway/usage`."""
+
+    records: list[UsageRecord] = Field(max_length=1000)
+
+
+class UsageLine(Wire):
+    """The tokens one key spent on one model."""
+
+    key_name: str
+    model: str
+    requests: int
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+
+
+class UsageReport(Wire):
+    """The answer of `GET /v1/usage`: the caller's org, by key and model."""
+
+    usage: list[UsageLine]
+
+
+class StoredBlob(Wire):
+    """The answer of `PUT /v1/blobs/{digest}`."""
+
+    digest: Digest
+    size: int

@@ -1,0 +1,84 @@
+"""The worker's side: claim a run, keep its lease alive, report what happens.
+
+Every call on a claimed run carries the lease's token in the header `Freesolo-Lease`; a token that
+is no longer the current one is answered with `lease_lost_conflict`, and the worker lets go.
+"""
+
+from datetime import datetime
+
+from pydantic import Field
+
+from freesolo.domain.catalog import BaseModelEntry
+from freesolo.domain.train_spec import TrainSpec
+from freesolo.schemas.base import Artifact, Wire
+from freesolo.schemas.environments import ResolvedVersion
+from freesolo.schemas.runs import NewEvent, RunError
+
+LEASE_HEADER = "Freesolo-Lease"
+
+
+class Claim(Wire):
+    """The body of `POST /v1/leases/claim`."""
+
+    worker_id: str = Field(min_length=1, max_length=200)
+
+
+class ResumePoint(Wire):
+    """The newest complete checkpoint of a run: its adapter, and what is needed to go on from it."""
+
+    step: int
+    adapter: Artifact
+    state: Artifact
+
+
+class Lease(Wire):
+    """A worker's timed claim on one attempt of a run. The answer of a claim; 204 if nothing waits."""
+
+    run_id: str
+    attempt: int
+    token: str
+    lease_seconds: float
+    spec: TrainSpec
+    environment: ResolvedVersion
+    model: BaseModelEntry
+    resume: ResumePoint | None = None
+
+
+class Heartbeat(Wire):
+    """The answer of `POST /v1/leases/{run_id}/heartbeat`."""
+
+    cancel_requested: bool
+    lease_until: datetime
+
+
+class Started(Wire):
+    """The body of `POST /v1/leases/{run_id}/start`: the run is training now."""
+
+    total_steps: int
+
+
+class EventBatch(Wire):
+    """The body of `POST /v1/leases/{run_id}/events`."""
+
+    events: list[NewEvent] = Field(max_length=1000)
+
+
+class NewCheckpoint(Wire):
+    """The body of `POST /v1/leases/{run_id}/checkpoints`; both blobs were stored before."""
+
+    step: int = Field(ge=1)
+    adapter: Artifact
+    state: Artifact
+
+
+class Completion(Wire):
+    """The body of `POST /v1/leases/{run_id}/complete`: the step whose checkpoint is the result."""
+
+    step: int = Field(ge=1)
+
+
+class Failure(Wire):
+    """The body of `POST /v1/leases/{run_id}/fail`. With `retry` the run may be tried again."""
+
+    error: RunError
+    retry: bool = False

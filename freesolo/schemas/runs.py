@@ -1,0 +1,111 @@
+"""Runs, their events and their checkpoints, as their owner sees them."""
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from pydantic import Field, JsonValue
+
+from freesolo.domain.lifecycle import RunState
+from freesolo.domain.train_spec import TrainSpec
+from freesolo.schemas.base import Digest, Wire
+from freesolo.schemas.environments import EnvironmentPin
+
+
+class NewRun(Wire):
+    """The body of `POST /v1/runs`. With `dry_run` every check is made and nothing is stored."""
+
+    spec: dict[str, JsonValue]
+    dry_run: bool = False
+
+
+class RunError(Wire):
+    """Why a run failed: a code and message of `freesolo.errors`, and the author's frames if theirs."""
+
+    code: str
+    message: str
+    hint: str | None = None
+    traceback: str | None = None
+
+
+class Run(Wire):
+    """One training job. `metrics` holds the last value of each; `adapter_revision` is set once done."""
+
+    id: str
+    state: RunState
+    attempt: int
+    spec: TrainSpec
+    environment: EnvironmentPin
+    project: UUID
+    model_revision: str
+    adapter_revision: str | None = None
+    cancel_requested: bool = False
+    error: RunError | None = None
+    metrics: dict[str, float] = Field(default_factory=dict)
+    step: int = 0
+    total_steps: int | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+class RunPlan(Wire):
+    """The answer to a dry run: what would be trained, on what."""
+
+    spec: TrainSpec
+    environment: EnvironmentPin
+    model_revision: str
+
+
+class RunList(Wire):
+    """The answer of `GET /v1/runs`, newest first."""
+
+    runs: list[Run]
+    next_cursor: str | None = None
+
+
+class EventKind(StrEnum):
+    """What an event carries."""
+
+    STATE = "state"
+    LOG = "log"
+    METRICS = "metrics"
+
+
+class NewEvent(Wire):
+    """An event as the worker sends it. `data` is `{"message"}` for logs, `{name: number}` for metrics."""
+
+    kind: EventKind
+    data: dict[str, JsonValue]
+    step: int | None = None
+
+
+class RunEvent(NewEvent):
+    """An event as the hub keeps it; `seq` rises by one within a run."""
+
+    seq: int
+    attempt: int
+    created_at: datetime
+
+
+class EventPage(Wire):
+    """The answer of `GET /v1/runs/{id}/events?after=SEQ`, with the run's state at that moment."""
+
+    events: list[RunEvent]
+    state: RunState
+
+
+class Checkpoint(Wire):
+    """What a run saved after `step`; `digest` is the tree digest of its adapter."""
+
+    step: int
+    digest: Digest
+    revision: str = Field(description="The immutable name by which this adapter can be deployed.")
+    attempt: int
+    created_at: datetime
+
+
+class CheckpointList(Wire):
+    """The answer of `GET /v1/runs/{id}/checkpoints`, by rising step."""
+
+    checkpoints: list[Checkpoint]
