@@ -1,0 +1,1 @@
+"""Base models on this machine, as folders in the layout of `transformers`."""
