@@ -115,6 +115,13 @@ class InvalidAdapter(InvalidInput):
     code = "invalid_adapter"
 
 
+class ContextLengthExceeded(InvalidInput):
+    """Prompt and answer together have more tokens than the model can read."""
+
+    # OpenAI's word for it, which clients look for.
+    code = "context_length_exceeded"
+
+
 class PortInUse(InvalidInput):
     """Another process listens on the port that was asked for."""
 

@@ -1,0 +1,273 @@
+"""One engine: started when it is first needed, spoken to over HTTP, started again after a crash."""
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import httpx
+
+from freesolo.errors import (
+    ContextLengthExceeded,
+    EngineUnavailable,
+    FreesoloError,
+    InvalidAdapter,
+    InvalidInput,
+)
+
+logger = logging.getLogger(__name__)
+
+# The name under which the engine serves the base model itself.
+BASE_MODEL = "base"
+
+_POLL_SECONDS = 0.25
+_FIRST_BACKOFF_SECONDS = 2.0
+_LONGEST_BACKOFF_SECONDS = 60.0
+# An answer may be long in coming, but a machine that is alive sends something within this time.
+_SILENCE_SECONDS = 600.0
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a started engine listens, and the key it asks for."""
+
+    url: str
+    api_key: str
+
+
+class EngineProcess(Protocol):
+    """What runs an engine: vLLM on this machine, or a stand-in."""
+
+    async def start(self) -> Endpoint:
+        """Start the process and return its address, which need not answer yet.
+
+        Raise `EngineUnavailable` if it cannot be started on this machine.
+        """
+        ...
+
+    def is_alive(self) -> bool:
+        """Say whether the process still runs."""
+        ...
+
+    async def ended(self) -> None:
+        """Return when the process has ended."""
+        ...
+
+    async def stop(self) -> None:
+        """End the process and everything that it started; harmless if there is nothing."""
+        ...
+
+
+class Session:
+    """One life of an engine, from its start to its end, with the adapters it has loaded."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._http = httpx.AsyncClient(
+            base_url=endpoint.url,
+            headers={"Authorization": f"Bearer {endpoint.api_key}"},
+            timeout=httpx.Timeout(_SILENCE_SECONDS, connect=5.0),
+            limits=httpx.Limits(max_connections=None),
+        )
+        self._loaded: set[str] = set()
+        self._loading: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._http.aclose()
+
+    async def is_healthy(self) -> bool:
+        """Say whether the engine answers and can compute."""
+        try:
+            return (await self._http.get("/health", timeout=5.0)).is_success
+        except httpx.TransportError:
+            return False
+
+    async def load(self, name: str, folder: Path) -> None:
+        """Load an adapter under `name` unless this engine has it; one load at a time for each name."""
+        async with self._loading[name]:
+            if name in self._loaded:
+                return
+            with self._connected():
+                response = await self._http.post(
+                    "/v1/load_lora_adapter", json={"lora_name": name, "lora_path": str(folder)}
+                )
+            # A load whose answer was lost; under this name it can only be the same content.
+            known = response.status_code == 400 and "already been loaded" in response.text
+            if response.is_error and not known:
+                raise InvalidAdapter(f"The engine refused the adapter: {_reason(response)}")
+            self._loaded.add(name)
+            logger.info("adapter loaded", extra={"adapter": name})
+
+    async def complete(self, body: Mapping[str, object], request_id: str) -> Document:
+        """Return the engine's answer to a chat request. Raise `InvalidInput` if it refuses it."""
+        with self._connected():
+            response = await self._http.post(
+                "/v1/chat/completions", json=body, headers={"X-Request-Id": request_id}
+            )
+        if response.is_error:
+            raise _error(response)
+        answer: Document = response.json()
+        return answer
+
+    @asynccontextmanager
+    async def stream(
+        self, body: Mapping[str, object], request_id: str
+    ) -> AsyncIterator[AsyncIterator[str]]:
+        """Open a streamed answer and yield the data of its events. Raise as `complete` does."""
+        with self._connected():
+            async with self._http.stream(
+                "POST", "/v1/chat/completions", json=body, headers={"X-Request-Id": request_id}
+            ) as response:
+                if response.is_error:
+                    await response.aread()
+                    raise _error(response)
+                yield _events(response)
+
+    async def abort(self, request_id: str) -> None:
+        """End a request early. Its answer finishes as usual, with the tokens counted so far."""
+        # If the engine does not hear this, the answer runs to its own end.
+        with suppress(httpx.TransportError):
+            await self._http.post(
+                "/inference/v1/abort_requests", json={"request_ids": [f"chatcmpl-{request_id}"]}
+            )
+
+    @contextmanager
+    def _connected(self) -> Iterator[None]:
+        """Turn a connection that fails into `EngineUnavailable`: this life is at its end."""
+        gone = EngineUnavailable(
+            "The engine stopped answering.", hint="It is started again; retry.", retry_after=5.0
+        )
+        if self._http.is_closed:
+            raise gone
+        try:
+            yield
+        except (httpx.TransportError, httpx.StreamError):
+            raise gone from None
+
+
+class Engine:
+    """The engine of one base model. `wait_seconds` bounds how long a caller waits for its start."""
+
+    def __init__(self, process: EngineProcess, *, model: str, wait_seconds: float) -> None:
+        self._process = process
+        self._model = model
+        self._wait_seconds = wait_seconds
+        self._life: asyncio.Task[None] | None = None
+        self._ready: asyncio.Future[Session] | None = None
+        self._one_life_at_a_time = asyncio.Lock()
+        self._failures = 0
+        self._resting_until = 0.0
+
+    async def session(self) -> Session:
+        """Return the running engine, started if need be.
+
+        Raise `EngineUnavailable`, with the seconds to wait, if it is not ready in time or has failed
+        to start just now, and what `EngineProcess.start` raises.
+        """
+        if self._ready is None:
+            self._ready = self._begin_life()
+        try:
+            return await asyncio.wait_for(asyncio.shield(self._ready), self._wait_seconds)
+        except TimeoutError:
+            raise EngineUnavailable(
+                f"The engine of {self._model} is still starting.", retry_after=10.0
+            ) from None
+
+    async def close(self) -> None:
+        """End the engine."""
+        if self._life is not None:
+            self._life.cancel()
+            await asyncio.wait([self._life])
+        async with self._one_life_at_a_time:
+            # An earlier life has cleaned up after itself.
+            return
+
+    def _begin_life(self) -> "asyncio.Future[Session]":
+        rest = self._resting_until - time.monotonic()
+        if rest > 0:
+            raise EngineUnavailable(
+                f"The engine of {self._model} failed to start and is tried again in {rest:.0f} s.",
+                retry_after=rest,
+            )
+        ready: asyncio.Future[Session] = asyncio.get_running_loop().create_future()
+        self._life = asyncio.create_task(self._live(ready))
+        return ready
+
+    async def _live(self, ready: "asyncio.Future[Session]") -> None:
+        """Start the process, announce it in `ready`, watch it, and clean up after its end."""
+        async with self._one_life_at_a_time:
+            try:
+                async with Session(await self._process.start()) as session:
+                    await self._until_healthy(session)
+                    self._failures = 0
+                    logger.info("engine ready", extra={"model": self._model})
+                    ready.set_result(session)
+                    await self._process.ended()
+                    logger.error("engine died", extra={"model": self._model})
+            except FreesoloError as error:
+                self._rest()
+                logger.error("engine failed", extra={"model": self._model, "reason": error.message})
+                _fail(ready, error)
+            finally:
+                self._ready = None
+                if not ready.done():
+                    _fail(ready, EngineUnavailable(f"The engine of {self._model} was stopped."))
+                await self._process.stop()
+
+    async def _until_healthy(self, session: Session) -> None:
+        while not await session.is_healthy():
+            if not self._process.is_alive():
+                raise EngineUnavailable(
+                    f"The engine of {self._model} stopped while it started.",
+                    hint="The gateway's data folder holds the engine's log.",
+                )
+            await asyncio.sleep(_POLL_SECONDS)
+
+    def _rest(self) -> None:
+        pause = min(_FIRST_BACKOFF_SECONDS * 2**self._failures, _LONGEST_BACKOFF_SECONDS)
+        self._failures += 1
+        self._resting_until = time.monotonic() + pause
+
+
+def _fail(ready: "asyncio.Future[Session]", error: FreesoloError) -> None:
+    ready.set_exception(error)
+    # Nobody need be waiting, and asyncio complains of an exception that nobody looked at.
+    ready.exception()
+
+
+async def _events(response: httpx.Response) -> AsyncIterator[str]:
+    async for line in response.aiter_lines():
+        if line.startswith("data:"):
+            yield line.removeprefix("data:").strip()
+
+
+def _error(response: httpx.Response) -> FreesoloError:
+    reason = _reason(response)
+    if response.status_code not in (400, 422):
+        logger.error("engine refused", extra={"status": response.status_code, "reason": reason})
+        return EngineUnavailable("The engine failed to answer.", retry_after=5.0)
+    if "maximum context length" in reason:
+        return ContextLengthExceeded(reason)
+    return InvalidInput(reason)
+
+
+def _reason(response: httpx.Response) -> str:
+    try:
+        return str(response.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"status {response.status_code}"
