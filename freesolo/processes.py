@@ -85,9 +85,39 @@ def stop_recorded(path: Path, *, grace: float) -> None:
     path.unlink(missing_ok=True)
 
 
-def _members(record: Record) -> list[psutil.Process]:
+def find_process(path: Path) -> psutil.Process | None:
+    """Return the recorded process itself if it still runs, whoever's session it is in."""
+    record = read_record(path)
+    if record is None or not _is_same_boot(record):
+        return None
+    try:
+        process = psutil.Process(record.session)
+        is_same = abs(process.create_time() - record.started) < 1
+    except psutil.NoSuchProcess:
+        return None
+    return process if is_same and process.status() != psutil.STATUS_ZOMBIE else None
+
+
+def stop_process(path: Path, *, grace: float) -> bool:
+    """End only the recorded process, not its session; say whether it was running."""
+    process = find_process(path)
+    if process is None:
+        return False
+    _signal(process, signal.SIGTERM)
+    _, alive = psutil.wait_procs([process], timeout=grace)
+    for survivor in alive:
+        _signal(survivor, signal.SIGKILL)
+    psutil.wait_procs(alive)
+    return True
+
+
+def _is_same_boot(record: Record) -> bool:
     # The clock of a boot drifts by a little when it is set; a reboot moves it by minutes.
-    if abs(psutil.boot_time() - record.boot) > 60:
+    return abs(psutil.boot_time() - record.boot) < 60
+
+
+def _members(record: Record) -> list[psutil.Process]:
+    if not _is_same_boot(record):
         return []
     members = []
     for process in psutil.process_iter():

@@ -1,0 +1,195 @@
+"""The loop: up, init, validate, publish, train, deploy, eval, chat, each by its public door."""
+
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from openai import OpenAI
+from rich.console import Console
+
+BASE_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+TASK = "dates"
+SUITE = "heldout"
+# A date takes about ten tokens; a base model that talks instead is cut off here.
+MAX_TOKENS = 48
+
+console = Console(stderr=True, highlight=False)
+
+
+class StepFailed(Exception):
+    """A command of the loop did not succeed; its own words are on the terminal already."""
+
+
+@dataclass
+class Loop:
+    """One walk through the loop: the commands' environment, their results and how long they took."""
+
+    environ: Mapping[str, str]
+    work: Path
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Announce a phase and take its time."""
+        console.rule(f"[bold]{name}", align="left")
+        begin = time.monotonic()
+        yield
+        self.seconds[name] = round(time.monotonic() - begin, 1)
+        console.print(f"[dim]{name}: {self.seconds[name]} s")
+
+    def freesolo(self, *arguments: str) -> dict[str, Any]:
+        """Run a command of the public command line and return the document it prints."""
+        console.print(f"[cyan]$ freesolo {' '.join(arguments)}")
+        result = subprocess.run(
+            [sys.executable, "-m", "freesolo", *arguments, "--json"],
+            env=dict(self.environ),
+            cwd=self.work,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        if result.returncode != 0:
+            console.print(result.stdout)
+            raise StepFailed(f"`freesolo {arguments[0]}` ended with {result.returncode}")
+        document: dict[str, Any] = json.loads(result.stdout)
+        return document
+
+
+def walk(environ: Mapping[str, str], cache_dir: Path) -> dict[str, Any]:
+    """Run the loop on a platform of its own and return what it showed; the platform is gone after."""
+    with tempfile.TemporaryDirectory(prefix="freesolo-demo-") as scratch:
+        work = Path(scratch)
+        loop = Loop(
+            environ={
+                **environ,
+                "FREESOLO_HOME": str(work / "home"),
+                "FREESOLO_CACHE_DIR": str(cache_dir),
+            },
+            work=work,
+        )
+        try:
+            return _steps(loop)
+        except BaseException:
+            _show_logs(work / "data" / "logs")
+            raise
+        finally:
+            # Nothing may be left running, whatever went wrong before.
+            with suppress(StepFailed):
+                loop.freesolo("down", "--data-dir", str(work / "data"))
+
+
+def _steps(loop: Loop) -> dict[str, Any]:
+    with loop.phase("up"):
+        hub_port, gateway_port = _free_ports(2)
+        platform = loop.freesolo(
+            *("up", "--detach", "--data-dir", str(loop.work / "data")),
+            *("--hub-port", str(hub_port), "--gateway-port", str(gateway_port)),
+        )
+    with loop.phase("init"):
+        loop.freesolo("init", TASK, "--template", "single-turn")
+    with loop.phase("validate"):
+        loop.freesolo("validate", TASK)
+    with loop.phase("publish"):
+        published = loop.freesolo("publish", TASK)
+    with loop.phase("train"):
+        run = loop.freesolo("train", f"{TASK}/configs/sft.toml")
+    with loop.phase("deploy"):
+        deployed = loop.freesolo("deploy", run["id"], "--wait")
+    with loop.phase("eval base"):
+        base = _evaluate(loop, BASE_MODEL)
+    with loop.phase("eval tuned"):
+        tuned = _evaluate(loop, run["id"])
+    with loop.phase("chat"):
+        question = tuned["cases"][0]["prompt"]
+        chat = _chat(deployed["openai_base_url"], platform["api_key"], run["id"], question)
+    return {
+        "environment": {
+            "ref": published["ref"],
+            "version": published["version"],
+            "tree_digest": published["tree_digest"],
+        },
+        "run": {"id": run["id"], "model": BASE_MODEL},
+        "adapter": {"revision": deployed["revision"]},
+        "train": {
+            "steps": run["step"],
+            "tokens_per_second": round(run["metrics"]["tokens_per_s"], 1),
+            "loss": run["metrics"]["loss"],
+        },
+        "base": _score(base),
+        "tuned": _score(tuned),
+        "samples": _samples(base, tuned),
+        "chat": chat,
+        "seconds": {**loop.seconds, "total": round(sum(loop.seconds.values()), 1)},
+    }
+
+
+def _evaluate(loop: Loop, target: str) -> dict[str, Any]:
+    document = loop.freesolo("eval", target, TASK, "--max-tokens", str(MAX_TOKENS))
+    suite: dict[str, Any] = next(item for item in document["suites"] if item["name"] == SUITE)
+    return suite
+
+
+def _score(suite: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "correct": suite["passed"],
+        "total": suite["total"],
+        "errors": suite["errors"],
+        "interval": suite["interval"],
+    }
+
+
+def _samples(base: Mapping[str, Any], tuned: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "prompt": before["prompt"],
+            "expected": before["expected"],
+            "base": before["answer"],
+            "tuned": after["answer"],
+        }
+        for before, after in zip(base["cases"][:5], tuned["cases"][:5], strict=True)
+    ]
+
+
+def _chat(base_url: str, api_key: str, tuned_model: str, question: str) -> dict[str, Any]:
+    """Ask base and tuned the same, with the stock OpenAI client and nothing of ours."""
+    client = OpenAI(base_url=base_url, api_key=api_key)
+
+    def ask(model: str) -> str:
+        answer = client.chat.completions.create(
+            model=model,
+            messages=[{"role": "user", "content": question}],
+            max_tokens=MAX_TOKENS,
+            temperature=0,
+        )
+        return answer.choices[0].message.content or ""
+
+    said = {"question": question, "base": ask(BASE_MODEL), "tuned": ask(tuned_model)}
+    for name, text in said.items():
+        console.print(f"{name}: {text}", markup=False)
+    return said
+
+
+def _free_ports(count: int) -> list[int]:
+    """Return ports that nothing listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for item in sockets:
+            item.bind(("127.0.0.1", 0))
+        return [int(item.getsockname()[1]) for item in sockets]
+    finally:
+        for item in sockets:
+            item.close()
+
+
+def _show_logs(folder: Path) -> None:
+    for log in sorted(folder.glob("*.log")):
+        console.rule(f"the end of {log.name}", align="left")
+        console.print("\n".join(log.read_text(errors="replace").splitlines()[-15:]), markup=False)

@@ -1,0 +1,5 @@
+"""`python -m freesolo`."""
+
+from freesolo.cli.main import main
+
+main()

@@ -1,0 +1,80 @@
+"""What every command gets: settings, output, and connections opened on first use."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TypeVar
+
+import click
+
+from freesolo.cli.output import Output
+from freesolo.client.chat import ChatClient
+from freesolo.client.hub import HubClient
+from freesolo.config import ClientSettings, Connection, CredentialStore, connection
+from freesolo.runtime.client import HostOptions
+from freesolo.runtime.sandbox import SandboxMode
+
+_Command = TypeVar("_Command", bound=Callable[..., object])
+
+
+@dataclass
+class App:
+    """The state of one invocation of the command line."""
+
+    settings: ClientSettings
+    out: Output = field(default_factory=Output)
+
+    @property
+    def credentials(self) -> CredentialStore:
+        """The keys stored in the home folder."""
+        return CredentialStore(self.settings.home_dir)
+
+    @cached_property
+    def connection(self) -> Connection:
+        """The hub and key in use; raises `Unauthorized` if there is no key."""
+        return connection(self.settings, self.credentials)
+
+    @cached_property
+    def hub(self) -> HubClient:
+        """The hub in use."""
+        return HubClient(self.connection.hub_url, self.connection.api_key)
+
+    def gateway(self) -> ChatClient:
+        """Open a connection to the gateway that the hub names."""
+        return ChatClient(self.hub.whoami().gateway_url, self.connection.api_key)
+
+    def host_options(self, sandbox: str) -> HostOptions:
+        """Return how environments run on this machine."""
+        return HostOptions(cache_dir=self.settings.cache, sandbox=SandboxMode(sandbox))
+
+
+pass_app = click.make_pass_decorator(App)
+
+
+def json_option(command: _Command) -> _Command:
+    """Add `--json`: one JSON document on standard output."""
+
+    def remember(context: click.Context, _: click.Parameter, value: bool) -> None:
+        if value:
+            context.ensure_object(App).out.json_mode = True
+
+    return click.option(
+        "--json",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=remember,
+        help="Print one JSON document on standard output.",
+    )(command)
+
+
+def sandbox_option(command: _Command) -> _Command:
+    """Add `--sandbox`: how the environment's code is fenced in."""
+    return click.option(
+        "--sandbox",
+        type=click.Choice([mode.value for mode in SandboxMode]),
+        default=SandboxMode.AUTO.value,
+        show_default=True,
+        help="Fence in the environment's code: as well as this machine can, or not at all without "
+        "bubblewrap, or with limits only.",
+    )(command)

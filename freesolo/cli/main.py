@@ -1,0 +1,117 @@
+"""The `freesolo` command: its groups, and the one place where errors become exit codes."""
+
+import errno
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from freesolo import __version__
+from freesolo.cli.auth import login, logout, whoami
+from freesolo.cli.chat import chat
+from freesolo.cli.context import App
+from freesolo.cli.deploy import deploy, deployments, undeploy
+from freesolo.cli.doctor import doctor
+from freesolo.cli.evaluate import evaluate
+from freesolo.cli.init import init
+from freesolo.cli.models import models
+from freesolo.cli.publish import publish
+from freesolo.cli.pull import pull
+from freesolo.cli.runs import runs
+from freesolo.cli.train import train
+from freesolo.cli.up import down, up
+from freesolo.cli.validate import validate
+from freesolo.config import ClientSettings
+from freesolo.errors import FreesoloError, Internal, InvalidInput, StorageFull
+
+_COMMANDS = (
+    up,
+    down,
+    doctor,
+    login,
+    logout,
+    whoami,
+    init,
+    validate,
+    publish,
+    pull,
+    train,
+    runs,
+    models,
+    deploy,
+    deployments,
+    undeploy,
+    chat,
+    evaluate,
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="freesolo")
+def cli() -> None:
+    """Describe a task, train an adapter on it, serve it."""
+
+
+for _command in _COMMANDS:
+    cli.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave with its exit code."""
+    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code."""
+    app = App(ClientSettings())
+    # An error in the options themselves comes before `--json` is read.
+    app.out.json_mode = "--json" in arguments
+    try:
+        return int(cli.main(arguments, prog_name="freesolo", obj=app, standalone_mode=False) or 0)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else "", err=True)
+        return error.exit_code
+    except click.UsageError as error:
+        return _fail(app, _usage_error(error))
+    except click.Abort:
+        app.out.talk("Stopped.")
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has enough of it.
+        return 141
+    except FreesoloError as error:
+        return _fail(app, error)
+    except OSError as error:
+        return _fail(app, _os_error(error))
+    except Exception:  # noqa: BLE001 - the last resort: our fault, told with its traceback
+        return _fail(app, _our_fault())
+
+
+def _fail(app: App, error: FreesoloError) -> int:
+    app.out.error(error)
+    return error.exit_code
+
+
+def _usage_error(error: click.UsageError) -> FreesoloError:
+    path = error.ctx.command_path if error.ctx else "freesolo"
+    return InvalidInput(error.format_message(), hint=f"`{path} --help` shows how to call it.")
+
+
+def _os_error(error: OSError) -> FreesoloError:
+    if error.errno == errno.ENOSPC:
+        return StorageFull(
+            f"The disk is full: {error.filename or 'a file'} could not be written.",
+            hint="Free some space and run the command again.",
+        )
+    if error.filename is not None:
+        return InvalidInput(f"{error.filename}: {error.strerror}.")
+    return _our_fault()
+
+
+def _our_fault() -> FreesoloError:
+    return Internal(
+        "This is a fault in freesolo, not in what you typed.",
+        hint="Please report it with the lines above.",
+        traceback=traceback.format_exc(),
+    )

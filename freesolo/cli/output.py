@@ -1,0 +1,118 @@
+"""Everything the command line prints: data to standard output, talk to standard error."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from freesolo.errors import FreesoloError
+
+
+class Output:
+    """Where a command's words go. With `json_mode`, standard output gets one JSON document."""
+
+    def __init__(self) -> None:
+        self.json_mode = False
+        self._data = Console(soft_wrap=True, highlight=False, markup=False)
+        self._talk = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+
+    def document(self, document: Mapping[str, object]) -> None:
+        """Print a command's result as JSON, if JSON was asked for."""
+        if self.json_mode:
+            print(json.dumps(document, ensure_ascii=False), flush=True)
+
+    def data(self, text: str = "") -> None:
+        """Print a line of the result for people; nothing in JSON mode."""
+        if not self.json_mode:
+            self._data.print(text)
+
+    def piece(self, text: str) -> None:
+        """Print a part of a line at once, for answers that arrive word by word."""
+        if not self.json_mode:
+            print(text, end="", flush=True)
+
+    def table(self, headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Print rows under headers; nothing in JSON mode."""
+        if self.json_mode:
+            return
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for header in headers:
+            table.add_column(header, overflow="fold")
+        for row in rows:
+            table.add_row(*("" if cell is None else str(cell) for cell in row))
+        self._data.print(table)
+
+    def fields(self, values: Mapping[str, object]) -> None:
+        """Print names and values in two columns; nothing in JSON mode."""
+        if self.json_mode:
+            return
+        width = max(len(name) for name in values)
+        for name, value in values.items():
+            self._data.print(f"{name:<{width}}  {'' if value is None else value}")
+
+    def talk(self, text: str) -> None:
+        """Say what is going on."""
+        self._talk.print(text)
+
+    def next_step(self, text: str) -> None:
+        """Say what the user may type next."""
+        self._talk.print(f"Next: {text}", style="dim")
+
+    def error(self, error: FreesoloError) -> None:
+        """Show what went wrong and what to do: the envelope in JSON mode, else in words."""
+        if self.json_mode:
+            print(json.dumps(error.to_wire(), ensure_ascii=False), file=sys.stderr, flush=True)
+            return
+        self._talk.print(f"Error: {error.message}", style="bold red")
+        # The message already tells the first of a single problem.
+        for problem in error.problems if len(error.problems) > 1 else ():
+            self._talk.print(f"  {problem.path}: {problem.message}")
+        if error.traceback:
+            self._talk.print(error.traceback.rstrip(), style="dim")
+        if error.hint:
+            self._talk.print(f"Hint: {error.hint}")
+
+    @contextmanager
+    def progress(self, description: str, total: int | None = None) -> Iterator["Bar"]:
+        """Show a progress bar while the block runs; none when standard error is not a terminal."""
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(
+            *columns, console=self._talk, transient=True, disable=not self._talk.is_terminal
+        ) as progress:
+            yield Bar(progress, description, total)
+
+    @property
+    def interactive(self) -> bool:
+        """Whether a person sits at both ends."""
+        return sys.stdin.isatty() and self._talk.is_terminal and not self.json_mode
+
+
+class Bar:
+    """One progress bar."""
+
+    def __init__(self, progress: Progress, description: str, total: int | None) -> None:
+        self._progress = progress
+        self._task = progress.add_task(description, total=total, note="")
+
+    @property
+    def visible(self) -> bool:
+        """Whether anybody can see it."""
+        return not self._progress.disable
+
+    def show(self, done: int, total: int | None, *, note: str = "") -> None:
+        """Draw the bar at `done` of `total`."""
+        self._progress.update(self._task, completed=done, total=total, note=note)
+
+    def advance(self) -> None:
+        """Move the bar by one."""
+        self._progress.advance(self._task)

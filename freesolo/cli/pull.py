@@ -1,0 +1,69 @@
+"""`freesolo pull`, and how other commands get at a published environment's files."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import click
+
+from freesolo.cli.context import App, json_option, pass_app
+from freesolo.domain.packaging import ENVIRONMENT_LIMITS
+from freesolo.domain.refs import EnvRef
+from freesolo.errors import FolderNotEmpty, InvalidEnvironment
+from freesolo.package.archive import file_digest, unpack_archive
+from freesolo.schemas.environments import ResolvedVersion
+
+
+@click.command()
+@click.argument("ref")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to write the files to; the environment's name by default.",
+)
+@click.option("--force", is_flag=True, help="Write into a folder that holds files already.")
+@json_option
+@pass_app
+def pull(app: App, ref: str, *, output: Path | None, force: bool) -> None:
+    """Fetch the files of REF (org/name, org/name@1.2.0, org/name@sha256:...), verified."""
+    parsed = EnvRef.parse(ref)
+    folder = output or Path(parsed.name)
+    if not force and folder.exists() and any(folder.iterdir()):
+        raise FolderNotEmpty(
+            f"{folder} holds files already.",
+            hint="`-o` names another folder; `--force` writes there.",
+        )
+    version = app.hub.resolve(parsed)
+    files = _write_files(cached(app, version), folder)
+    app.out.document({**version.model_dump(mode="json"), "folder": str(folder), "files": files})
+    app.out.data(f"{version.ref} {version.version} {version.tree_digest}")
+    app.out.data(f"{len(files)} files in {folder}")
+    app.out.next_step(f"freesolo validate {folder}")
+
+
+def cached(app: App, version: ResolvedVersion) -> Path:
+    """Return the unpacked files of a version in the cache, fetching them if they are not there."""
+    folder = app.settings.cache / "environments" / version.tree_digest.removeprefix("sha256:")
+    if folder.exists():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        archive = Path(scratch) / "environment.archive"
+        app.hub.download(version, archive)
+        if (found := file_digest(archive)) != version.archive_digest:
+            raise InvalidEnvironment(
+                f"The hub sent {found} instead of {version.archive_digest}.",
+                hint="The download is damaged; try again.",
+            )
+        unpack_archive(archive, folder, ENVIRONMENT_LIMITS, expect_tree=version.tree_digest)
+    return folder
+
+
+def _write_files(source: Path, folder: Path) -> list[str]:
+    files = sorted(path.relative_to(source) for path in source.rglob("*") if path.is_file())
+    for path in files:
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source / path, target)
+    return [path.as_posix() for path in files]

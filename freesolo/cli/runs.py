@@ -1,0 +1,99 @@
+"""`freesolo runs`: what was trained, how, and with what result."""
+
+import click
+
+from freesolo.cli.context import App, json_option, pass_app
+from freesolo.cli.follow import event_line, follow, run_document, show_outcome
+
+
+@click.group()
+def runs() -> None:
+    """List, show, follow and stop runs."""
+
+
+@runs.command(name="list")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
+@json_option
+@pass_app
+def list_runs(app: App, *, limit: int) -> None:
+    """List the newest runs."""
+    found = app.hub.runs(limit=limit)
+    app.out.document({"runs": [run_document(run) for run in found]})
+    app.out.table(
+        ("run", "state", "step", "environment", "model", "created"),
+        [
+            (
+                run.id,
+                run.state,
+                f"{run.step}/{run.total_steps or '?'}",
+                f"{run.environment.ref} {run.environment.version}",
+                run.spec.model,
+                f"{run.created_at:%Y-%m-%d %H:%M}",
+            )
+            for run in found
+        ],
+    )
+
+
+@runs.command()
+@click.argument("run_id")
+@json_option
+@pass_app
+def show(app: App, run_id: str) -> None:
+    """Show one run."""
+    run = app.hub.run(run_id)
+    app.out.document(run_document(run))
+    show_outcome(app, run)
+
+
+@runs.command()
+@click.argument("run_id")
+@click.option("-f", "--follow", "keep_following", is_flag=True, help="Stay until the run ends.")
+@json_option
+@pass_app
+def logs(app: App, run_id: str, *, keep_following: bool) -> None:
+    """Print what a run has said so far."""
+    if keep_following:
+        run = follow(app, run_id)
+        app.out.document(run_document(run))
+        show_outcome(app, run)
+        return
+    events = []
+    after = 0
+    while page := app.hub.run_events(run_id, after=after).events:
+        events += page
+        after = page[-1].seq
+    app.out.document({"events": [event.model_dump(mode="json") for event in events]})
+    for event in events:
+        app.out.data(f"{event.created_at:%H:%M:%S} {event_line(event)}")
+
+
+@runs.command()
+@click.argument("run_id")
+@json_option
+@pass_app
+def cancel(app: App, run_id: str) -> None:
+    """Stop a run; what it saved stays."""
+    run = app.hub.cancel_run(run_id)
+    app.out.document(run_document(run))
+    app.out.data(f"{run.id} is {run.state}." if run.ended_at else f"{run.id} is being stopped.")
+    app.out.next_step(f"freesolo runs checkpoints {run.id}")
+
+
+@runs.command()
+@click.argument("run_id")
+@json_option
+@pass_app
+def checkpoints(app: App, run_id: str) -> None:
+    """List what a run has saved."""
+    found = app.hub.checkpoints(run_id)
+    app.out.document({"checkpoints": [item.model_dump(mode="json") for item in found]})
+    app.out.table(
+        ("step", "digest", "revision", "created"),
+        [
+            (item.step, item.digest, item.revision, f"{item.created_at:%Y-%m-%d %H:%M:%S}")
+            for item in found
+        ],
+    )
+    if found:
+        app.out.next_step(f"freesolo deploy {run_id}/step-{found[-1].step} --wait")

@@ -1,0 +1,70 @@
+"""`freesolo train`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from freesolo.cli.context import App, json_option
+from freesolo.cli.follow import follow, run_document, show_outcome
+from freesolo.domain.lifecycle import RunState
+from freesolo.domain.train_spec import parse_document, parse_train_spec
+from freesolo.schemas.runs import Run, RunPlan
+
+
+@click.command()
+@click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a key, such as train.max_steps=20. Repeatable.",
+)
+@click.option("--dry-run", is_flag=True, help="Make every check of a submit, and stop there.")
+@click.option("--background", is_flag=True, help="Submit and leave; the run goes on.")
+@json_option
+@click.pass_context
+def train(
+    context: click.Context,
+    config: Path,
+    *,
+    overrides: Sequence[str],
+    dry_run: bool,
+    background: bool,
+) -> None:
+    """Train an adapter as CONFIG says and follow the run to its end.
+
+    Ctrl-C stops following, never the run.
+    """
+    app: App = context.obj
+    document = parse_document(config.read_text(), overrides)
+    parse_train_spec(document)
+    if dry_run:
+        _show_plan(app, app.hub.plan_run(document))
+        return
+    run = app.hub.create_run(document)
+    app.out.talk(f"{run.id}: {run.environment.ref} {run.environment.version} on {run.spec.model}")
+    if not background:
+        run = follow(app, run.id)
+    _show(app, run)
+    if run.state in (RunState.FAILED, RunState.CANCELLED):
+        context.exit(1)
+
+
+def _show(app: App, run: Run) -> None:
+    app.out.document(run_document(run))
+    show_outcome(app, run)
+
+
+def _show_plan(app: App, plan: RunPlan) -> None:
+    app.out.document(plan.model_dump(mode="json"))
+    app.out.fields(
+        {
+            "environment": f"{plan.environment.ref} {plan.environment.version}",
+            "tree digest": plan.environment.tree_digest,
+            "model": f"{plan.spec.model} ({plan.model_revision})",
+            "algorithm": plan.spec.algorithm,
+        }
+    )
+    app.out.talk("The config is good. Nothing was submitted.")

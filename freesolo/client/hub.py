@@ -1,0 +1,198 @@
+"""The hub's routes as methods: one call each, wire models in and out."""
+
+import base64
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+from pydantic import BaseModel
+
+from freesolo.client.transport import Transport
+from freesolo.domain.refs import EnvRef
+from freesolo.domain.train_spec import TrainSpec
+from freesolo.package.archive import Archive
+from freesolo.schemas.accounts import WhoAmI
+from freesolo.schemas.deployments import (
+    Deployment,
+    DeploymentList,
+    Model,
+    ModelList,
+    NewDeployment,
+    UsageReport,
+)
+from freesolo.schemas.environments import (
+    EnvironmentDetail,
+    EnvironmentList,
+    EnvironmentSummary,
+    PublishedVersion,
+    ResolvedVersion,
+)
+from freesolo.schemas.runs import (
+    Checkpoint,
+    CheckpointList,
+    EventPage,
+    NewRun,
+    Run,
+    RunList,
+    RunPlan,
+)
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class HubClient:
+    """A connection to one hub with one key. Every method raises the hub's own errors."""
+
+    def __init__(self, hub_url: str, api_key: str | None) -> None:
+        self._transport = Transport(hub_url, api_key)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._transport.close()
+
+    def whoami(self) -> WhoAmI:
+        """Return the org and scopes of the key, and the gateway's address."""
+        return self._get(WhoAmI, "/v1/whoami")
+
+    def models(self) -> list[Model]:
+        """Return the catalog of base models."""
+        return self._get(ModelList, "/v1/models").models
+
+    def publish(self, ref: EnvRef, version: str, archive: Archive) -> PublishedVersion:
+        """Upload an archive as an immutable version; the same tree again is `unchanged`."""
+        response = self._transport.request(
+            "PUT",
+            f"/v1/environments/{ref.full_name}/versions/{version}",
+            upload=archive.path,
+            headers={
+                "Content-Type": "application/zstd",
+                "Content-Digest": _content_digest(archive.archive_digest),
+                "X-Tree-Digest": archive.tree_digest,
+            },
+        )
+        return PublishedVersion.model_validate_json(response.content)
+
+    def environments(self) -> Iterator[EnvironmentSummary]:
+        """Yield the environments this key can see."""
+        cursor: str | None = None
+        while True:
+            page = self._get(EnvironmentList, "/v1/environments", cursor=cursor)
+            yield from page.environments
+            if (cursor := page.next_cursor) is None:
+                return
+
+    def environment(self, ref: EnvRef) -> EnvironmentDetail:
+        """Return an environment with all its versions, newest first."""
+        return self._get(EnvironmentDetail, f"/v1/environments/{ref.full_name}")
+
+    def resolve(self, ref: EnvRef) -> ResolvedVersion:
+        """Return the one version that a reference means now."""
+        return self._get(
+            ResolvedVersion, f"/v1/environments/{ref.full_name}/resolve", selector=ref.selector.text
+        )
+
+    def download(self, version: ResolvedVersion, destination: Path) -> None:
+        """Write a version's archive, as the hub stored it, to `destination`."""
+        self._transport.download(
+            f"/v1/environments/{version.ref}/versions/{version.version}/archive", destination
+        )
+
+    def create_run(self, document: dict[str, object]) -> Run:
+        """Submit a training config and return the queued run."""
+        body = NewRun.model_validate({"spec": document})
+        # The key makes the submit safe to repeat: a lost answer does not start a second run.
+        response = self._transport.request(
+            "POST",
+            "/v1/runs",
+            json_body=body.model_dump(mode="json"),
+            headers={"Idempotency-Key": secrets.token_hex(16)},
+        )
+        return Run.model_validate_json(response.content)
+
+    def plan_run(self, document: dict[str, object]) -> RunPlan:
+        """Make every check of a submit and return what would be trained."""
+        body = NewRun.model_validate({"spec": document, "dry_run": True})
+        response = self._transport.request(
+            "POST", "/v1/runs", json_body=body.model_dump(mode="json")
+        )
+        return RunPlan.model_validate_json(response.content)
+
+    def runs(self, *, limit: int) -> list[Run]:
+        """Return the newest runs of the org, at most `limit`."""
+        found: list[Run] = []
+        cursor: str | None = None
+        while len(found) < limit:
+            page = self._get(RunList, "/v1/runs", cursor=cursor, limit=min(limit, 100))
+            found += page.runs
+            if (cursor := page.next_cursor) is None:
+                break
+        return found[:limit]
+
+    def run(self, run_id: str) -> Run:
+        """Return one run."""
+        return self._get(Run, f"/v1/runs/{run_id}")
+
+    def run_events(self, run_id: str, *, after: int) -> EventPage:
+        """Return the events that follow number `after`, oldest first, a page at a time."""
+        return self._get(EventPage, f"/v1/runs/{run_id}/events", after=after)
+
+    def cancel_run(self, run_id: str) -> Run:
+        """Ask a run to stop; what it saved stays."""
+        response = self._transport.request("POST", f"/v1/runs/{run_id}/cancel")
+        return Run.model_validate_json(response.content)
+
+    def checkpoints(self, run_id: str) -> list[Checkpoint]:
+        """Return what a run has saved, by rising step."""
+        return self._get(CheckpointList, f"/v1/runs/{run_id}/checkpoints").checkpoints
+
+    def deploy(self, adapter: str) -> Deployment:
+        """Ask for an adapter to be served under its run's id."""
+        response = self._transport.request(
+            "POST",
+            "/v1/deployments",
+            json_body=NewDeployment(adapter=adapter).model_dump(),
+            headers={"Idempotency-Key": secrets.token_hex(16)},
+        )
+        return Deployment.model_validate_json(response.content)
+
+    def deployments(self, *, everything: bool = False) -> list[Deployment]:
+        """Return what is live or coming; with `everything`, also what failed or was withdrawn."""
+        return self._get(
+            DeploymentList, "/v1/deployments", all="true" if everything else None
+        ).deployments
+
+    def deployment(self, deployment_id: str) -> Deployment:
+        """Return one deployment."""
+        return self._get(Deployment, f"/v1/deployments/{deployment_id}")
+
+    def undeploy(self, model: str) -> None:
+        """Stop serving an alias."""
+        self._transport.request("DELETE", f"/v1/deployments/{model}")
+
+    def usage(self) -> UsageReport:
+        """Return the org's tokens by key and model."""
+        return self._get(UsageReport, "/v1/usage")
+
+    def _get(self, model: type[_Model], path: str, **params: object) -> _Model:
+        response = self._transport.request("GET", path, params=params)
+        return model.model_validate_json(response.content)
+
+
+def _content_digest(digest: str) -> str:
+    """Write `sha256:<hex>` as the header of RFC 9530 wants it."""
+    raw = bytes.fromhex(digest.removeprefix("sha256:"))
+    return f"sha-256=:{base64.b64encode(raw).decode()}:"
+
+
+def spec_document(spec: TrainSpec) -> dict[str, object]:
+    """Return a spec as the JSON document that `create_run` takes."""
+    return spec.model_dump(mode="json", exclude_none=True)

