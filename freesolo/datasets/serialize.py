@@ -1,0 +1,14 @@
+"""Values of a dataset as the text that a model reads."""
+
+import json
+
+
+def serialize_value(value: object) -> str:
+    """Return text stripped, and any other value as indented JSON with sorted keys, in ASCII."""
+    if isinstance(value, str):
+        return value.strip()
+    return json.dumps(value, indent=2, sort_keys=True, default=_plain)
+
+
+def _plain(value: object) -> object:
+    return sorted(value, key=str) if isinstance(value, set | frozenset) else str(value)

@@ -1,0 +1,87 @@
+"""Evaluation suites: held-out cases and how answers to them are graded."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from pathlib import Path
+
+from freesolo.datasets.types import TaskExample
+from freesolo.environments.base import Environment, EnvironmentSingleTurn
+from freesolo.environments.loading import call_factory
+from freesolo.environments.types import RewardResult
+
+_DEFAULT_FILE = Path("freesolo", "evaluations.py")
+
+
+class EvalSuite(ABC):
+    """A named list of cases with its own grading."""
+
+    @property
+    def name(self) -> str:
+        """What the suite is called in reports."""
+        return type(self).__name__
+
+    @abstractmethod
+    def cases(self) -> list[TaskExample]:
+        """Return the cases, always in the same order."""
+
+    @abstractmethod
+    def score(self, case: TaskExample, response_text: str) -> RewardResult:
+        """Grade an answer to `case`."""
+
+
+class EnvironmentEvalSuite(EvalSuite):
+    """Held-out cases graded by a single-turn environment's own reward."""
+
+    def __init__(
+        self, environment: Environment, cases: Iterable[TaskExample], *, name: str | None = None
+    ) -> None:
+        if not isinstance(environment, EnvironmentSingleTurn):
+            raise TypeError(
+                f"EnvironmentEvalSuite needs a single-turn environment, "
+                f"not {type(environment).__name__}"
+            )
+        self.environment = environment
+        self._cases = list(cases)
+        self._name = (name or "").strip()
+
+    @property
+    def name(self) -> str:
+        """What the suite is called in reports."""
+        return self._name or type(self).__name__
+
+    def cases(self) -> list[TaskExample]:
+        """Return the cases."""
+        return list(self._cases)
+
+    def score(self, case: TaskExample, response_text: str) -> RewardResult:
+        """Grade the normalised answer with the environment's reward."""
+        text = self.environment.normalize_response_text(case, response_text)
+        return self.environment.score_response(case, text)
+
+
+def load_evaluation_suites(reference: str | None = None, **kwargs: object) -> list[EvalSuite]:
+    """Call `load_evaluations` of a module, as `load_environment` calls its own, for its suites.
+
+    The factory returns one suite or several. Raise `TypeError` for anything else.
+    """
+    result = call_factory(
+        reference, kwargs, default_name="load_evaluations", default_file=_DEFAULT_FILE
+    )
+    if isinstance(result, EvalSuite):
+        return [result]
+    if not isinstance(result, Iterable) or isinstance(result, str | bytes):
+        raise TypeError(f"load_evaluations returned {type(result).__name__}, not evaluation suites")
+    suites = list(result)
+    for suite in suites:
+        if not isinstance(suite, EvalSuite):
+            raise TypeError(f"load_evaluations returned {type(suite).__name__} among its suites")
+    return suites
+
+
+def has_evaluations(location: str | Path | None = None) -> bool:
+    """Say whether there is an `evaluations.py` in a folder, or beside a `.py` file."""
+    if location is None:
+        return _DEFAULT_FILE.is_file()
+    path = Path(location)
+    folder = path.parent if path.suffix == ".py" else path
+    return (folder / "evaluations.py").is_file()

@@ -1,0 +1,163 @@
+"""One process that runs an environment's code, seen from outside: start, ask, kill."""
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import IO
+
+import psutil
+
+from freesolo.errors import EnvironmentFailed
+from freesolo.runtime import host
+
+_OUTPUT_BYTES = 64 * 1024
+_CLOSE_SECONDS = 1.0
+_REAP_SECONDS = 5.0
+
+
+class ChildLost(Exception):
+    """The process hung, died or broke the protocol; the text says which."""
+
+
+class Child:
+    """A started host process. One call at a time; after `ChildLost` only `kill` is of use."""
+
+    def __init__(self, command: Sequence[str], env: Mapping[str, str], *, folder: str) -> None:
+        self._socket, theirs = socket.socketpair()
+        self._output = bytearray()
+        started: Future[subprocess.Popen[bytes]] = Future()
+        with theirs:
+            self._keeper = threading.Thread(
+                target=self._keep,
+                args=([*command, str(theirs.fileno())], dict(env), folder, theirs, started),
+                name="environment-host",
+                daemon=True,
+            )
+            self._keeper.start()
+            self._process = started.result()
+
+    def ask(
+        self,
+        method: str,
+        arguments: Mapping[str, object],
+        *,
+        seconds: float,
+        start_seconds: float,
+    ) -> object:
+        """Call `method` and return its value.
+
+        The child may take `start_seconds` to begin and `seconds` from there on. Raise
+        `EnvironmentFailed` if the author's code raised, `ChildLost` if there is no usable answer.
+        """
+        try:
+            self._socket.settimeout(start_seconds)
+            host.send(self._socket, {"method": method, "arguments": arguments})
+            self._receive(start_seconds)
+            reply = self._receive(seconds)
+        except TimeoutError:
+            raise ChildLost(f"`{method}` gave no answer within {seconds:g} seconds") from None
+        except (OSError, EOFError):
+            raise ChildLost(f"the process ended during `{method}` {self._ending()}") from None
+        return _value(reply, method)
+
+    def output(self) -> str:
+        """Return the end of what the process has printed."""
+        return self._output.decode(errors="replace")
+
+    def close(self) -> None:
+        """Let the process end by itself, for a moment, then end it."""
+        self._socket.close()
+        self._keeper.join(_CLOSE_SECONDS)
+        self.kill()
+
+    def kill(self) -> None:
+        """End the process and all that it started."""
+        for process in _family(self._process.pid):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._keeper.join(_REAP_SECONDS)
+        self._socket.close()
+
+    def _keep(
+        self,
+        command: list[str],
+        env: dict[str, str],
+        folder: str,
+        theirs: socket.socket,
+        started: Future[subprocess.Popen[bytes]],
+    ) -> None:
+        # Linux kills the process when the *thread* that started it ends, so this one stays with
+        # it, and keeps the pipe that the author prints into from filling up.
+        try:
+            process = subprocess.Popen(
+                command,
+                env=env,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        except OSError as error:
+            started.set_exception(error)
+            return
+        started.set_result(process)
+        with process:
+            self._drain(process.stdout)
+
+    def _drain(self, pipe: IO[bytes] | None) -> None:
+        while pipe is not None and (chunk := pipe.read1(8192)):  # type: ignore[attr-defined]
+            self._output += chunk
+            del self._output[:-_OUTPUT_BYTES]
+
+    def _receive(self, seconds: float) -> object:
+        deadline = time.monotonic() + seconds
+
+        def read(size: int) -> bytes:
+            data = bytearray()
+            while len(data) < size:
+                self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
+                chunk = self._socket.recv(min(size - len(data), 1 << 20))
+                if not chunk:
+                    raise EOFError
+                data += chunk
+            return bytes(data)
+
+        try:
+            return host.receive(read)
+        except (ValueError, RecursionError):
+            raise ChildLost("the process broke the protocol") from None
+
+    def _ending(self) -> str:
+        self._keeper.join(_REAP_SECONDS)
+        status = self._process.returncode
+        if status is None:
+            return "without a word"
+        return f"with signal {-status}" if status < 0 else f"with exit status {status}"
+
+
+def _value(reply: object, method: str) -> object:
+    match reply:
+        case {"value": value}:
+            return value
+        case {"raised": str() as summary, "traceback": str() | None as author_frames}:
+            raise EnvironmentFailed(f"`{method}` raised {summary}", traceback=author_frames)
+    raise ChildLost("the process broke the protocol")
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    """Return a process and its descendants, those that are still there."""
+    try:
+        leader = psutil.Process(pid)
+        return [leader, *leader.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []

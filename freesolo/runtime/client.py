@@ -1,0 +1,271 @@
+"""Environment hosts: the one way to run an environment's code, from outside its process.
+
+`open_host` prepares an interpreter and a sandbox, starts the process and loads the environment.
+A call that hangs, crashes its process or returns nonsense fails as `EnvironmentFailed`; the
+process is started again for the next call, so the caller goes on.
+"""
+
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from freesolo.datasets.types import Message, TaskExample
+from freesolo.domain.manifest import MANIFEST_NAME, Manifest, parse_manifest
+from freesolo.errors import EnvironmentFailed, InvalidEnvironment
+from freesolo.runtime.child import Child, ChildLost
+from freesolo.runtime.sandbox import (
+    RESOURCE_LIMITS,
+    Sandbox,
+    SandboxMode,
+    choose_sandbox,
+    clean_environment,
+)
+from freesolo.runtime.values import (
+    Case,
+    Score,
+    Suite,
+    read_examples,
+    read_messages,
+    read_score,
+    read_scores,
+    read_suites,
+    unscorable,
+)
+from freesolo.runtime.venvs import ensure_contract, ensure_venv, interpreter_prefix
+
+__all__ = [
+    "Case",
+    "EnvironmentHost",
+    "HostOptions",
+    "SandboxMode",
+    "Score",
+    "Suite",
+    "open_host",
+    "read_manifest",
+]
+
+ENTRY_POINT = "environment.py"
+
+
+@dataclass(frozen=True)
+class HostOptions:
+    """How hosts run. `call_timeout` bounds one call of the author's code, `load_timeout` the
+    building of the environment and the reading of its data; both are in seconds.
+    """
+
+    cache_dir: Path
+    sandbox: SandboxMode = SandboxMode.AUTO
+    call_timeout: float = 60.0
+    load_timeout: float = 120.0
+
+
+def open_host(
+    folder: Path,
+    options: HostOptions,
+    *,
+    params: Mapping[str, object] | None = None,
+    requirements: Iterable[str] = (),
+    secrets: Mapping[str, str] | None = None,
+) -> "EnvironmentHost":
+    """Load the environment in `folder` in a process of its own.
+
+    `requirements` are installed on top of the manifest's. Of `secrets` the process gets those that
+    the manifest names. Raise `EnvironmentFailed` with the author's traceback if it does not load.
+    """
+    folder = folder.resolve()
+    if not (folder / ENTRY_POINT).is_file():
+        raise InvalidEnvironment(
+            f"{folder} has no {ENTRY_POINT}.", hint="It must define `load_environment`."
+        )
+    manifest = read_manifest(folder)
+    launch = _prepare(folder, options, manifest, requirements, secrets or {})
+    try:
+        return EnvironmentHost(launch, options, params or {})
+    except EnvironmentFailed:
+        launch.discard()
+        raise
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """Return the manifest of an environment's folder, None if it has none."""
+    path = folder / MANIFEST_NAME
+    return parse_manifest(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+class EnvironmentHost:
+    """A loaded environment. A context manager; calls from several threads take turns."""
+
+    def __init__(
+        self, launch: "_Launch", options: HostOptions, params: Mapping[str, object]
+    ) -> None:
+        self._launch = launch
+        self._options = options
+        self._params = dict(params)
+        self._turn = threading.Lock()
+        self._child: Child | None = None
+        self.multi_turn = False
+        self._score_concurrency = 1
+        with self._turn:
+            self._start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process."""
+        with self._turn:
+            if self._child is not None:
+                self._child.close()
+                self._child = None
+        self._launch.discard()
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers of the sandbox that are on."""
+        return self._launch.sandbox.layers
+
+    def examples(self) -> list[TaskExample]:
+        """Return the environment's dataset. Raise `EnvironmentFailed` if it has none."""
+        return read_examples(self._call("examples", seconds=self._options.load_timeout))
+
+    def start_episode(self, example: TaskExample, prompt_text: str = "") -> list[Message]:
+        """Return the messages that the model is asked with."""
+        value = self._call("start_episode", example=vars(example), prompt_text=prompt_text)
+        return read_messages(value, "start_episode")
+
+    def sft_completion(self, example: TaskExample) -> list[Message]:
+        """Return the gold answer as messages."""
+        return read_messages(self._call("sft_completion", example=vars(example)), "sft_completion")
+
+    def score_responses(self, example: TaskExample, texts: Sequence[str]) -> list[Score]:
+        """Score answers to one example; those that cannot be scored say why.
+
+        If scoring them together fails, each is scored on its own, so that one bad answer does not
+        take the others with it.
+        """
+        texts = list(texts)
+        if not texts:
+            return []
+        try:
+            return self._score_together(example, texts)
+        except EnvironmentFailed as error:
+            if len(texts) == 1:
+                return [unscorable(error)]
+        return [score for text in texts for score in self.score_responses(example, [text])]
+
+    def suites(self) -> list[Suite]:
+        """Return the evaluation suites, none if the folder has no `evaluations.py`."""
+        return read_suites(self._call("suites", seconds=self._options.load_timeout))
+
+    def score_case(self, suite: str, index: int, text: str) -> Score:
+        """Grade an answer to the case at `index` of a suite."""
+        try:
+            return read_score(self._call("score_case", suite=suite, index=index, text=text))
+        except EnvironmentFailed as error:
+            return unscorable(error)
+
+    def _score_together(self, example: TaskExample, texts: list[str]) -> list[Score]:
+        waves = -(-len(texts) // self._score_concurrency)
+        value = self._call(
+            "score_responses",
+            seconds=waves * self._options.call_timeout,
+            example=vars(example),
+            texts=texts,
+        )
+        return read_scores(value, len(texts))
+
+    def _call(self, method: str, *, seconds: float | None = None, **arguments: object) -> object:
+        with self._turn:
+            child = self._child or self._start()
+            return self._ask(child, method, arguments, seconds or self._options.call_timeout)
+
+    def _start(self) -> Child:
+        child = self._child = self._launch.start()
+        arguments = {"params": self._params, "limits": RESOURCE_LIMITS}
+        try:
+            facts = self._ask(child, "load", arguments, self._options.load_timeout)
+        except EnvironmentFailed:
+            self._drop(child)
+            raise
+        match facts:
+            case {"multi_turn": bool() as multi_turn, "score_concurrency": int() as concurrency}:
+                self.multi_turn, self._score_concurrency = multi_turn, max(1, concurrency)
+        return child
+
+    def _ask(
+        self, child: Child, method: str, arguments: Mapping[str, object], seconds: float
+    ) -> object:
+        try:
+            return child.ask(
+                method, arguments, seconds=seconds, start_seconds=self._options.load_timeout
+            )
+        except ChildLost as error:
+            self._drop(child)
+            raise EnvironmentFailed(
+                f"The environment failed: {error}.", traceback=child.output() or None
+            ) from None
+
+    def _drop(self, child: Child) -> None:
+        child.kill()
+        self._child = None
+
+
+@dataclass(frozen=True)
+class _Launch:
+    """Everything needed to start the process, once and again."""
+
+    command: tuple[str, ...]
+    env: Mapping[str, str]
+    folder: Path
+    sandbox: Sandbox
+    scratch: Path
+
+    def start(self) -> Child:
+        """Start the process."""
+        return Child(self.command, self.env, folder=str(self.folder))
+
+    def discard(self) -> None:
+        """Remove the folder that the process could write to."""
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+def _prepare(
+    folder: Path,
+    options: HostOptions,
+    manifest: Manifest | None,
+    requirements: Iterable[str],
+    secrets: Mapping[str, str],
+) -> _Launch:
+    cache_dir = options.cache_dir.resolve()
+    declared = manifest or Manifest(name="unnamed")
+    sandbox = choose_sandbox(options.sandbox, network=declared.network)
+    python = ensure_venv(
+        cache_dir,
+        [*declared.dependencies, *requirements],
+        requires_python=declared.requires_python,
+    )
+    contract = ensure_contract(cache_dir)
+    script = contract / "freesolo" / "runtime" / "host.py"
+    scratch = Path(tempfile.mkdtemp(prefix="freesolo-environment-"))
+    command = sandbox.command(
+        # Isolated, so that neither the current folder nor a user's site-packages is on the path.
+        [str(python), "-I", "-B", "-u", "-X", "utf8", str(script)],
+        readable=[interpreter_prefix(python), python.parent.parent, contract, folder],
+        folder=folder,
+    )
+    home = "/tmp" if sandbox.bubblewrap else str(scratch)  # noqa: S108 - private to the sandbox
+    handed = {name: value for name, value in secrets.items() if name in declared.secrets}
+    return _Launch(tuple(command), clean_environment(handed, home), folder, sandbox, scratch)

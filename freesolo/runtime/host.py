@@ -1,0 +1,230 @@
+"""The child side of an environment host: runs one environment's code and answers calls on it.
+
+Started by path, in the environment's own interpreter, with the number of a connected socket as its
+argument; it needs nothing but the standard library and the contract that lies beside it. A message
+is four bytes of length, big-endian, and as many of JSON. The parent asks one call at a time::
+
+    -> {"method": "score_responses", "arguments": {...}}
+    <- {"started": true}                                    now its deadline runs
+    <- {"value": ...}   or   {"raised": "ValueError: ...", "traceback": "..."}
+
+The first call is `load`. Standard output and error belong to the author. The process ends when the
+parent closes the socket, and with the parent.
+"""
+
+import ctypes
+import json
+import math
+import numbers
+import os
+import resource
+import signal
+import socket
+import struct
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from freesolo.datasets import TaskExample
+    from freesolo.environments import Environment, EvalSuite
+
+MAX_MESSAGE_BYTES = 256 * 1024**2
+
+_LENGTH = struct.Struct(">I")
+_TRACEBACK_CHARS = 20_000
+_SUMMARY_CHARS = 500
+_PR_SET_PDEATHSIG = 1
+
+
+def send(connection: socket.socket, message: object) -> None:
+    """Write one message. Raise `TypeError` or `ValueError` if it is not JSON, or too long."""
+    body = json.dumps(message).encode()
+    if len(body) > MAX_MESSAGE_BYTES:
+        raise ValueError(f"{len(body)} bytes are more than the {MAX_MESSAGE_BYTES} of a message")
+    connection.sendall(_LENGTH.pack(len(body)) + body)
+
+
+def receive(read: Callable[[int], bytes]) -> Any:  # noqa: ANN401 - JSON, judged by the caller
+    """Read one message through `read`, which returns exactly as many bytes as it is asked for.
+
+    Raise `EOFError` if the other side is gone, `ValueError` if what it sent is no message.
+    """
+    (length,) = _LENGTH.unpack(read(_LENGTH.size))
+    if length > MAX_MESSAGE_BYTES:
+        raise ValueError(f"A message of {length} bytes is too long")
+    return json.loads(read(length))
+
+
+class Host:
+    """The environment, once loaded, and the calls that the parent may make on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._environment: Environment | None = None
+        self._suites: list[tuple[EvalSuite, list[TaskExample]]] = []
+
+    def load(self, params: dict[str, Any], limits: dict[str, int]) -> dict[str, Any]:
+        """Lower this process's limits, then build the environment in the working directory."""
+        for name, value in limits.items():
+            _lower_limit(getattr(resource, name), value)
+        from freesolo.environments import EnvironmentMultiTurn, load_environment
+
+        self._environment = load_environment("environment.py", **params)
+        return {
+            "multi_turn": isinstance(self._environment, EnvironmentMultiTurn),
+            "score_concurrency": max(1, self._environment.max_score_concurrency),
+        }
+
+    def examples(self) -> list[dict[str, Any]]:
+        """Return the rows of the environment's `dataset`."""
+        from freesolo.datasets import Dataset, load_dataset
+
+        dataset = getattr(self.environment, "dataset", None)
+        if dataset is None:
+            raise AttributeError("The environment has no attribute `dataset`")
+        examples = dataset.examples if isinstance(dataset, Dataset) else dataset
+        return [vars(example) for example in load_dataset(examples).examples]
+
+    def start_episode(self, example: dict[str, Any], prompt_text: str) -> list[Any]:
+        """Return the messages that the model is asked with."""
+        return list(self.environment.start_episode(_example(example), prompt_text))
+
+    def sft_completion(self, example: dict[str, Any]) -> list[Any]:
+        """Return the gold answer as messages."""
+        return list(self.environment.sft_completion(_example(example)))
+
+    def score_responses(self, example: dict[str, Any], texts: list[str]) -> list[Any]:
+        """Score answers to one example."""
+        results = self.environment.score_responses(_example(example), texts)
+        return [_plain_reward(result) for result in results]
+
+    def suites(self) -> list[dict[str, Any]]:
+        """Load the evaluation suites, if there are any, and return their cases."""
+        from freesolo.environments import has_evaluations, load_evaluation_suites
+
+        if has_evaluations("."):
+            loaded = load_evaluation_suites("evaluations.py")
+            self._suites = [(suite, list(suite.cases())) for suite in loaded]
+        return [
+            {"name": suite.name, "cases": [self._case(suite, case) for case in cases]}
+            for suite, cases in self._suites
+        ]
+
+    def score_case(self, suite: str, index: int, text: str) -> Any:  # noqa: ANN401 - JSON
+        """Grade an answer to one case of a suite."""
+        if not self._suites:
+            self.suites()
+        for candidate, cases in self._suites:
+            if candidate.name == suite:
+                return _plain_reward(candidate.score(cases[index], text))
+        raise LookupError(f"There is no suite {suite!r}")
+
+    @property
+    def environment(self) -> "Environment":
+        """The loaded environment."""
+        if self._environment is None:
+            raise RuntimeError("The first call must be `load`")
+        return self._environment
+
+    def _case(self, suite: "EvalSuite", case: "TaskExample") -> dict[str, Any]:
+        builder = getattr(suite, "environment", self.environment)
+        messages = list(builder.start_episode(case, ""))
+        return {"id": case.id, "messages": messages, "expected": case.output}
+
+
+def main() -> None:
+    """Answer calls until the parent closes the socket given as the first argument."""
+    # The contract lies two folders up; nothing else of its parent's is on the path.
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    _die_with_parent()
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    connection.set_inheritable(False)
+    serve(connection, Host(Path.cwd()))
+
+
+def serve(connection: socket.socket, host: Host) -> None:
+    """Answer calls on `host` until the other side closes the connection."""
+    stream = connection.makefile("rb")
+
+    def read(size: int) -> bytes:
+        data = stream.read(size)
+        if len(data) < size:
+            raise EOFError
+        return data
+
+    while True:
+        try:
+            request = receive(read)
+            send(connection, {"started": True})
+            _answer(connection, host, request)
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            return
+
+
+def _answer(connection: socket.socket, host: Host, request: dict[str, Any]) -> None:
+    try:
+        value = getattr(host, request["method"])(**request["arguments"])
+    except BaseException as error:  # noqa: BLE001 - the boundary: whatever the author's code raises
+        send(connection, _raised(error, f"{host.folder}{os.sep}"))
+        return
+    try:
+        send(connection, {"value": value})
+    except (TypeError, ValueError) as error:
+        send(connection, {"raised": f"The result is not JSON: {error}", "traceback": None})
+
+
+def _raised(error: BaseException, folder: str) -> dict[str, Any]:
+    report = traceback.TracebackException.from_exception(error)
+    _keep_own_frames(report, folder)
+    text = "".join(report.format()).replace(folder, "")
+    summary = f"{type(error).__name__}: {error}".splitlines()[0]
+    return {"raised": summary[:_SUMMARY_CHARS], "traceback": text[-_TRACEBACK_CHARS:]}
+
+
+def _keep_own_frames(report: traceback.TracebackException | None, folder: str) -> None:
+    """Drop the frames outside `folder` from a traceback and from those that led to it."""
+    while report is not None:
+        report.stack = traceback.StackSummary.from_list(
+            [frame for frame in report.stack if frame.filename.startswith(folder)]
+        )
+        _keep_own_frames(report.__cause__, folder)
+        report = report.__context__
+
+
+def _example(fields: dict[str, Any]) -> "TaskExample":
+    from freesolo.datasets import TaskExample
+
+    return TaskExample(**fields)
+
+
+def _plain_reward(result: object) -> dict[str, Any]:
+    """Return a reward as JSON. A score that is no finite number goes as the name of what it is."""
+    from freesolo.environments import RewardResult
+
+    if not isinstance(result, RewardResult):
+        return {"unusable": f"a {type(result).__name__} instead of a RewardResult"}
+    score: object = result.score
+    if isinstance(score, bool) or not isinstance(score, numbers.Real):
+        return {"unusable": f"the {type(score).__name__} {str(score)[:80]!r} as its score"}
+    if not math.isfinite(score):
+        return {"unusable": f"the score {float(score)}"}
+    return {"reward": float(score), "success": bool(result.resolved_success())}
+
+
+def _lower_limit(limit: int, value: int) -> None:
+    _, hard = resource.getrlimit(limit)
+    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(limit, (value, value))
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to kill this process with its parent; elsewhere a closed socket has to do."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()

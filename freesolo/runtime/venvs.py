@@ -1,0 +1,123 @@
+"""The interpreter an environment runs in: its own virtual environment, and the contract beside it.
+
+Even without requirements the virtual environment is a fresh one, so that an author's code cannot
+come to depend on what the trainer happens to have installed. Everything is kept under a digest of
+what it was made from, and appears complete or not at all.
+"""
+
+import hashlib
+import json
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from filelock import FileLock
+from packaging.specifiers import SpecifierSet
+from uv import find_uv_bin
+
+import freesolo
+from freesolo.errors import EnvironmentFailed, Unavailable
+
+_UNSOLVABLE = 1  # uv's exit status when no set of versions fits
+_ERROR_CHARS = 2000
+_INSTALL_SECONDS = 600
+# What an environment may import of ours; all of it needs only the standard library.
+_CONTRACT_FILES = ("__init__.py", "datasets/*.py", "environments/*.py", "runtime/host.py")
+
+
+def ensure_venv(cache_dir: Path, requirements: Iterable[str], *, requires_python: str = "") -> Path:
+    """Return the `python` of a virtual environment that holds exactly `requirements`.
+
+    It is built on first use, from wheels only: a source distribution would run its author's code
+    here, outside any sandbox. Raise `EnvironmentFailed` if the requirements cannot be met and
+    `Unavailable` if the package index does not answer.
+    """
+    wanted = sorted(set(requirements))
+    python = _interpreter(requires_python)
+    recipe = json.dumps([python, platform.python_version(), sys.base_prefix, wanted])
+
+    def build(folder: Path) -> None:
+        _uv("venv", "--quiet", "--relocatable", "--python", python, str(folder))
+        if wanted:
+            executable = str(folder / "bin" / "python")
+            _uv("pip", "install", "--no-build", "--quiet", "--python", executable, *wanted)
+
+    return _ensure(cache_dir / "venvs", recipe.encode(), build) / "bin" / "python"
+
+
+def ensure_contract(cache_dir: Path) -> Path:
+    """Return a folder with those modules of ours that an environment may import, and nothing else."""
+    package = Path(freesolo.__file__).parent
+    sources = [path for pattern in _CONTRACT_FILES for path in sorted(package.glob(pattern))]
+    digest = hashlib.sha256()
+    for source in sources:
+        digest.update(str(source.relative_to(package)).encode())
+        digest.update(hashlib.sha256(source.read_bytes()).digest())
+
+    def build(folder: Path) -> None:
+        for source in sources:
+            target = folder / "freesolo" / source.relative_to(package)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+
+    return _ensure(cache_dir / "contracts", digest.digest(), build)
+
+
+def interpreter_prefix(python: Path) -> Path:
+    """Return the installation that a virtual environment's `python` is a link into."""
+    return python.resolve().parent.parent
+
+
+def _interpreter(requires_python: str) -> str:
+    """Return our own interpreter if it is allowed, or else the range for uv to search for."""
+    if SpecifierSet(requires_python).contains(platform.python_version(), prereleases=True):
+        return sys.executable
+    return requires_python
+
+
+def _ensure(parent: Path, recipe: bytes, build: Callable[[Path], None]) -> Path:
+    target = parent / hashlib.sha256(recipe).hexdigest()[:32]
+    if target.is_dir():
+        return target
+    parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(parent / f".{target.name}.lock"):
+        if not target.is_dir():
+            _build_beside(target, build)
+    return target
+
+
+def _build_beside(target: Path, build: Callable[[Path], None]) -> None:
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        build(folder)
+        folder.chmod(0o755)
+        folder.rename(target)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _uv(*arguments: str) -> None:
+    command: Sequence[str] = [find_uv_bin(), *arguments, "--no-python-downloads"]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_INSTALL_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise Unavailable(
+            f"Installing the environment's dependencies took more than {_INSTALL_SECONDS} seconds."
+        ) from None
+    if done.returncode == 0:
+        return
+    reason = done.stderr.strip()[-_ERROR_CHARS:]
+    if done.returncode == _UNSOLVABLE:
+        raise EnvironmentFailed(
+            f"The environment's dependencies cannot be installed: {reason}",
+            hint="Only wheels are installed; see `dependencies` in environment.toml.",
+        )
+    raise Unavailable(
+        f"The environment's dependencies could not be fetched: {reason}", hint="Try again."
+    )
