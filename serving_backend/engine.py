@@ -161,28 +161,27 @@ class Session:
 
 
 class Engine:
-    """The engine of one base model. `wait_seconds` bounds how long a caller waits for its start."""
+    """The engine of one base model."""
 
-    def __init__(self, process: EngineProcess, *, model: str, wait_seconds: float) -> None:
+    def __init__(self, process: EngineProcess, *, model: str) -> None:
         self._process = process
         self._model = model
-        self._wait_seconds = wait_seconds
         self._life: asyncio.Task[None] | None = None
         self._ready: asyncio.Future[Session] | None = None
         self._one_life_at_a_time = asyncio.Lock()
         self._failures = 0
         self._resting_until = 0.0
 
-    async def session(self) -> Session:
+    async def session(self, *, wait_seconds: float) -> Session:
         """Return the running engine, started if need be.
 
-        Raise `EngineUnavailable`, with the seconds to wait, if it is not ready in time or has failed
-        to start just now, and what `EngineProcess.start` raises.
+        Raise `EngineUnavailable` if it is not ready within `wait_seconds` or has failed to start
+        just now, with the seconds after which to try again, and what `EngineProcess.start` raises.
         """
         if self._ready is None:
             self._ready = self._begin_life()
         try:
-            return await asyncio.wait_for(asyncio.shield(self._ready), self._wait_seconds)
+            return await asyncio.wait_for(asyncio.shield(self._ready), wait_seconds)
         except TimeoutError:
             raise EngineUnavailable(
                 f"The engine of {self._model} is still starting.", retry_after=10.0

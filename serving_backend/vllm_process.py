@@ -68,26 +68,25 @@ class VllmProcess:
 
     @property
     def _record(self) -> Path:
-        return record_folder(self.settings) / f"{self.entry.id.replace('/', '--')}.json"
+        return _records(self.settings) / f"engine-{self._slug}.json"
+
+    @property
+    def _slug(self) -> str:
+        return self.entry.id.replace("/", "--")
 
     def _spawn(self, model: Path, endpoint: Endpoint) -> "subprocess.Popen[bytes]":
         on_gpu = shutil.which("nvidia-smi") is not None
         return processes.start(
             command_line(self.entry, self.settings, model, endpoint=endpoint, on_gpu=on_gpu),
             env=_environment(self.settings, endpoint),
-            log=self._record.with_suffix(".log"),
+            log=self.settings.data_dir / "logs" / f"engine-{self._slug}.log",
             record=self._record,
         )
 
 
-def record_folder(settings: ServingSettings) -> Path:
-    """Return the folder with a process record and a log for each engine."""
-    return settings.data_dir / "engines"
-
-
 def stop_leftovers(settings: ServingSettings) -> None:
-    """End the engines that an earlier gateway on this data folder was killed over."""
-    for record in record_folder(settings).glob("*.json"):
+    """End the engines of an earlier gateway on this data folder that could not end them itself."""
+    for record in _records(settings).glob("engine-*.json"):
         processes.stop_recorded(record, grace=0)
 
 
@@ -143,6 +142,10 @@ def _environment(settings: ServingSettings, endpoint: Endpoint) -> dict[str, str
         # Idle threads sleep instead of spinning on cores that others need.
         "OMP_WAIT_POLICY": "passive",
     }
+
+
+def _records(settings: ServingSettings) -> Path:
+    return settings.data_dir / "run"
 
 
 def _free_port() -> int:

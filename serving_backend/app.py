@@ -1,0 +1,93 @@
+"""The gateway's composition: what is made at start, how it is wired, and how it ends."""
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+
+from freesolo.domain.catalog import BaseModelEntry
+from freesolo.errors import FreesoloError
+from serving_backend.adapters import AdapterStore
+from serving_backend.completions import Completions
+from serving_backend.deployer import Deployer
+from serving_backend.engine import Engine, EngineProcess
+from serving_backend.hub import Hub
+from serving_backend.openai_errors import error_body, http_status
+from serving_backend.routes import router
+from serving_backend.settings import ServingSettings
+from serving_backend.usage import UsageLog
+from serving_backend.vllm_process import VllmProcess, stop_leftovers
+
+ProcessFactory = Callable[[BaseModelEntry, ServingSettings], EngineProcess]
+
+
+def create_app(settings: ServingSettings, *, process: ProcessFactory = VllmProcess) -> FastAPI:
+    """Return the gateway as an ASGI application. `process` makes what runs a base model's engine."""
+    app = FastAPI(
+        title="Freesolo gateway", lifespan=functools.partial(_lifespan, settings, process)
+    )
+    app.include_router(router)
+    app.add_exception_handler(FreesoloError, _answer_error)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(
+    settings: ServingSettings, process: ProcessFactory, app: FastAPI
+) -> AsyncIterator[None]:
+    await asyncio.to_thread(stop_leftovers, settings)
+    async with AsyncExitStack() as stack:
+        hub = Hub(settings.hub_url, settings.api_key.get_secret_value())
+        stack.push_async_callback(hub.close)
+        engines = Engines(settings, process)
+        stack.push_async_callback(engines.close)
+        adapters = AdapterStore(settings.data_dir / "adapters", hub)
+        usage = UsageLog(settings.data_dir / "usage", hub)
+        completions = Completions(
+            hub,
+            adapters=adapters,
+            engine_of=engines.of,
+            usage=usage,
+            wait_seconds=settings.engine_wait_seconds,
+        )
+        app.state.hub = hub
+        app.state.completions = completions
+        for loop in (Deployer(hub, adapters, engines.of).run_forever, usage.deliver_forever):
+            stack.push_async_callback(_end, asyncio.create_task(loop()))
+        stack.push_async_callback(completions.close)
+        yield
+
+
+class Engines:
+    """One engine for each base model, made when it is first asked for."""
+
+    def __init__(self, settings: ServingSettings, process: ProcessFactory) -> None:
+        self._settings = settings
+        self._process = process
+        self._engines: dict[str, Engine] = {}
+
+    def of(self, entry: BaseModelEntry) -> Engine:
+        """Return the engine of a base model; it starts when a session is asked of it."""
+        if entry.id not in self._engines:
+            process = self._process(entry, self._settings)
+            self._engines[entry.id] = Engine(process, model=entry.id)
+        return self._engines[entry.id]
+
+    async def close(self) -> None:
+        """End every engine."""
+        for engine in self._engines.values():
+            await engine.close()
+
+
+async def _end(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def _answer_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, FreesoloError)  # noqa: S101  registered for this class
+    headers = {"Retry-After": f"{error.retry_after:.0f}"} if error.retry_after else None
+    return JSONResponse(error_body(error), status_code=http_status(error), headers=headers)

@@ -1,0 +1,186 @@
+"""One chat request from the door to the engine and back, with its tokens counted."""
+
+import asyncio
+import json
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from freesolo.domain.catalog import BaseModelEntry
+from freesolo.errors import EngineUnavailable, FreesoloError
+from freesolo.schemas.deployments import Target, UsageRecord
+from serving_backend.adapters import AdapterStore, engine_name
+from serving_backend.chat import ChatRequest, public_answer, public_chunk, public_usage
+from serving_backend.engine import BASE_MODEL, Document, Engine, Session
+from serving_backend.hub import Hub
+from serving_backend.openai_errors import error_body
+from serving_backend.usage import UsageLog
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """A chat request whose key, model and engine are settled. `id` names it everywhere."""
+
+    request: ChatRequest
+    target: Target
+    session: Session
+    body: Document
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def fingerprint(self) -> str:
+        """The immutable state of the model that answers."""
+        return self.target.revision or self.target.base_model.revision
+
+
+class Completions:
+    """Answers chat requests, whole or streamed."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        *,
+        adapters: AdapterStore,
+        engine_of: Callable[[BaseModelEntry], Engine],
+        usage: UsageLog,
+        wait_seconds: float,
+    ) -> None:
+        self._hub = hub
+        self._adapters = adapters
+        self._engine_of = engine_of
+        self._usage = usage
+        self._wait_seconds = wait_seconds
+        self._readers: set[asyncio.Task[None]] = set()
+
+    async def admit(self, key_hash: str, request: ChatRequest) -> Admitted:
+        """Find out what the key gets under the model's name, and have an engine ready for it."""
+        target = await self._hub.resolve(key_hash, request.model)
+        session = await self._engine_of(target.base_model).session(wait_seconds=self._wait_seconds)
+        name = BASE_MODEL
+        if target.adapter is not None:
+            name = engine_name(target.adapter)
+            folder = await self._adapters.staged(target.adapter, target.base_model)
+            await session.load(name, folder)
+        return Admitted(request, target, session, request.for_engine(name))
+
+    async def answer(self, admitted: Admitted) -> Document:
+        """Return the whole answer."""
+        answer = await admitted.session.complete(admitted.body, admitted.id)
+        self._count(admitted, answer["usage"])
+        return public_answer(answer, model=admitted.target.model, fingerprint=admitted.fingerprint)
+
+    async def stream(self, admitted: Admitted) -> AsyncIterator[str]:
+        """Return the answer as server-sent events, once the engine has accepted the request.
+
+        A task of its own reads from the engine until the token counts have come, whoever listens: a
+        caller who hangs up ends the generation early, and what it took is still counted.
+        """
+        reading = _Reading()
+        reader = asyncio.create_task(self._read(admitted, reading))
+        self._readers.add(reader)
+        reader.add_done_callback(self._readers.discard)
+        await reading.accepted
+        return self._events(admitted, reading)
+
+    async def close(self) -> None:
+        """Wait for the answers that are being read."""
+        if self._readers:
+            await asyncio.wait(self._readers)
+
+    async def _read(self, admitted: Admitted, reading: "_Reading") -> None:
+        try:
+            async with admitted.session.stream(admitted.body, admitted.id) as events:
+                reading.accepted.set_result(None)
+                async for data in events:
+                    self._take(admitted, reading, data)
+            if reading.usage is None:
+                raise EngineUnavailable("The engine stopped before the answer was complete.")
+            reading.parts.put_nowait(None)
+        except FreesoloError as error:
+            reading.fail(error)
+
+    def _take(self, admitted: Admitted, reading: "_Reading", data: str) -> None:
+        # The engine ends a broken stream with this too: only the token counts prove completeness.
+        if data == "[DONE]":
+            return
+        chunk = json.loads(data)
+        if "error" in chunk:
+            raise EngineUnavailable("The engine failed in the middle of the answer.")
+        if chunk["choices"]:
+            reading.parts.put_nowait(chunk)
+        elif usage := chunk.get("usage"):
+            self._count(admitted, usage)
+            reading.usage = usage
+            if admitted.request.wants_usage_chunk:
+                reading.parts.put_nowait(chunk)
+
+    async def _events(self, admitted: Admitted, reading: "_Reading") -> AsyncIterator[str]:
+        try:
+            while isinstance(part := await reading.parts.get(), dict):
+                yield _event(self._public(admitted, part))
+            yield "data: [DONE]\n\n" if part is None else _event(error_body(part))
+        finally:
+            if reading.usage is None and reading.error is None:
+                await admitted.session.abort(admitted.id)
+
+    def _public(self, admitted: Admitted, chunk: Document) -> Document:
+        public = public_chunk(chunk, model=admitted.target.model, fingerprint=admitted.fingerprint)
+        if admitted.request.wants_usage_chunk:
+            usage = chunk.get("usage")
+            public["usage"] = public_usage(usage) if usage else None
+        return public
+
+    def _count(self, admitted: Admitted, usage: Mapping[str, Any]) -> None:
+        target = admitted.target
+        counts = public_usage(usage)
+        record = UsageRecord(
+            id=admitted.id,
+            org=target.org,
+            key_id=target.key_id,
+            model=target.model,
+            revision=target.revision,
+            prompt_tokens=counts["prompt_tokens"],
+            cached_tokens=counts["prompt_tokens_details"]["cached_tokens"],
+            completion_tokens=counts["completion_tokens"],
+            created_at=datetime.now(UTC),
+        )
+        self._usage.record(record)
+        logger.info(
+            "chat answered",
+            extra={
+                **record.model_dump(mode="json", exclude={"created_at"}),
+                "ms": round(1000 * (time.monotonic() - admitted.started)),
+            },
+        )
+
+
+class _Reading:
+    """A streamed answer between the task that reads it and the response that sends it.
+
+    `parts` holds chunks, then None after a complete answer, or the error that broke it off.
+    """
+
+    def __init__(self) -> None:
+        self.accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.parts: asyncio.Queue[Document | FreesoloError | None] = asyncio.Queue()
+        self.usage: Mapping[str, Any] | None = None
+        self.error: FreesoloError | None = None
+
+    def fail(self, error: FreesoloError) -> None:
+        """Tell whoever waits that there will be no answer, or no more of it."""
+        self.error = error
+        if self.accepted.done():
+            self.parts.put_nowait(error)
+        else:
+            self.accepted.set_exception(error)
+
+
+def _event(document: Mapping[str, object]) -> str:
+    return f"data: {json.dumps(document, separators=(',', ':'), ensure_ascii=False)}\n\n"
