@@ -85,8 +85,11 @@ class InvalidInput(FreesoloError):
     exit_code = 2
 
 
-class InvalidRef(InvalidInput):
-    """Text that is not an environment or adapter reference."""
+class InvalidRef(InvalidInput, ValueError):
+    """Text that is not an environment or adapter reference.
+
+    A `ValueError` too, so that pydantic reports it as a problem of the field that holds the text.
+    """
 
     code = "invalid_ref"
 

@@ -106,7 +106,7 @@ def reachable(base_url: str) -> Iterator[None]:
             f"{base_url} cannot be reached: {error}.",
             hint="Is the platform up? `freesolo up` starts one; FREESOLO_HUB_URL names another.",
         ) from None
-    except (httpx.InvalidURL, ValueError) as error:
+    except httpx.InvalidURL as error:
         raise Unavailable(f"{base_url!r} is not an address: {error}.") from None
 
 

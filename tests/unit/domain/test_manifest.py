@@ -1,0 +1,50 @@
+"""environment.toml: defaults, and every mistake named."""
+
+import pytest
+
+from freesolo.domain.manifest import parse_manifest
+from freesolo.errors import InvalidManifest
+
+
+def manifest(lines: str) -> str:
+    return f'[environment]\nname = "math"\n{lines}\n'
+
+
+def test_a_name_is_enough() -> None:
+    parsed = parse_manifest(manifest(""))
+    assert (parsed.name, parsed.version, parsed.network) == ("math", "0.1.0", False)
+
+
+def test_versions_are_written_in_their_normal_form() -> None:
+    assert parse_manifest(manifest('version = "1.0-RC1"')).version == "1.0rc1"
+
+
+@pytest.mark.parametrize(
+    ("lines", "path"),
+    [
+        ('version = "one"', "version"),
+        ('dependencies = ["not a requirement !"]', "dependencies.0"),
+        ('requires-python = "three"', "requires-python"),
+        ('environments = ["nonsense"]', "environments.0"),
+        ('secrets = ["lower"]', "secrets.0"),
+        ('api = "freesolo/9"', "api"),
+        ("network = 3", "network"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_place(lines: str, path: str) -> None:
+    with pytest.raises(InvalidManifest) as refusal:
+        parse_manifest(manifest(lines))
+    assert refusal.value.problems[0].path == path
+
+
+def test_a_mistyped_key_is_answered_with_the_nearest_one() -> None:
+    with pytest.raises(InvalidManifest, match="dependencies"):
+        parse_manifest(manifest("dependecies = []"))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[environment", "name = 'x'", "[environment]\n[other]\nx = 1"]
+)
+def test_text_that_is_no_manifest_is_refused(text: str) -> None:
+    with pytest.raises(InvalidManifest):
+        parse_manifest(text)

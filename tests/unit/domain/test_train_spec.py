@@ -1,0 +1,133 @@
+"""The config: defaults, overrides, and every rule between its keys."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from freesolo.domain.catalog import SMOLLM2_135M
+from freesolo.domain.train_spec import (
+    TrainTable,
+    check_train_spec,
+    context_tokens,
+    parse_document,
+    parse_train_spec,
+    save_due,
+    total_steps,
+)
+from freesolo.errors import InvalidTrainSpec
+
+CONFIG = """
+model = "HuggingFaceTB/SmolLM2-135M-Instruct"
+[environment]
+id = "local/math"
+[train]
+max_steps = 40
+"""
+
+
+def spec_with(**train: Any) -> Any:  # noqa: ANN401 - whatever the config may hold
+    return parse_train_spec(
+        {"model": SMOLLM2_135M.id, "environment": {"id": "local/math"}, "train": train}
+    )
+
+
+def test_a_short_config_gets_the_documented_defaults() -> None:
+    spec = parse_train_spec(parse_document(CONFIG))
+    assert (spec.algorithm, spec.seed, spec.train.lora_rank, spec.train.epochs) == (
+        "sft",
+        42,
+        32,
+        2,
+    )
+
+
+def test_overrides_are_read_as_toml_and_else_as_text() -> None:
+    document = parse_document(
+        CONFIG, ["train.max_steps=3", "model=org/name", "environment.params.split=test", "seed=1"]
+    )
+    assert document["train"]["max_steps"] == 3
+    assert document["model"] == "org/name"
+    assert document["environment"]["params"] == {"split": "test"}
+    assert document["seed"] == 1
+
+
+@pytest.mark.parametrize("override", ["max_steps", "=3", "model.x=1"])
+def test_a_wrong_override_is_refused(override: str) -> None:
+    with pytest.raises(InvalidTrainSpec, match="is not"):
+        parse_document(CONFIG, [override])
+
+
+def test_the_older_spelling_of_batch_size_is_accepted() -> None:
+    assert spec_with(prompts_per_step=3).train.batch_size == 3
+
+
+@pytest.mark.parametrize(
+    ("document", "path", "words"),
+    [
+        ({"train": {"learningrate": 1}}, "train.learningrate", "Did you mean `learning_rate`"),
+        ({"modle": "x"}, "modle", "Did you mean `model`"),
+        ({"train": {"max_steps": -1}}, "train.max_steps", "-1"),
+        ({"train": {"save_at_steps": [3, 2]}}, "train.save_at_steps", "rise"),
+        ({"environment": {"id": "math"}}, "environment.id", "math"),
+        ({"algorithm": "grpo"}, "algorithm", "grpo"),
+        ({"project": "x"}, "project", "x"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named(document: dict[str, Any], path: str, words: str) -> None:
+    whole = {"model": "m", "environment": {"id": "local/math"}, **document}
+    with pytest.raises(InvalidTrainSpec) as refusal:
+        parse_train_spec(whole)
+    assert path in [problem.path for problem in refusal.value.problems]
+    assert words in "".join(problem.message for problem in refusal.value.problems)
+
+
+def test_every_problem_is_told_at_once() -> None:
+    with pytest.raises(InvalidTrainSpec) as refusal:
+        parse_train_spec({"modle": "x", "train": {"batch_size": 0}})
+    assert len(refusal.value.problems) == 4
+
+
+@pytest.mark.parametrize(
+    ("train", "path"),
+    [
+        ({"lora_rank": 64}, "train.lora_rank"),
+        ({"max_context_tokens": 10**6}, "train.max_context_tokens"),
+        ({"max_steps": 5, "save_at_steps": [9]}, "train.save_at_steps"),
+    ],
+)
+def test_what_the_model_cannot_do_is_refused(train: dict[str, Any], path: str) -> None:
+    with pytest.raises(InvalidTrainSpec) as refusal:
+        check_train_spec(spec_with(**train), SMOLLM2_135M)
+    assert [problem.path for problem in refusal.value.problems] == [path]
+
+
+def test_a_good_spec_passes() -> None:
+    check_train_spec(spec_with(max_steps=40, save_at_steps=[20, 40]), SMOLLM2_135M)
+
+
+@given(examples=st.integers(1, 5000), batch=st.integers(1, 64), epochs=st.floats(0.1, 10))
+def test_epochs_are_rounded_up_to_whole_steps(examples: int, batch: int, epochs: float) -> None:
+    steps = total_steps(TrainTable(epochs=epochs, batch_size=batch), examples)
+    assert steps >= 1
+    assert steps * batch >= examples * epochs - 1e-6
+    assert (steps - 1) * batch < examples * epochs or steps == 1
+
+
+def test_max_steps_is_exact() -> None:
+    assert total_steps(TrainTable(max_steps=7, epochs=100), 1000) == 7
+
+
+def test_saves_fall_where_they_were_asked_for_and_at_the_end() -> None:
+    def saved(table: TrainTable) -> list[int]:
+        return [step for step in range(1, 11) if save_due(table, step, 10)]
+
+    assert saved(TrainTable(save_every=4)) == [4, 8, 10]
+    assert saved(TrainTable(save_every=4, save_at_steps=(3,))) == [3, 10]
+    assert saved(TrainTable(save_every=0)) == [10]
+
+
+def test_the_context_is_bounded_by_the_model() -> None:
+    assert context_tokens(TrainTable(), SMOLLM2_135M) == 2048
+    assert context_tokens(TrainTable(max_context_tokens=99), SMOLLM2_135M) == 99
