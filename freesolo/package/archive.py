@@ -159,6 +159,8 @@ def _members(path: Path, limits: Limits) -> Iterator[tuple[tarfile.TarInfo, IO[b
             f"The archive has {path.stat().st_size} bytes; {limits.max_archive_bytes} are allowed."
         )
     seen = 0
+    files: set[str] = set()
+    folders: set[str] = set()
     try:
         with _decompressed(path, limits) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
             for member in tar:
@@ -168,6 +170,7 @@ def _members(path: Path, limits: Limits) -> Iterator[tuple[tarfile.TarInfo, IO[b
                 if member.isdir():
                     continue
                 _check_member(member)
+                _check_collision(member.name, files, folders)
                 body = tar.extractfile(member)
                 if body is None:
                     raise InvalidEnvironment(f"{member.name!r} in the archive cannot be read.")
@@ -184,6 +187,17 @@ def _check_member(member: tarfile.TarInfo) -> None:
         )
     if reason := path_problem(member.name):
         raise InvalidEnvironment(f"The path {member.name!r} in the archive {reason}.")
+
+
+def _check_collision(path: str, files: set[str], folders: set[str]) -> None:
+    """Refuse a path that is there already, or is a folder of another; remember it and its folders."""
+    folded = path.casefold()
+    parts = folded.split("/")
+    parents = {"/".join(parts[:depth]) for depth in range(1, len(parts))}
+    if folded in files or folded in folders or parents & files:
+        raise InvalidEnvironment(f"The path {path!r} in the archive collides with another one.")
+    files.add(folded)
+    folders |= parents
 
 
 def _copy(member: tarfile.TarInfo, body: IO[bytes], sink: IO[bytes] | None) -> TreeFile:
