@@ -1,0 +1,66 @@
+"""Everything that `freesolo validate` runs: the files first, then the code in its host.
+
+Codes of errors:
+  manifest_invalid      environment.toml is missing or wrong
+  entry_point_missing   there is no environment.py
+  syntax_error          a module is not Python
+  package_limits        a path, a size or the number of files is beyond what is accepted; a link
+  dataset_unreadable    a file in dataset/ does not parse
+  config_invalid        a file in configs/ is not a training config
+  secret_found          a file holds what looks like a key
+  env_failed            the environment, its dataset or its suites do not load
+  prompt_failed         a prompt or a gold answer cannot be built, or is not well-formed
+  gold_failed           the reward raised on a gold answer
+  gold_unusable         the reward of a gold answer hung, crashed or was no finite number
+  gold_all_zero         no gold answer gets a positive reward
+
+Codes of warnings:
+  gold_some_zero        some gold answers get no positive reward
+  wrong_failed          the reward cannot score an empty or another row's answer
+  reward_varies         the same answer gets different rewards
+  reward_blind          no wrong answer gets less than the gold answer
+  duplicate_rows        rows that repeat an earlier one
+  heldout_overlap       training rows that are held-out questions too
+
+Codes of information: no_summary, no_license, no_readme, no_heldout, gold_missing, gold_not_scored,
+sampled.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from freesolo.errors import EnvironmentFailed
+from freesolo.package.audit import check_contract, check_gold, code_failure
+from freesolo.package.findings import Finding, Report, Severity
+from freesolo.package.static import check_files
+from freesolo.runtime.client import HostOptions, open_host
+
+__all__ = ["Finding", "Report", "Severity", "check_folder", "check_gold"]
+
+_CODE_FAILED = frozenset({"env_failed", "prompt_failed", "gold_failed", "gold_unusable"})
+
+
+def check_folder(
+    root: Path,
+    options: HostOptions,
+    *,
+    name: str | None = None,
+    secrets: Mapping[str, str] | None = None,
+) -> Report:
+    """Check the environment in `root`. Its code is only run if its files have no error.
+
+    `name` is for a folder without a manifest. Raise `Unavailable` if its dependencies cannot be
+    fetched now, or if a sandbox is required and there is none.
+    """
+    findings = check_files(root, name=name)
+    if not Report(tuple(findings)).ok:
+        return Report(tuple(findings))
+    layers: tuple[str, ...] = ()
+    try:
+        with open_host(root, options, secrets=secrets) as host:
+            layers = host.layers
+            findings += check_contract(host)
+    except EnvironmentFailed as error:
+        findings.append(code_failure(error))
+    failed = any(finding.code in _CODE_FAILED for finding in findings)
+    return Report(tuple(findings), code_failed=failed, layers=layers)

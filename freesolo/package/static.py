@@ -1,0 +1,134 @@
+"""What can be said of an environment's folder without running any of its code."""
+
+import ast
+import json
+import re
+import tomllib
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from freesolo.datasets.records import load_records
+from freesolo.domain.manifest import Manifest
+from freesolo.domain.packaging import ENVIRONMENT_LIMITS, tree_problems
+from freesolo.domain.train_spec import parse_train_spec
+from freesolo.errors import InvalidEnvironment, InvalidInput
+from freesolo.package.files import collect_files, load_manifest
+from freesolo.package.findings import Finding, Severity
+from freesolo.runtime.client import ENTRY_POINT
+
+_LICENSE_NAMES = ("license", "licence", "copying")
+_TEXT_BYTES = 1024**2
+# Forms of secrets that hardly ever mean anything else.
+_SECRET = re.compile(
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
+    r"|\bAKIA[0-9A-Z]{16}\b"
+    r"|\b(?:fslo_|ghp_|hf_|sk-|xox[bp]-)[A-Za-z0-9_-]{30,}"
+)
+
+
+def check_files(root: Path, *, name: str | None) -> list[Finding]:
+    """Check the files that would be packed. `name` is for a folder without a manifest."""
+    try:
+        paths = collect_files(root)
+    except InvalidEnvironment as error:
+        return [_error("package_limits", error.message)]
+    return [
+        *_manifest(root, name, paths),
+        *_limits(root, paths),
+        *_code(root, paths),
+        *_datasets(root, paths),
+        *_configs(root, paths),
+        *_secrets(root, paths),
+    ]
+
+
+def _manifest(root: Path, name: str | None, paths: Sequence[str]) -> Iterator[Finding]:
+    try:
+        manifest = load_manifest(root, name=name)
+    except InvalidInput as error:
+        yield _error("manifest_invalid", error.message)
+        return
+    yield from _documents(manifest, paths)
+
+
+def _documents(manifest: Manifest, paths: Sequence[str]) -> Iterator[Finding]:
+    names = {path.lower() for path in paths}
+    if not manifest.summary:
+        yield _info("no_summary", "The manifest has no `summary`, which search and listings show.")
+    if not manifest.license and not any(name.startswith(_LICENSE_NAMES) for name in names):
+        yield _info("no_license", "Neither the manifest nor a file says under which license it is.")
+    if not any(name.startswith("readme") for name in names):
+        yield _info("no_readme", "There is no README to tell others what the task is.")
+
+
+def _limits(root: Path, paths: Sequence[str]) -> Iterator[Finding]:
+    sizes = ((path, (root / path).stat().st_size) for path in paths)
+    for problem in tree_problems(sizes, ENVIRONMENT_LIMITS):
+        place = f"{problem.path}: " if problem.path else ""
+        yield _error("package_limits", f"{place}{problem.message}")
+
+
+def _code(root: Path, paths: Sequence[str]) -> Iterator[Finding]:
+    if ENTRY_POINT not in paths:
+        yield _error(
+            "entry_point_missing",
+            f"There is no {ENTRY_POINT}; it must define `load_environment(**params)`.",
+        )
+    for path in paths:
+        if not path.endswith(".py"):
+            continue
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                ast.parse((root / path).read_bytes(), path)
+        except (SyntaxError, ValueError) as error:
+            yield _error("syntax_error", f"{path} is not Python: {error}.")
+
+
+def _datasets(root: Path, paths: Sequence[str]) -> Iterator[Finding]:
+    for path in paths:
+        file = root / path
+        if not path.startswith("dataset/"):
+            continue
+        try:
+            if file.suffix == ".jsonl":
+                load_records(file)
+            elif file.suffix == ".json":
+                json.loads(file.read_bytes())
+        except ValueError as error:
+            reason = str(error).replace(f"{root}/", "")
+            yield _error("dataset_unreadable", f"{path} cannot be read: {reason}.")
+
+
+def _configs(root: Path, paths: Sequence[str]) -> Iterator[Finding]:
+    for path in paths:
+        if not (path.startswith("configs/") and path.endswith(".toml")):
+            continue
+        try:
+            parse_train_spec(tomllib.loads((root / path).read_text(encoding="utf-8")))
+        except (InvalidInput, ValueError) as error:
+            yield _error("config_invalid", f"{path} is not a training config: {error}")
+
+
+def _secrets(root: Path, paths: Sequence[str]) -> Iterator[Finding]:
+    for path in paths:
+        file = root / path
+        if file.stat().st_size > _TEXT_BYTES:
+            continue
+        text = file.read_bytes().decode(errors="replace")
+        for number, line in enumerate(text.splitlines(), start=1):
+            if _SECRET.search(line):
+                yield _error(
+                    "secret_found",
+                    f"{path}, line {number}, looks like a secret. Name it under `secrets` in the "
+                    "manifest instead, or leave the file out with .freesoloignore.",
+                )
+
+
+def _error(code: str, message: str) -> Finding:
+    return Finding(code, Severity.ERROR, message)
+
+
+def _info(code: str, message: str) -> Finding:
+    return Finding(code, Severity.INFO, message)
