@@ -1,0 +1,81 @@
+"""Bytes by digest: written once, never changed, found again by what they are."""
+
+import os
+import time
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from freesolo.errors import BlobNotFound
+
+_ABANDONED_SECONDS = 3600
+
+
+class BlobStore(Protocol):
+    """A content-addressed store. Digests are `sha256:<hex>`."""
+
+    @property
+    def staging(self) -> Path:
+        """A local folder for files on their way in."""
+        ...
+
+    def prepare(self) -> None:
+        """Make the store ready, without what a killed process left half-written."""
+        ...
+
+    def put(self, digest: str, file: Path) -> None:
+        """Take over `file`, whose bytes have this digest; it is durable when this returns."""
+        ...
+
+    def open(self, digest: str) -> BinaryIO:
+        """Open the bytes for reading; raise `BlobNotFound` if the store has none."""
+        ...
+
+
+class FileBlobStore:
+    """Blobs as files: `<root>/sha256/<first two digits>/<all digits>`."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    @property
+    def staging(self) -> Path:
+        """The folder beside the blobs, on the same file system, so that a rename is enough."""
+        return self._root / "staging"
+
+    def prepare(self) -> None:
+        """Make the folders and remove the uploads that a killed hub left behind."""
+        self.staging.mkdir(parents=True, exist_ok=True)
+        for file in self.staging.iterdir():
+            # A younger one may belong to another hub process on the same folder.
+            if time.time() - file.stat().st_mtime > _ABANDONED_SECONDS:
+                file.unlink(missing_ok=True)
+
+    def put(self, digest: str, file: Path) -> None:
+        """Move `file` into its place. A second put of the same bytes changes nothing."""
+        target = self._path(digest)
+        if target.exists():
+            return
+        _sync(file)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file.replace(target)
+        _sync(target.parent)
+
+    def open(self, digest: str) -> BinaryIO:
+        """Open the blob's file."""
+        try:
+            return self._path(digest).open("rb")
+        except FileNotFoundError:
+            raise BlobNotFound(f"No bytes with the digest {digest} are stored here.") from None
+
+    def _path(self, digest: str) -> Path:
+        hexadecimal = digest.removeprefix("sha256:")
+        return self._root / "sha256" / hexadecimal[:2] / hexadecimal
+
+
+def _sync(path: Path) -> None:
+    """Force a file or folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

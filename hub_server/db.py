@@ -1,0 +1,56 @@
+"""The database: one engine for each process, one transaction for each request."""
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from hub_server.models import Base
+
+# Seconds that a writer waits for SQLite's one write lock.
+_SQLITE_PATIENCE = 30
+
+
+def create_database(url: str) -> Engine:
+    """Return an engine for SQLite or PostgreSQL; nothing is opened before it is used."""
+    if make_url(url).get_backend_name() != "sqlite":
+        # As many connections as there are threads that answer requests.
+        return create_engine(url, pool_size=10, max_overflow=30, pool_pre_ping=True)
+    engine = create_engine(
+        url, pool_size=10, max_overflow=30, connect_args={"timeout": _SQLITE_PATIENCE}
+    )
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def create_sessions(engine: Engine) -> sessionmaker[Session]:
+    """Return the factory of sessions; `with sessions.begin() as session` is one transaction."""
+    return sessionmaker(engine)
+
+
+def insert_if_absent(
+    session: Session, table: type[Base], rows: Sequence[Mapping[str, object]]
+) -> None:
+    """Insert the rows that break no unique constraint; wait for rivals that insert the same."""
+    if not rows:
+        return
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    session.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
+
+
+def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    # Without this the driver begins transactions by itself, too late and never immediate.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _begin_immediate(connection: Connection) -> None:
+    # A transaction that reads and then writes cannot wait for the lock; one that begins with it can.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

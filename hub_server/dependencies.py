@@ -1,0 +1,132 @@
+"""What endpoints ask for: a session, the caller, the moment, the stores."""
+
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import Depends, Header, Query, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from sqlalchemy.orm import Session, sessionmaker
+
+from freesolo.domain.catalog import Catalog as ModelCatalog
+from freesolo.errors import Forbidden, Unauthorized
+from freesolo.schemas.accounts import Scope
+from hub_server.accounts import service as accounts
+from hub_server.accounts.service import Member, Principal
+from hub_server.blobs import BlobStore
+from hub_server.settings import HubSettings
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one hub works with, from its start to its end."""
+
+    settings: HubSettings
+    sessions: sessionmaker[Session]
+    blobs: BlobStore
+    catalog: ModelCatalog
+    clock: Callable[[], datetime]
+
+
+async def _resources(request: Request) -> Resources:
+    resources: Resources = request.app.state.resources
+    return resources
+
+
+FromHub = Annotated[Resources, Depends(_resources)]
+
+
+async def _settings(resources: FromHub) -> HubSettings:
+    return resources.settings
+
+
+async def _blobs(resources: FromHub) -> BlobStore:
+    return resources.blobs
+
+
+async def _catalog(resources: FromHub) -> ModelCatalog:
+    return resources.catalog
+
+
+async def _now(resources: FromHub) -> datetime:
+    return resources.clock()
+
+
+def _session(resources: FromHub) -> Iterator[Session]:
+    with resources.sessions.begin() as session:
+        yield session
+
+
+Settings = Annotated[HubSettings, Depends(_settings)]
+Blobs = Annotated[BlobStore, Depends(_blobs)]
+Catalog = Annotated[ModelCatalog, Depends(_catalog)]
+Now = Annotated[datetime, Depends(_now)]
+# `function`: the transaction ends before the answer is sent, so an answer is never a promise that
+# a failing commit breaks.
+DbSession = Annotated[Session, Depends(_session, scope="function")]
+
+_bearer = HTTPBearer(auto_error=False, description="A Freesolo API key, `fslo_...`.")
+
+
+def _principal(
+    resources: FromHub,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+) -> Principal:
+    if credentials is None:
+        raise Unauthorized(
+            "The request carries no API key.", hint="Send `Authorization: Bearer fslo_...`."
+        )
+    # A transaction of its own: the request's must not be open while a body is received.
+    with resources.sessions.begin() as session:
+        key_hash = accounts.hash_key(credentials.credentials)
+        return accounts.check_key(session, key_hash, now=resources.clock())
+
+
+Anyone = Annotated[Principal, Depends(_principal)]
+
+
+async def _member(principal: Anyone) -> Member:
+    if not isinstance(principal, Member):
+        raise Forbidden(
+            f"The key {principal.key_name!r} belongs to no organisation.",
+            hint="Service keys are for workers and gateways; use a key of an org.",
+        )
+    return principal
+
+
+AnyMember = Annotated[Member, Depends(_member)]
+
+
+def _member_with(scope: Scope) -> Callable[[AnyMember], Awaitable[Member]]:
+    async def check(member: AnyMember) -> Member:
+        member.require(scope)
+        return member
+
+    return check
+
+
+def _service_with(*scopes: Scope) -> Callable[[Anyone], Awaitable[Principal]]:
+    async def check(principal: Anyone) -> Principal:
+        if principal.scopes.isdisjoint(scopes):
+            principal.require(scopes[0])
+        return principal
+
+    return check
+
+
+EnvironmentReader = Annotated[Member, Depends(_member_with(Scope.ENVIRONMENTS_READ))]
+EnvironmentWriter = Annotated[Member, Depends(_member_with(Scope.ENVIRONMENTS_WRITE))]
+RunReader = Annotated[Member, Depends(_member_with(Scope.RUNS_READ))]
+RunWriter = Annotated[Member, Depends(_member_with(Scope.RUNS_WRITE))]
+DeploymentReader = Annotated[Member, Depends(_member_with(Scope.DEPLOYMENTS_READ))]
+DeploymentWriter = Annotated[Member, Depends(_member_with(Scope.DEPLOYMENTS_WRITE))]
+Worker = Annotated[Principal, Depends(_service_with(Scope.WORKER))]
+Gateway = Annotated[Principal, Depends(_service_with(Scope.GATEWAY))]
+PlatformProcess = Annotated[Principal, Depends(_service_with(Scope.WORKER, Scope.GATEWAY))]
+
+Limit = Annotated[int, Query(ge=1, le=100, description="The most items on a page.")]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(description="Makes the request safe to repeat: the same key makes nothing twice."),
+]

@@ -1,0 +1,200 @@
+"""Deployments as their owners see them: ask for one, look, withdraw; and what was used."""
+
+import secrets
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session
+
+from freesolo.domain.catalog import Catalog, find_model
+from freesolo.domain.lifecycle import DeploymentState, next_deployment_state
+from freesolo.domain.refs import AdapterRef, adapter_revision
+from freesolo.domain.suggest import did_you_mean
+from freesolo.errors import AdapterNotFound, DeploymentNotFound
+from freesolo.schemas import deployments as wire
+from hub_server.accounts.service import Member
+from hub_server.db import insert_if_absent
+from hub_server.models import Alias, ApiKey, Checkpoint, Deployment, Run, Usage
+from hub_server.runs import service as runs
+
+_ID_ALPHABET = string.ascii_lowercase + string.digits
+_ID_LENGTH = 10
+# Served, or on its way to be.
+_CURRENT = (
+    DeploymentState.QUEUED,
+    DeploymentState.LOADING,
+    DeploymentState.SMOKING,
+    DeploymentState.READY,
+)
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """One adapter of a run, under its immutable name."""
+
+    run: Run
+    step: int
+    revision: str
+
+
+def find_adapter(session: Session, member: Member, ref: AdapterRef) -> Adapter:
+    """Return the adapter that a reference means; raise `AdapterNotFound` if it was never saved."""
+    run = runs.find(session, member, ref.run_id)
+    step = run.final_step if ref.step is None else ref.step
+    if step is None:
+        raise AdapterNotFound(
+            f"{run.id} is {run.state.value} and has no final adapter.",
+            hint=_newest_checkpoint_hint(session, run),
+        )
+    checkpoint = session.get(Checkpoint, (run.id, step))
+    if checkpoint is None:
+        raise AdapterNotFound(
+            f"{run.id} has saved nothing after step {step}.",
+            hint=_newest_checkpoint_hint(session, run),
+        )
+    revision = adapter_revision(run.id, ref.step, checkpoint.adapter.tree_digest)
+    if ref.revision not in (None, revision):
+        raise AdapterNotFound(f"{run.id} has no revision {ref.revision!r}; it has {revision!r}.")
+    return Adapter(run, step, revision)
+
+
+def deploy(
+    session: Session, member: Member, adapter: Adapter, *, catalog: Catalog, now: datetime
+) -> Deployment:
+    """Queue the deployment of an adapter under its run's id.
+
+    If just this revision is served, or on its way, under the alias already, that is returned.
+    """
+    find_model(catalog, adapter.run.model_id)
+    alias = _locked_alias(session, member, adapter.run.id)
+    newest = session.scalars(
+        _of_alias(member, alias.name).where(Deployment.generation == alias.issued)
+    ).one_or_none()
+    if newest is not None and newest.revision == adapter.revision and newest.state in _CURRENT:
+        return newest
+    alias.issued += 1
+    deployment = Deployment(
+        id=f"dep-{''.join(secrets.choice(_ID_ALPHABET) for _ in range(_ID_LENGTH))}",
+        org_id=member.org_id,
+        alias=alias.name,
+        generation=alias.issued,
+        run_id=adapter.run.id,
+        step=adapter.step,
+        revision=adapter.revision,
+        base_model=adapter.run.model_id,
+        state=DeploymentState.QUEUED,
+        created_at=now,
+    )
+    session.add(deployment)
+    return deployment
+
+
+def undeploy(session: Session, member: Member, name: str) -> None:
+    """Stop serving an alias, and stop what was on its way to be served under it."""
+    current = session.scalars(
+        _of_alias(member, name).where(Deployment.state.in_(_CURRENT)).with_for_update()
+    ).all()
+    if not current:
+        raise DeploymentNotFound(
+            f"Nothing is deployed as {name!r}.", hint=_nearest_alias(session, member, name)
+        )
+    alias = _locked_alias(session, member, name)
+    alias.issued += 1
+    alias.generation = alias.issued
+    for deployment in current:
+        deployment.state = next_deployment_state(deployment.state, DeploymentState.UNDEPLOYED)
+        deployment.lease_token = deployment.lease_until = None
+
+
+def find(session: Session, member: Member, deployment_id: str) -> Deployment:
+    """Return one deployment of the member's org."""
+    deployment = session.scalars(
+        select(Deployment).where(Deployment.org_id == member.org_id, Deployment.id == deployment_id)
+    ).one_or_none()
+    if deployment is None:
+        raise DeploymentNotFound(
+            f"There is no deployment {deployment_id!r}.", hint="`freesolo deployments` lists them."
+        )
+    return deployment
+
+
+def list_deployments(session: Session, member: Member, *, everything: bool) -> Sequence[Deployment]:
+    """Return what is live or coming, newest first; with `everything`, also what ended."""
+    query = select(Deployment).where(Deployment.org_id == member.org_id)
+    if not everything:
+        query = query.where(Deployment.state.in_(_CURRENT))
+    return session.scalars(
+        query.order_by(Deployment.created_at.desc(), Deployment.generation.desc())
+    ).all()
+
+
+def deployment_view(deployment: Deployment) -> wire.Deployment:
+    """Return a deployment as it goes over the wire."""
+    return wire.Deployment(
+        id=deployment.id,
+        model=deployment.alias,
+        revision=deployment.revision,
+        base_model=deployment.base_model,
+        state=deployment.state,
+        # Whatever replaces or withdraws a ready deployment changes its state in the same transaction.
+        active=deployment.state is DeploymentState.READY,
+        error=deployment.error,
+        created_at=deployment.created_at,
+        ready_at=deployment.ready_at,
+    )
+
+
+def usage_report(session: Session, member: Member) -> list[wire.UsageLine]:
+    """Return the tokens of the member's org, by key and model."""
+    query = (
+        select(
+            ApiKey.name,
+            Usage.model,
+            func.count(),
+            func.sum(Usage.prompt_tokens),
+            func.sum(Usage.cached_tokens),
+            func.sum(Usage.completion_tokens),
+        )
+        .join(ApiKey, ApiKey.id == Usage.key_id)
+        .where(Usage.org_id == member.org_id)
+        .group_by(ApiKey.id, ApiKey.name, Usage.model)
+        .order_by(ApiKey.name, Usage.model)
+    )
+    return [
+        wire.UsageLine(
+            key_name=key_name,
+            model=model,
+            requests=requests,
+            prompt_tokens=prompt,
+            cached_tokens=cached,
+            completion_tokens=completion,
+        )
+        for key_name, model, requests, prompt, cached, completion in session.execute(query)
+    ]
+
+
+def _locked_alias(session: Session, member: Member, name: str) -> Alias:
+    """Return the alias, made if it is new, locked against other deploys and activations."""
+    insert_if_absent(session, Alias, [{"org_id": member.org_id, "name": name}])
+    return session.scalars(
+        select(Alias).where(Alias.org_id == member.org_id, Alias.name == name).with_for_update()
+    ).one()
+
+
+def _of_alias(member: Member, name: str) -> Select[Deployment]:
+    return select(Deployment).where(Deployment.org_id == member.org_id, Deployment.alias == name)
+
+
+def _nearest_alias(session: Session, member: Member, name: str) -> str | None:
+    live = list_deployments(session, member, everything=False)
+    return did_you_mean(name, {deployment.alias for deployment in live})
+
+
+def _newest_checkpoint_hint(session: Session, run: Run) -> str:
+    saved = runs.checkpoints(session, run)
+    if not saved:
+        return "It has saved nothing yet."
+    return f"Its newest checkpoint is `{run.id}/step-{saved[-1].step}`."

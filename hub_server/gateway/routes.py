@@ -1,0 +1,72 @@
+"""What gateways call."""
+
+from fastapi import APIRouter, Response, status
+
+from freesolo.schemas import deployments as wire
+from hub_server.dependencies import Catalog, DbSession, Gateway, Now, Settings
+from hub_server.gateway import service
+
+router = APIRouter(prefix="/v1/gateway", tags=["gateway"])
+
+
+@router.post("/resolve")
+def resolve(
+    body: wire.ResolveTarget, gateway: Gateway, session: DbSession, catalog: Catalog, now: Now
+) -> wire.Target:
+    """Return what a key gets under a model name."""
+    member = service.chatting_member(session, body.key_hash, now=now)
+    return service.resolve(session, member, body.model, catalog=catalog)
+
+
+@router.post("/models")
+def list_models(
+    body: wire.KeyHash, gateway: Gateway, session: DbSession, catalog: Catalog, now: Now
+) -> wire.ServedModelList:
+    """List every name a key may ask for."""
+    member = service.chatting_member(session, body.key_hash, now=now)
+    return wire.ServedModelList(models=service.served_models(session, member, catalog=catalog))
+
+
+@router.post(
+    "/deployments/claim",
+    response_model=wire.DeploymentTask,
+    responses={status.HTTP_204_NO_CONTENT: {"description": "Nothing waits"}},
+)
+def claim_deployment(
+    gateway: Gateway, session: DbSession, catalog: Catalog, settings: Settings, now: Now
+) -> wire.DeploymentTask | Response:
+    """Lease the deployment that has waited longest; 204 if none waits."""
+    deployment = service.claim(
+        session, catalog=catalog, now=now, lease_seconds=settings.lease_seconds
+    )
+    if deployment is None:
+        return Response(status_code=status.HTTP_204_NO_CONTENT)
+    return wire.DeploymentTask(
+        id=deployment.id,
+        token=str(deployment.lease_token),
+        lease_seconds=settings.lease_seconds,
+        model=deployment.alias,
+        revision=deployment.revision,
+        adapter=service.adapter_of(session, deployment),
+        base_model=catalog[deployment.base_model],
+    )
+
+
+@router.post("/deployments/{deployment_id}/advance", status_code=status.HTTP_204_NO_CONTENT)
+def advance_deployment(
+    deployment_id: str,
+    body: wire.Advance,
+    gateway: Gateway,
+    session: DbSession,
+    settings: Settings,
+    now: Now,
+) -> None:
+    """Move a claimed deployment on and renew the lease; the same state again only renews."""
+    deployment = service.held(session, deployment_id, body.token)
+    service.advance(session, deployment, body, now=now, lease_seconds=settings.lease_seconds)
+
+
+@router.post("/usage", status_code=status.HTTP_204_NO_CONTENT)
+def record_usage(body: wire.UsageBatch, gateway: Gateway, session: DbSession) -> None:
+    """Store the tokens of answered requests. Records that are known already change nothing."""
+    service.record_usage(session, body.records)

@@ -1,0 +1,258 @@
+"""The gateway's side: who may ask for which model, which adapters to deploy, what was used."""
+
+import hmac
+import secrets
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, and_, or_, select, update
+from sqlalchemy.orm import Session
+
+from freesolo.domain.catalog import Catalog
+from freesolo.domain.lifecycle import DEPLOYMENT_LEASED, DeploymentState, next_deployment_state
+from freesolo.domain.suggest import did_you_mean
+from freesolo.errors import (
+    DeploymentNotFound,
+    Forbidden,
+    InvalidInput,
+    LeaseLost,
+    ModelNotFound,
+    Problem,
+    Unavailable,
+)
+from freesolo.schemas import deployments as wire
+from freesolo.schemas.accounts import Scope
+from freesolo.schemas.base import Artifact
+from freesolo.schemas.runs import RunError
+from hub_server.accounts.service import Member, check_key
+from hub_server.db import insert_if_absent
+from hub_server.models import Alias, ApiKey, Checkpoint, Deployment, Usage
+
+# A deployment at which this many gateways fell silent would end the next one too.
+MAX_ATTEMPTS = 3
+
+
+def chatting_member(session: Session, key_hash: str, *, now: datetime) -> Member:
+    """Return whose key this is; raise unless it belongs to an org and may chat."""
+    principal = check_key(session, key_hash, now=now)
+    principal.require(Scope.CHAT)
+    if not isinstance(principal, Member):
+        raise Forbidden(f"The key {principal.key_name!r} belongs to no organisation.")
+    return principal
+
+
+def resolve(session: Session, member: Member, model: str, *, catalog: Catalog) -> wire.Target:
+    """Return what a model name means to a member: a base model, or an adapter on one."""
+    deployment = session.scalars(_active(member).where(Deployment.alias == model)).one_or_none()
+    base_model = catalog.get(deployment.base_model if deployment else model)
+    if base_model is None:
+        known = [served.id for served in served_models(session, member, catalog=catalog)]
+        raise ModelNotFound(
+            f"There is no model {model!r}.",
+            hint=did_you_mean(model, known) or "`GET /v1/models` lists what is served.",
+        )
+    return wire.Target(
+        org=member.org,
+        key_id=str(member.key_id),
+        model=model,
+        base_model=base_model,
+        revision=deployment.revision if deployment else None,
+        adapter=adapter_of(session, deployment) if deployment else None,
+    )
+
+
+def served_models(session: Session, member: Member, *, catalog: Catalog) -> list[wire.ServedModel]:
+    """Return every name a member may ask for: the base models, then the org's adapters."""
+    base_models = [
+        wire.ServedModel(id=entry.id, base_model=entry.id, context=entry.context)
+        for entry in sorted(catalog.values(), key=lambda entry: entry.id)
+    ]
+    adapters = [
+        wire.ServedModel(
+            id=deployment.alias,
+            base_model=deployment.base_model,
+            revision=deployment.revision,
+            context=catalog[deployment.base_model].context,
+            created_at=deployment.ready_at,
+        )
+        for deployment in session.scalars(_active(member).order_by(Deployment.alias))
+        if deployment.base_model in catalog
+    ]
+    return base_models + adapters
+
+
+def claim(
+    session: Session, *, catalog: Catalog, now: datetime, lease_seconds: float
+) -> Deployment | None:
+    """Lease the deployment that has waited longest, or return None.
+
+    One statement, as for runs: those whose gateway fell silent count as waiting.
+    """
+    waiting = and_(
+        or_(Deployment.state == DeploymentState.QUEUED, _lease_expired(now)),
+        Deployment.attempt < MAX_ATTEMPTS,
+        Deployment.base_model.in_(list(catalog)),
+    )
+    longest = (
+        select(Deployment.id)
+        .where(waiting)
+        .order_by(Deployment.created_at, Deployment.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+    return session.scalars(
+        update(Deployment)
+        .where(Deployment.id == longest, waiting)
+        .values(
+            state=DeploymentState.LOADING,
+            attempt=Deployment.attempt + 1,
+            lease_token=secrets.token_urlsafe(32),
+            lease_until=now + timedelta(seconds=lease_seconds),
+        )
+        .returning(Deployment)
+        .execution_options(synchronize_session=False)
+    ).one_or_none()
+
+
+def adapter_of(session: Session, deployment: Deployment) -> Artifact:
+    """Return the stored adapter that a deployment serves."""
+    checkpoint = session.get_one(Checkpoint, (deployment.run_id, deployment.step))
+    return checkpoint.adapter
+
+
+def held(session: Session, deployment_id: str, token: str) -> Deployment:
+    """Return the deployment, locked, if the lease is still the caller's."""
+    deployment = session.scalars(
+        select(Deployment).where(Deployment.id == deployment_id).with_for_update()
+    ).one_or_none()
+    if deployment is None:
+        raise DeploymentNotFound(f"There is no deployment {deployment_id!r}.")
+    if deployment.lease_token is None or not hmac.compare_digest(
+        deployment.lease_token.encode(), token.encode()
+    ):
+        raise LeaseLost(f"The lease on {deployment.id} is no longer this gateway's.")
+    return deployment
+
+
+def advance(
+    session: Session,
+    deployment: Deployment,
+    step: wire.Advance,
+    *,
+    now: datetime,
+    lease_seconds: float,
+) -> None:
+    """Move a deployment on. The same state again only renews the lease."""
+    deployment.lease_until = now + timedelta(seconds=lease_seconds)
+    if step.state is deployment.state:
+        return
+    deployment.state = next_deployment_state(deployment.state, step.state)
+    if step.state is DeploymentState.READY:
+        _activate(session, deployment, now=now)
+    elif step.state is DeploymentState.FAILED:
+        if step.error is None:
+            raise InvalidInput("A deployment that failed needs an `error`.")
+        deployment.error = step.error
+    if deployment.state not in DEPLOYMENT_LEASED:
+        deployment.lease_token = deployment.lease_until = None
+
+
+def take_back_lost(session: Session, *, now: datetime) -> int:
+    """Give back every deployment whose gateway fell silent, and return how many there were."""
+    lost = session.scalars(
+        select(Deployment).where(_lease_expired(now)).with_for_update(skip_locked=True)
+    ).all()
+    for deployment in lost:
+        deployment.lease_token = deployment.lease_until = None
+        state = DeploymentState.QUEUED
+        if deployment.attempt >= MAX_ATTEMPTS:
+            state = DeploymentState.FAILED
+            deployment.error = RunError(
+                code=Unavailable.code,
+                message=f"The gateway fell silent {deployment.attempt} times while it deployed this.",
+                hint="Its log says why; deploy again when that is mended.",
+            )
+        deployment.state = next_deployment_state(deployment.state, state)
+    return len(lost)
+
+
+def record_usage(session: Session, records: Sequence[wire.UsageRecord]) -> None:
+    """Store token counts; a record that is known already is not counted again."""
+    org_of_key = _orgs_of_keys(session, records)
+    insert_if_absent(
+        session,
+        Usage,
+        [
+            record.model_dump(exclude={"org", "key_id"})
+            | {"key_id": UUID(record.key_id), "org_id": org_of_key[record.key_id]}
+            for record in records
+        ],
+    )
+
+
+def _activate(session: Session, deployment: Deployment, *, now: datetime) -> None:
+    """Point the alias to a deployment that passed its smoke, unless a later one was there first."""
+    moved = session.execute(
+        update(Alias)
+        .where(
+            Alias.org_id == deployment.org_id,
+            Alias.name == deployment.alias,
+            Alias.generation < deployment.generation,
+        )
+        .values(generation=deployment.generation)
+        .returning(Alias.generation)
+    ).one_or_none()
+    if moved is None:
+        deployment.state = DeploymentState.UNDEPLOYED
+        return
+    deployment.ready_at = now
+    session.execute(
+        update(Deployment)
+        .where(
+            Deployment.org_id == deployment.org_id,
+            Deployment.alias == deployment.alias,
+            Deployment.state == DeploymentState.READY,
+            Deployment.id != deployment.id,
+        )
+        .values(state=DeploymentState.UNDEPLOYED)
+    )
+
+
+def _active(member: Member) -> Select[Deployment]:
+    """Select the deployments that the member's aliases point to."""
+    return (
+        select(Deployment)
+        .join(Alias, and_(Alias.org_id == Deployment.org_id, Alias.name == Deployment.alias))
+        .where(
+            Deployment.org_id == member.org_id,
+            Deployment.generation == Alias.generation,
+            Deployment.state == DeploymentState.READY,
+        )
+    )
+
+
+def _lease_expired(now: datetime) -> ColumnElement[bool]:
+    return and_(Deployment.state.in_(DEPLOYMENT_LEASED), Deployment.lease_until < now)
+
+
+def _orgs_of_keys(session: Session, records: Sequence[wire.UsageRecord]) -> dict[str, UUID]:
+    asked = {record.key_id for record in records}
+    rows = session.execute(
+        select(ApiKey.id, ApiKey.org_id).where(ApiKey.id.in_([_key_id(text) for text in asked]))
+    )
+    known = {str(key_id): org_id for key_id, org_id in rows if org_id is not None}
+    if unknown := sorted(asked - known.keys()):
+        raise InvalidInput(
+            f"No key has the id {unknown[0]!r}.",
+            problems=[Problem("records", f"No key has the id {each!r}.") for each in unknown],
+        )
+    return known
+
+
+def _key_id(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise InvalidInput(f"{text!r} is not the id of a key.") from None

@@ -1,0 +1,114 @@
+"""What workers call. Every call on a claimed run carries the lease's token."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Response, status
+
+from freesolo.schemas import leases as wire
+from freesolo.schemas import runs as runs_wire
+from hub_server.dependencies import Catalog, DbSession, Now, Settings, Worker
+from hub_server.leases import service
+from hub_server.models import Checkpoint, Run
+from hub_server.runs.service import checkpoint_view
+
+router = APIRouter(prefix="/v1/leases", tags=["leases"])
+
+
+def _held(
+    run_id: str,
+    worker: Worker,
+    session: DbSession,
+    freesolo_lease: Annotated[str, Header(description="The token of the lease.")],
+) -> Run:
+    return service.held(session, service.Holder(run_id, freesolo_lease))
+
+
+HeldRun = Annotated[Run, Depends(_held, scope="function")]
+
+
+@router.post(
+    "/claim",
+    response_model=wire.Lease,
+    responses={status.HTTP_204_NO_CONTENT: {"description": "Nothing waits"}},
+)
+def claim(
+    body: wire.Claim,
+    worker: Worker,
+    session: DbSession,
+    catalog: Catalog,
+    settings: Settings,
+    now: Now,
+) -> wire.Lease | Response:
+    """Lease the run that has waited longest; 204 if none waits."""
+    run = service.claim(
+        session,
+        body.worker_id,
+        catalog=catalog,
+        now=now,
+        lease_seconds=settings.lease_seconds,
+    )
+    if run is None:
+        return Response(status_code=status.HTTP_204_NO_CONTENT)
+    return wire.Lease(
+        run_id=run.id,
+        attempt=run.attempt,
+        token=str(run.lease_token),
+        lease_seconds=settings.lease_seconds,
+        spec=run.spec,
+        environment=run.environment,
+        model=catalog[run.model_id],
+        resume=_resume_point(service.newest_checkpoint(session, run)),
+    )
+
+
+@router.post("/{run_id}/heartbeat")
+def heartbeat(run: HeldRun, settings: Settings, now: Now) -> wire.Heartbeat:
+    """Keep the lease for another period; the answer tells whether the run is to stop."""
+    until = service.renew(run, now=now, lease_seconds=settings.lease_seconds)
+    return wire.Heartbeat(cancel_requested=run.cancel_requested, lease_until=until)
+
+
+@router.post("/{run_id}/start", status_code=status.HTTP_204_NO_CONTENT)
+def start(body: wire.Started, run: HeldRun, session: DbSession, now: Now) -> None:
+    """Say that training begins, and how many steps it takes."""
+    service.start(session, run, total_steps=body.total_steps, now=now)
+
+
+@router.post("/{run_id}/events", status_code=status.HTTP_204_NO_CONTENT)
+def report_events(body: wire.EventBatch, run: HeldRun, session: DbSession, now: Now) -> None:
+    """Append log lines and metrics."""
+    service.record_events(session, run, body.events, now=now)
+
+
+@router.post("/{run_id}/checkpoints", status_code=status.HTTP_201_CREATED)
+def record_checkpoint(
+    body: wire.NewCheckpoint, run: HeldRun, session: DbSession, now: Now
+) -> runs_wire.Checkpoint:
+    """Record a checkpoint whose blobs are stored. The same again changes nothing."""
+    return checkpoint_view(service.record_checkpoint(session, run, body, now=now))
+
+
+@router.post("/{run_id}/complete", status_code=status.HTTP_204_NO_CONTENT)
+def complete(body: wire.Completion, run: HeldRun, session: DbSession, now: Now) -> None:
+    """End the run as done; the checkpoint of `step` is its result."""
+    service.complete(session, run, step=body.step, now=now)
+
+
+@router.post("/{run_id}/fail", status_code=status.HTTP_204_NO_CONTENT)
+def fail(body: wire.Failure, run: HeldRun, session: DbSession, now: Now) -> None:
+    """End the run as failed; with `retry` it is given back, unless that was in vain too often."""
+    service.fail(session, run, body, now=now)
+
+
+@router.post("/{run_id}/release", status_code=status.HTTP_204_NO_CONTENT)
+def release(run: HeldRun, session: DbSession, now: Now) -> None:
+    """Give the run back: to the next worker, or as cancelled if its owner asked for that."""
+    service.release(session, run, now=now)
+
+
+def _resume_point(checkpoint: Checkpoint | None) -> wire.ResumePoint | None:
+    if checkpoint is None:
+        return None
+    return wire.ResumePoint(
+        step=checkpoint.step, adapter=checkpoint.adapter, state=checkpoint.state
+    )

@@ -1,0 +1,113 @@
+"""Runs: submit, follow, cancel; and the catalog of models they can train."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response, status
+
+from freesolo.schemas import runs as wire
+from freesolo.schemas.deployments import Model, ModelList
+from hub_server.accounts.service import Repeatable, once
+from hub_server.dependencies import (
+    AnyMember,
+    Catalog,
+    DbSession,
+    IdempotencyKey,
+    Limit,
+    Now,
+    RunReader,
+    RunWriter,
+)
+from hub_server.runs import service
+
+router = APIRouter(prefix="/v1", tags=["runs"])
+
+_EVENTS_PAGE = 1000
+
+
+@router.get("/models")
+async def list_models(member: AnyMember, catalog: Catalog) -> ModelList:
+    """List the base models that can be trained and served."""
+    return ModelList(
+        models=[
+            Model.model_validate(entry, from_attributes=True)
+            for entry in sorted(catalog.values(), key=lambda entry: entry.id)
+        ]
+    )
+
+
+@router.post(
+    "/runs",
+    status_code=status.HTTP_201_CREATED,
+    responses={status.HTTP_200_OK: {"model": wire.RunPlan, "description": "Dry run"}},
+)
+def create_run(  # noqa: PLR0913  each is one of FastAPI's inputs
+    new: wire.NewRun,
+    member: RunWriter,
+    session: DbSession,
+    catalog: Catalog,
+    now: Now,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
+) -> wire.Run | wire.RunPlan:
+    """Queue a run, or with `dry_run` make every check and queue nothing."""
+    if new.dry_run:
+        response.status_code = status.HTTP_200_OK
+        planned = service.plan(session, member, new.spec, catalog=catalog)
+        return wire.RunPlan(
+            spec=planned.spec,
+            environment=service.environment_pin(planned.environment),
+            model_revision=planned.model.revision,
+        )
+
+    def submit() -> str:
+        planned = service.plan(session, member, new.spec, catalog=catalog)
+        return service.submit(session, member, planned, now=now).id
+
+    request = Repeatable.of(idempotency_key, "create_run", new)
+    run_id = once(session, member, request, now=now, create=submit)
+    return service.run_view(service.find(session, member, run_id))
+
+
+@router.get("/runs")
+def list_runs(
+    member: RunReader, session: DbSession, cursor: str | None = None, limit: Limit = 50
+) -> wire.RunList:
+    """List the org's runs, newest first."""
+    page, next_cursor = service.list_runs(session, member, cursor=cursor, limit=limit)
+    return wire.RunList(runs=[service.run_view(run) for run in page], next_cursor=next_cursor)
+
+
+@router.get("/runs/{run_id}")
+def show_run(run_id: str, member: RunReader, session: DbSession) -> wire.Run:
+    """Show one run."""
+    return service.run_view(service.find(session, member, run_id))
+
+
+@router.get("/runs/{run_id}/events")
+def list_events(
+    run_id: str,
+    member: RunReader,
+    session: DbSession,
+    after: Annotated[
+        int, Query(ge=0, le=2**31 - 1, description="The last `seq` that is known.")
+    ] = 0,
+) -> wire.EventPage:
+    """Return the events that follow `after`, oldest first, and the run's state."""
+    run = service.find(session, member, run_id)
+    found = service.events_after(session, run, after, limit=_EVENTS_PAGE)
+    return wire.EventPage(events=[service.event_view(event) for event in found], state=run.state)
+
+
+@router.get("/runs/{run_id}/checkpoints")
+def list_checkpoints(run_id: str, member: RunReader, session: DbSession) -> wire.CheckpointList:
+    """List what a run has saved, by rising step."""
+    saved = service.checkpoints(session, service.find(session, member, run_id))
+    return wire.CheckpointList(checkpoints=[service.checkpoint_view(point) for point in saved])
+
+
+@router.post("/runs/{run_id}/cancel")
+def cancel_run(run_id: str, member: RunWriter, session: DbSession, now: Now) -> wire.Run:
+    """Ask a run to stop. What it saved stays."""
+    run = service.find(session, member, run_id, lock=True)
+    service.cancel(session, run, now=now)
+    return service.run_view(run)

@@ -1,0 +1,223 @@
+"""Runs as their owners see them: submit, look, cancel."""
+
+import secrets
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import JsonValue
+from sqlalchemy import and_, or_, select
+from sqlalchemy.orm import Session
+
+from freesolo.domain.catalog import BaseModelEntry, Catalog, find_model
+from freesolo.domain.lifecycle import RUN_ENDED, RunState, next_run_state
+from freesolo.domain.refs import EnvRef, adapter_revision
+from freesolo.domain.suggest import did_you_mean
+from freesolo.domain.train_spec import TrainSpec, check_train_spec, parse_train_spec
+from freesolo.errors import IllegalTransition, InvalidInput, RunNotFound
+from freesolo.schemas import runs as wire
+from freesolo.schemas.environments import EnvironmentPin, ResolvedVersion
+from hub_server.accounts.service import Member, find_project
+from hub_server.environments import service as environments
+from hub_server.models import Checkpoint, EnvironmentVersion, Project, Run, RunEvent
+from hub_server.paging import decode_cursor, encode_cursor
+
+_ID_ALPHABET = string.ascii_lowercase + string.digits
+_ID_LENGTH = 10
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training config with everything it names found, and bound to exact versions."""
+
+    spec: TrainSpec
+    model: BaseModelEntry
+    project: Project
+    environment: ResolvedVersion
+    version: EnvironmentVersion
+
+
+def plan(
+    session: Session, member: Member, document: Mapping[str, JsonValue], *, catalog: Catalog
+) -> Plan:
+    """Make every check of a submit: the config's own rules, its model, environment and project."""
+    spec = parse_train_spec(document)
+    model = find_model(catalog, spec.model)
+    check_train_spec(spec, model)
+    ref = EnvRef.parse(spec.environment.id)
+    environment, version = environments.resolve(session, member, ref)
+    return Plan(
+        spec=spec,
+        model=model,
+        project=find_project(session, member, spec.project),
+        environment=environments.pin(member, environment, version),
+        version=version,
+    )
+
+
+def submit(session: Session, member: Member, planned: Plan, *, now: datetime) -> Run:
+    """Queue a run. Its row is the queue's entry; there is no other."""
+    run = Run(
+        id=f"run-{''.join(secrets.choice(_ID_ALPHABET) for _ in range(_ID_LENGTH))}",
+        org_id=member.org_id,
+        project_id=planned.project.id,
+        state=RunState.QUEUED,
+        spec=planned.spec,
+        environment_version_id=planned.version.id,
+        environment=planned.environment,
+        model_id=planned.model.id,
+        model_revision=planned.model.revision,
+        created_at=now,
+        attempt=0,
+        event_count=0,
+    )
+    session.add(run)
+    session.flush()
+    add_event(session, run, wire.EventKind.STATE, {"state": run.state.value}, now=now)
+    return run
+
+
+def find(session: Session, member: Member, run_id: str, *, lock: bool = False) -> Run:
+    """Return a run of the member's org, locked against other writers if asked for."""
+    query = select(Run).where(Run.id == run_id, Run.org_id == member.org_id)
+    run = session.scalars(query.with_for_update() if lock else query).one_or_none()
+    if run is None:
+        recent = select(Run.id).where(Run.org_id == member.org_id)
+        known = session.scalars(recent.order_by(Run.created_at.desc()).limit(1000)).all()
+        raise RunNotFound(
+            f"There is no run {run_id!r}.",
+            hint=did_you_mean(run_id, known) or "`freesolo runs list` shows them.",
+        )
+    return run
+
+
+def list_runs(
+    session: Session, member: Member, *, cursor: str | None, limit: int
+) -> tuple[Sequence[Run], str | None]:
+    """Return a page of the org's runs, newest first, and the cursor of the next."""
+    query = select(Run).where(Run.org_id == member.org_id)
+    if cursor is not None:
+        created_at, run_id = _read_cursor(cursor)
+        older = and_(Run.created_at == created_at, Run.id < run_id)
+        query = query.where(or_(Run.created_at < created_at, older))
+    newest_first = query.order_by(Run.created_at.desc(), Run.id.desc())
+    found = session.scalars(newest_first.limit(limit + 1)).all()
+    page = found[:limit]
+    if len(found) <= limit:
+        return page, None
+    return page, encode_cursor(page[-1].created_at.isoformat(), page[-1].id)
+
+
+def events_after(session: Session, run: Run, after: int, *, limit: int) -> Sequence[RunEvent]:
+    """Return the events that follow number `after`, oldest first."""
+    return session.scalars(
+        select(RunEvent)
+        .where(RunEvent.run_id == run.id, RunEvent.seq > after)
+        .order_by(RunEvent.seq)
+        .limit(limit)
+    ).all()
+
+
+def checkpoints(session: Session, run: Run) -> Sequence[Checkpoint]:
+    """Return what a run has saved, by rising step."""
+    return session.scalars(
+        select(Checkpoint).where(Checkpoint.run_id == run.id).order_by(Checkpoint.step)
+    ).all()
+
+
+def cancel(session: Session, run: Run, *, now: datetime) -> None:
+    """Stop a run: one that waits at once, one that trains as soon as its worker hears of it."""
+    if run.state in RUN_ENDED:
+        if run.state is RunState.CANCELLED:
+            return
+        raise IllegalTransition(f"{run.id} is already {run.state.value}.")
+    run.cancel_requested = True
+    if run.state is RunState.QUEUED:
+        move(session, run, RunState.CANCELLED, now=now)
+
+
+def move(session: Session, run: Run, state: RunState, *, now: datetime) -> None:
+    """Change a run's state, as far as `lifecycle` allows it, and say so among its events."""
+    run.state = next_run_state(run.state, state)
+    if state in RUN_ENDED:
+        run.ended_at = now
+    if state in RUN_ENDED or state is RunState.QUEUED:
+        run.lease_token = run.lease_until = run.worker_id = None
+    add_event(session, run, wire.EventKind.STATE, {"state": state.value}, now=now)
+
+
+def add_event(
+    session: Session,
+    run: Run,
+    kind: wire.EventKind,
+    data: dict[str, JsonValue],
+    *,
+    now: datetime,
+    step: int | None = None,
+) -> None:
+    """Append an event. The run's row counts them, so whoever appends holds it locked."""
+    run.event_count += 1
+    session.add(
+        RunEvent(
+            run_id=run.id,
+            seq=run.event_count,
+            attempt=run.attempt,
+            kind=kind,
+            data=data,
+            step=step,
+            created_at=now,
+        )
+    )
+
+
+def run_view(run: Run) -> wire.Run:
+    """Return a run as it goes over the wire."""
+    return wire.Run(
+        id=run.id,
+        state=run.state,
+        attempt=run.attempt,
+        spec=run.spec,
+        environment=environment_pin(run.environment),
+        project=run.project_id,
+        model_revision=run.model_revision,
+        adapter_revision=run.adapter_revision,
+        cancel_requested=run.cancel_requested,
+        error=run.error,
+        metrics=run.metrics,
+        step=run.step,
+        total_steps=run.total_steps,
+        created_at=run.created_at,
+        started_at=run.started_at,
+        ended_at=run.ended_at,
+    )
+
+
+def event_view(event: RunEvent) -> wire.RunEvent:
+    """Return an event as it goes over the wire."""
+    return wire.RunEvent.model_validate(event, from_attributes=True)
+
+
+def checkpoint_view(checkpoint: Checkpoint) -> wire.Checkpoint:
+    """Return a checkpoint as it goes over the wire."""
+    digest = checkpoint.adapter.tree_digest
+    return wire.Checkpoint(
+        step=checkpoint.step,
+        digest=digest,
+        revision=adapter_revision(checkpoint.run_id, checkpoint.step, digest),
+        attempt=checkpoint.attempt,
+        created_at=checkpoint.created_at,
+    )
+
+
+def environment_pin(environment: ResolvedVersion) -> EnvironmentPin:
+    """Return the part of a resolved version that identifies it."""
+    return EnvironmentPin.model_validate(environment, from_attributes=True)
+
+
+def _read_cursor(cursor: str) -> tuple[datetime, str]:
+    created_at, run_id = decode_cursor(cursor, parts=2)
+    try:
+        return datetime.fromisoformat(created_at), run_id
+    except ValueError:
+        raise InvalidInput(f"{cursor!r} is not a cursor of this listing.") from None

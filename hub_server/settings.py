@@ -1,0 +1,43 @@
+"""What the hub is told by its environment variables, all prefixed `FREESOLO_SERVER_`."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class HubSettings(BaseSettings):
+    """Configuration of one hub process."""
+
+    model_config = SettingsConfigDict(env_prefix="FREESOLO_SERVER_", frozen=True)
+
+    data_dir: Path = Field(
+        default=Path.home() / ".freesolo" / "hub",
+        description="Folder for the blobs and, by default, the database.",
+    )
+    database_url: str | None = Field(
+        default=None,
+        description="SQLAlchemy URL (`sqlite:///...` or `postgresql+psycopg://...`); "
+        "by default the SQLite file `hub.db` in the data folder.",
+    )
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8420, description="Port to listen on.")
+    gateway_url: str = Field(
+        default="http://127.0.0.1:8421",
+        description="Public address of the gateway, told to clients that log in.",
+    )
+    lease_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        description="Seconds after which work is taken from a worker or gateway that fell silent.",
+    )
+    catalog: Path | None = Field(
+        default=None,
+        description="TOML file with more base models, one `[[model]]` table for each.",
+    )
+    log_level: str = Field(default="INFO", description="Least severe level that is logged.")
+
+    @property
+    def database(self) -> str:
+        """The URL of the database to use."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'hub.db'}"

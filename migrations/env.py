@@ -1,0 +1,50 @@
+"""How alembic reaches the hub's database.
+
+The address comes from the caller (`hub_server migrate`), else from FREESOLO_SERVER_DATABASE_URL,
+else it is a throw-away SQLite in memory.
+"""
+
+from typing import Literal
+
+from alembic import context
+from alembic.autogenerate.api import AutogenContext
+from sqlalchemy import Connection
+from sqlalchemy.types import TypeDecorator
+
+from hub_server.db import create_database
+from hub_server.models import Base
+from hub_server.settings import HubSettings
+
+
+def run() -> None:
+    """Run the migrations over one connection, all in one transaction."""
+    url = context.config.attributes.get("database_url") or HubSettings().database_url
+    engine = create_database(url or "sqlite://")
+    with engine.connect() as connection:
+        context.configure(
+            connection=connection,
+            target_metadata=Base.metadata,
+            # SQLite cannot alter a table in place; there it is copied.
+            render_as_batch=connection.dialect.name == "sqlite",
+            render_item=_render,
+        )
+        with context.begin_transaction():
+            _limit_waiting(connection)
+            context.run_migrations()
+    engine.dispose()
+
+
+def _render(kind: str, item: object, _: AutogenContext) -> str | Literal[False]:
+    """Write our column types as what they are in the database: a migration outlives the models."""
+    if kind == "type" and isinstance(item, TypeDecorator):
+        return f"sa.{item.impl_instance!r}"
+    return False
+
+
+def _limit_waiting(connection: Connection) -> None:
+    """Give up rather than queue behind a long transaction, with all of the hub behind us."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
+
+
+run()

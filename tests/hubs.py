@@ -1,0 +1,96 @@
+"""A real hub in this process, for tests: its keys, and a server on loopback."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+
+from freesolo.schemas.accounts import USER_SCOPES, Scope
+from hub_server.accounts import service as accounts
+from hub_server.app import create_app
+from hub_server.dependencies import Resources
+from hub_server.settings import HubSettings
+
+ORG = "local"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """One key of each kind."""
+
+    user: str
+    worker: str
+    gateway: str
+
+
+@dataclass(frozen=True)
+class LiveHub:
+    """A hub that listens on loopback."""
+
+    url: str
+    user_key: str
+    worker_key: str
+    gateway_key: str
+    data_dir: Path
+    app: FastAPI
+
+
+def resources_of(app: FastAPI) -> Resources:
+    """Return what an application of the hub works with."""
+    resources: Resources = app.state.resources
+    return resources
+
+
+def make_keys(app: FastAPI, *, org: str = ORG) -> Keys:
+    """Make one key of each kind in the application's database."""
+    resources = resources_of(app)
+    now = resources.clock()
+    with resources.sessions.begin() as session:
+        owner = accounts.ensure_org(session, org, now=now)
+        return Keys(
+            *(
+                accounts.create_key(session, of, name=name, scopes=scopes, now=now).secret
+                for name, of, scopes in (
+                    ("tests", owner, USER_SCOPES),
+                    ("worker", None, (Scope.WORKER,)),
+                    ("gateway", None, (Scope.GATEWAY,)),
+                )
+            )
+        )
+
+
+@contextmanager
+def serving(app: FastAPI) -> Iterator[str]:
+    """Serve an application from a thread on a free loopback port; yield its address."""
+    config = uvicorn.Config(app, log_config=None, access_log=False, ws="none")
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        # Connections wait in the socket's queue until the server accepts: no need to poll.
+        thread = threading.Thread(target=server.run, args=([listening],), name="hub")
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@contextmanager
+def live_hub(settings: HubSettings) -> Iterator[LiveHub]:
+    """Run a hub on a migrated database until the block ends."""
+    app = create_app(settings)
+    keys = make_keys(app)
+    with serving(app) as url:
+        yield LiveHub(
+            url=url,
+            user_key=keys.user,
+            worker_key=keys.worker,
+            gateway_key=keys.gateway,
+            data_dir=settings.data_dir,
+            app=app,
+        )
