@@ -1,0 +1,122 @@
+"""The hub as the holder of a lease sees it: claim, keep alive, report, store and fetch blobs."""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+
+from freesolo.client.transport import Transport
+from freesolo.errors import IllegalTransition, StorageFull, Unavailable
+from freesolo.package.archive import Archive
+from freesolo.schemas.base import Artifact
+from freesolo.schemas.leases import (
+    LEASE_HEADER,
+    Claim,
+    Completion,
+    EventBatch,
+    Failure,
+    Heartbeat,
+    Lease,
+    NewCheckpoint,
+    Started,
+)
+from freesolo.schemas.runs import NewEvent
+
+# How long a job waits for a hub that does not answer: a restart, not a move.
+PATIENCE = 600.0
+
+Answer = TypeVar("Answer")
+
+
+class LeaseHub:
+    """Calls that carry a worker's key.
+
+    What a job reports is said again until the hub answers, for up to ten minutes; `claim`,
+    `heartbeat` and `release` raise `Unavailable` at once, because their caller comes back anyway.
+    Every call on a lease raises `LeaseLost` once the run is no longer ours.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def claim(self, worker_id: str) -> Lease | None:
+        """Take the next waiting run, or return None if there is none."""
+        response = self._transport.request(
+            "POST", "/v1/leases/claim", json_body=Claim(worker_id=worker_id).model_dump()
+        )
+        return Lease.model_validate_json(response.content) if response.content else None
+
+    def heartbeat(self, lease: Lease) -> Heartbeat:
+        """Extend a lease and learn whether its run is to stop."""
+        return Heartbeat.model_validate_json(self._post(lease, "heartbeat"))
+
+    def release(self, lease: Lease) -> None:
+        """Give a run back unfinished: to the queue, or to its end if its owner cancelled it."""
+        self._post(lease, "release")
+
+    def started(self, lease: Lease, total_steps: int) -> None:
+        """Say that the run trains now."""
+        body = Started(total_steps=total_steps)
+        # Refused when said again because the first answer was lost.
+        with suppress(IllegalTransition):
+            _patiently(lambda: self._post(lease, "start", body))
+
+    def send_events(self, lease: Lease, events: Sequence[NewEvent]) -> None:
+        """Append events to the run."""
+        body = EventBatch(events=list(events))
+        _patiently(lambda: self._post(lease, "events", body))
+
+    def add_checkpoint(self, lease: Lease, checkpoint: NewCheckpoint) -> None:
+        """Record a checkpoint whose two blobs are stored."""
+        _patiently(lambda: self._post(lease, "checkpoints", checkpoint))
+
+    def complete(self, lease: Lease, step: int) -> None:
+        """End the run well, with the checkpoint of `step` as its result."""
+        _patiently(lambda: self._post(lease, "complete", Completion(step=step)))
+
+    def fail(self, lease: Lease, failure: Failure) -> None:
+        """End this attempt badly."""
+        _patiently(lambda: self._post(lease, "fail", failure))
+
+    def store(self, archive: Archive) -> Artifact:
+        """Upload an archive under its digest and return its description."""
+        _patiently(
+            lambda: self._transport.request(
+                "PUT", f"/v1/blobs/{archive.archive_digest}", upload=archive.path
+            )
+        )
+        return Artifact(
+            tree_digest=archive.tree_digest,
+            archive_digest=archive.archive_digest,
+            size=archive.size,
+        )
+
+    def fetch(self, digest: str, destination: Path) -> None:
+        """Download the blob `digest` to a file."""
+        _patiently(lambda: self._transport.download(f"/v1/blobs/{digest}", destination))
+
+    def _post(self, lease: Lease, action: str, body: BaseModel | None = None) -> bytes:
+        response = self._transport.request(
+            "POST",
+            f"/v1/leases/{lease.run_id}/{action}",
+            json_body=body.model_dump(mode="json") if body else None,
+            headers={LEASE_HEADER: lease.token},
+        )
+        return response.content
+
+
+def _patiently(call: Callable[[], Answer]) -> Answer:
+    retrying = Retrying(
+        retry=retry_if_exception(_passes),
+        wait=wait_random_exponential(multiplier=0.5, max=10),
+        stop=stop_after_delay(PATIENCE),
+        reraise=True,
+    )
+    return retrying(call)
+
+
+def _passes(error: BaseException) -> bool:
+    return isinstance(error, Unavailable) and not isinstance(error, StorageFull)

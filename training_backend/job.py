@@ -1,0 +1,127 @@
+"""One attempt at one run, in a process of its own."""
+
+import errno
+import logging
+import shutil
+import tempfile
+import traceback
+from pathlib import Path
+
+from freesolo.base_models.store import local_path
+from freesolo.domain.packaging import ENVIRONMENT_LIMITS
+from freesolo.errors import EnvironmentFailed, FreesoloError, Internal, LeaseLost, StorageFull
+from freesolo.package.archive import unpack_archive
+from freesolo.package.checks import Severity, check_gold
+from freesolo.runtime.client import EnvironmentHost, HostOptions, open_host
+from freesolo.schemas.environments import ResolvedVersion
+from freesolo.schemas.leases import Lease
+from training_backend.checkpoints import restore
+from training_backend.hub import LeaseHub
+from training_backend.progress import RunProgress
+from training_backend.recipes import RECIPES
+from training_backend.recipes.task import Task
+from training_backend.settings import TrainingSettings
+
+logger = logging.getLogger(__name__)
+
+# Bytes that a disk which is not full has left.
+_FULL = 1 << 20
+
+
+def run_job(lease: Lease, hub: LeaseHub, *, settings: TrainingSettings, work_dir: Path) -> None:
+    """Train the run of `lease` and report how it ended.
+
+    Returns once the hub knows the outcome, good or bad. Raise `LeaseLost` if the run is no longer
+    ours, and `Unavailable` if the hub cannot be told.
+    """
+    progress = RunProgress(hub, lease)
+    try:
+        step = train(lease, hub, progress=progress, settings=settings, work_dir=work_dir)
+        progress.complete(step)
+    except LeaseLost:
+        raise
+    except FreesoloError as error:
+        logger.warning("run failed", extra={"code": error.code, "reason": error.message})
+        progress.fail(error)
+    except Exception as error:
+        # The outermost frame: what nobody foresaw reaches the run's owner all the same.
+        logger.exception("run failed")
+        progress.log(traceback.format_exc())
+        progress.fail(explain(error, work_dir))
+
+
+def train(
+    lease: Lease,
+    hub: LeaseHub,
+    *,
+    progress: RunProgress,
+    settings: TrainingSettings,
+    work_dir: Path,
+) -> int:
+    """Do all the work of an attempt; return the step whose checkpoint is the result."""
+    folder = fetch_environment(lease.environment, hub, settings.cache_dir)
+    options = HostOptions(cache_dir=settings.cache_dir, sandbox=settings.sandbox)
+    wanted = lease.spec.environment
+    with open_host(folder, options, params=wanted.params, requirements=wanted.pip) as host:
+        progress.log(f"The environment runs with {', '.join(host.layers)}.")
+        refuse_bad_rewards(host)
+        recipe = RECIPES[lease.spec.algorithm]
+        return recipe(
+            Task(
+                lease=lease,
+                host=host,
+                model_folder=local_path(lease.model, settings.cache_dir),
+                work_dir=work_dir,
+                progress=progress,
+                resume_from=fetch_checkpoint(lease, hub, work_dir),
+            )
+        )
+
+
+def fetch_environment(wanted: ResolvedVersion, hub: LeaseHub, cache_dir: Path) -> Path:
+    """Return the folder of a pinned environment, from the cache or else from the hub."""
+    folder = cache_dir / "environments" / wanted.tree_digest.removeprefix("sha256:")
+    if not folder.is_dir():
+        with tempfile.TemporaryDirectory() as temporary:
+            archive = Path(temporary, "environment")
+            hub.fetch(wanted.archive_digest, archive)
+            unpack_archive(archive, folder, ENVIRONMENT_LIMITS, expect_tree=wanted.tree_digest)
+    return folder
+
+
+def fetch_checkpoint(lease: Lease, hub: LeaseHub, work_dir: Path) -> Path | None:
+    """Rebuild the trainer's folder of the newest checkpoint, if the run has one."""
+    if lease.resume is None:
+        return None
+    adapter, state = work_dir / "adapter.tar.zst", work_dir / "state.tar.zst"
+    hub.fetch(lease.resume.adapter.archive_digest, adapter)
+    hub.fetch(lease.resume.state.archive_digest, state)
+    return restore(
+        lease.resume, adapter, state, folder=work_dir / f"checkpoint-{lease.resume.step}"
+    )
+
+
+def refuse_bad_rewards(host: EnvironmentHost) -> None:
+    """Refuse an environment whose reward cannot score its own gold answers, or gives them nothing.
+
+    Raise `EnvironmentFailed` with the author's traceback.
+    """
+    for finding in check_gold(host):
+        if finding.severity is Severity.ERROR:
+            raise EnvironmentFailed(
+                finding.message,
+                hint="`freesolo validate` finds this before a run is submitted.",
+                traceback=finding.traceback,
+            )
+
+
+def explain(error: Exception, work_dir: Path) -> FreesoloError:
+    """Say what an unforeseen error means to the run's owner."""
+    full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+    # torch and safetensors have exceptions of their own for it, without a number.
+    if full or shutil.disk_usage(work_dir).free < _FULL:
+        return StorageFull(
+            f"The worker's disk is full: {work_dir}.",
+            hint="Free some space and start the run again; its checkpoints are safe in the hub.",
+        )
+    return Internal("The training process met a fault of ours; the run's log has the details.")

@@ -1,0 +1,44 @@
+"""The base model, and the adapter that is trained on it. Importing this imports torch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from peft import LoraConfig
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+
+@dataclass(frozen=True)
+class Device:
+    """What this process trains on; `tokens_per_pass` bounds the activations of a forward pass."""
+
+    gpu: bool
+    tokens_per_pass: int
+
+
+def find_device() -> Device:
+    """Look for an accelerator."""
+    gpu = torch.cuda.is_available()
+    return Device(gpu=gpu, tokens_per_pass=16_384 if gpu else 1024)
+
+
+def load_base_model(folder: Path, device: Device) -> PreTrainedModel:
+    """Load the frozen model from a folder in the layout of `transformers`."""
+    return AutoModelForCausalLM.from_pretrained(
+        folder,
+        # On a CPU, float32 weights under bfloat16 autocast with eager attention are the fastest.
+        dtype=torch.bfloat16 if device.gpu else torch.float32,
+        attn_implementation="sdpa" if device.gpu else "eager",
+        local_files_only=True,
+    )
+
+
+def lora_config(rank: int) -> LoraConfig:
+    """Describe an adapter on every linear layer but the output's, with alpha twice the rank."""
+    return LoraConfig(
+        r=rank,
+        lora_alpha=2 * rank,
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )

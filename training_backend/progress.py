@@ -1,0 +1,106 @@
+"""What a job tells the hub while it trains: events beside the work, checkpoints in its way."""
+
+import math
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from freesolo.errors import FreesoloError
+from freesolo.schemas.leases import Failure, Lease, NewCheckpoint
+from freesolo.schemas.runs import EventKind, NewEvent, RunError
+from training_backend.checkpoints import pack
+from training_backend.hub import LeaseHub
+
+_INTERVAL = 0.5
+_BATCH = 500
+
+
+class EventStream:
+    """Sends events in order from a thread of its own, a batch at a time.
+
+    Whatever `send` raises comes out of a later `add` or `flush`.
+    """
+
+    def __init__(self, send: Callable[[Sequence[NewEvent]], None]) -> None:
+        self._send = send
+        self._waiting: list[NewEvent] = []
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="events")
+        self._sending: Future[None] | None = None
+        self._sent_at = -math.inf
+
+    def add(self, event: NewEvent) -> None:
+        """Queue an event; it goes out now, or with those of the next half second."""
+        self._waiting.append(event)
+        idle = self._sending is None or self._sending.done()
+        if idle and time.monotonic() - self._sent_at >= _INTERVAL:
+            self._send_batch()
+
+    def flush(self) -> None:
+        """Return when every event has arrived."""
+        while self._waiting:
+            self._send_batch()
+        self._wait()
+
+    def _send_batch(self) -> None:
+        self._wait()
+        batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
+        self._sent_at = time.monotonic()
+        self._sending = self._thread.submit(self._send, batch)
+
+    def _wait(self) -> None:
+        if self._sending is not None:
+            self._sending.result()
+
+
+class RunProgress:
+    """The progress of one attempt, reported under its lease. A `recipes.task.Progress`."""
+
+    def __init__(self, hub: LeaseHub, lease: Lease) -> None:
+        self._hub = hub
+        self._lease = lease
+        self._events = EventStream(lambda events: hub.send_events(lease, events))
+
+    def started(self, total_steps: int) -> None:
+        """Say that the run trains now."""
+        self._hub.started(self._lease, total_steps)
+
+    def log(self, message: str) -> None:
+        """Send a line to the run's owner."""
+        self._events.add(NewEvent(kind=EventKind.LOG, data={"message": message}))
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Send the measurements of a step. A value that is not finite has no JSON and stays out."""
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
+        self._events.add(NewEvent(kind=EventKind.METRICS, step=step, data=dict(finite)))
+
+    def checkpoint(self, step: int, folder: Path) -> None:
+        """Store a checkpoint, then record it: one whose blobs are missing never exists."""
+        packed = pack(folder, self._lease)
+        self._events.flush()
+        self._hub.add_checkpoint(
+            self._lease,
+            NewCheckpoint(
+                step=step,
+                adapter=self._hub.store(packed.adapter),
+                state=self._hub.store(packed.state),
+            ),
+        )
+        shutil.rmtree(folder)
+
+    def complete(self, step: int) -> None:
+        """End the run well, with the checkpoint of `step` as its result."""
+        self._events.flush()
+        self._hub.complete(self._lease, step)
+
+    def fail(self, error: FreesoloError) -> None:
+        """End the run with a reason its owner can act on."""
+        self._events.flush()
+        reason = RunError(
+            code=error.code,
+            message=error.message,
+            hint=error.hint,
+            traceback=error.traceback,
+        )
+        self._hub.fail(self._lease, Failure(error=reason))

@@ -1,0 +1,19 @@
+"""How each algorithm trains. A recipe's module imports torch, so it is imported when it runs."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from freesolo.domain.catalog import Algorithm
+from training_backend.recipes.task import Task
+
+# Returns the step whose checkpoint is the result.
+Recipe = Callable[[Task], int]
+
+
+def _sft(task: Task) -> int:
+    from training_backend.recipes import sft
+
+    return sft.train(task)
+
+
+RECIPES: Mapping[Algorithm, Recipe] = MappingProxyType({Algorithm.SFT: _sft})

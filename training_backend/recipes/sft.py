@@ -1,0 +1,199 @@
+"""SFT: imitate the gold answers. TRL and PEFT optimise; rows, order and horizon are ours."""
+
+import math
+import time
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from transformers import (
+    AutoTokenizer,
+    PrinterCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+    set_seed,
+)
+from trl import SFTConfig, SFTTrainer
+
+from freesolo.domain.train_spec import TrainTable, context_tokens, save_due, total_steps
+from freesolo.errors import InvalidTrainSpec, LimitExceeded
+from training_backend.data import Row, build_rows, micro_batch_size, read_conversations, row_order
+from training_backend.lora import Device, find_device, load_base_model, lora_config
+from training_backend.recipes.task import Progress, Task
+
+WARMUP = 0.03
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides the adapter: the rows, the base model, the table and the seed."""
+
+    rows: tuple[Row, ...]
+    model_folder: Path
+    output_dir: Path
+    train: TrainTable
+    seed: int
+    resume_from: Path | None = None
+
+
+def train(task: Task) -> int:
+    """Train an adapter on the environment's gold answers; return the last step.
+
+    Goes on from where an earlier attempt stopped.
+    """
+    spec = task.lease.spec
+    tokenizer = AutoTokenizer.from_pretrained(task.model_folder, local_files_only=True)
+    rows = build_rows(
+        read_conversations(task.host, spec.train.max_examples),
+        tokenizer,
+        max_tokens=context_tokens(spec.train, task.lease.model),
+        thinking=spec.thinking,
+    )
+    if rows.dropped:
+        task.progress.log(f"{rows.dropped} examples are longer than the context and were left out.")
+    return fit(
+        Plan(
+            rows=rows.rows,
+            model_folder=task.model_folder,
+            output_dir=task.work_dir,
+            train=spec.train,
+            seed=spec.seed,
+            resume_from=task.resume_from,
+        ),
+        task.progress,
+    )
+
+
+def fit(plan: Plan, progress: Progress) -> int:
+    """Make exactly the planned updates, telling `progress` of every step and checkpoint.
+
+    Raise `InvalidTrainSpec` when the loss is no longer a number, `LimitExceeded` when the
+    accelerator's memory is too small.
+    """
+    steps = total_steps(plan.train, len(plan.rows))
+    order = list(row_order(len(plan.rows), take=steps * plan.train.batch_size, seed=plan.seed))
+    device = find_device()
+    set_seed(plan.seed)
+    trainer = SFTTrainer(
+        model=load_base_model(plan.model_folder, device),
+        args=_arguments(plan, steps, device),
+        train_dataset=_dataset(plan.rows).select(order),
+        processing_class=AutoTokenizer.from_pretrained(plan.model_folder, local_files_only=True),
+        peft_config=lora_config(plan.train.lora_rank),
+        callbacks=[_Steps(plan, order, progress)],
+    )
+    # It prints what `progress` is told.
+    trainer.remove_callback(PrinterCallback)
+    progress.started(steps)
+    try:
+        trainer.train(resume_from_checkpoint=plan.resume_from and str(plan.resume_from))
+    except torch.OutOfMemoryError:
+        raise LimitExceeded(
+            f"The accelerator ran out of memory with {plan.train.batch_size} rows in a step.",
+            hint="Lower `train.max_context_tokens` or `train.lora_rank`, or use a larger one.",
+        ) from None
+    return steps
+
+
+def _dataset(rows: tuple[Row, ...]) -> Dataset:
+    return Dataset.from_dict(
+        {"input_ids": [row.input_ids for row in rows], "labels": [row.labels for row in rows]}
+    )
+
+
+def _arguments(plan: Plan, steps: int, device: Device) -> SFTConfig:
+    micro = micro_batch_size(
+        plan.train.batch_size,
+        max(len(row.input_ids) for row in plan.rows),
+        max_tokens=device.tokens_per_pass,
+    )
+    return SFTConfig(
+        output_dir=str(plan.output_dir),
+        max_steps=steps,
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=plan.train.batch_size // micro,
+        # The rows come in their final order, already tokenised and masked.
+        train_sampling_strategy="sequential",
+        dataset_kwargs={"skip_prepare_dataset": True},
+        learning_rate=plan.train.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=math.ceil(WARMUP * steps),
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        seed=plan.seed,
+        bf16=True,
+        use_cpu=not device.gpu,
+        # Recomputing activations costs 40 % more time, and on a CPU memory is not what is short.
+        gradient_checkpointing=device.gpu,
+        # The callback says when to save.
+        save_strategy="no",
+        logging_steps=1,
+        # By default a loss that is not a number is reported as the mean of the others.
+        logging_nan_inf_filter=False,
+        disable_tqdm=True,
+        report_to=[],
+    )
+
+
+class _Steps(TrainerCallback):  # type: ignore[misc]
+    """Reports each step and hands over each checkpoint."""
+
+    def __init__(self, plan: Plan, order: list[int], progress: Progress) -> None:
+        self._train = plan.train
+        self._rows_in_epoch = len(plan.rows)
+        self._progress = progress
+        lengths = [len(plan.rows[index].input_ids) for index in order]
+        self._tokens_before_row = [0, *accumulate(lengths)]
+        self._began = 0.0
+        self._seconds = 0.0
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> None:
+        self._began = time.monotonic()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> None:
+        self._seconds = time.monotonic() - self._began
+        control.should_save = save_due(self._train, state.global_step, state.max_steps)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float],
+        **_: object,
+    ) -> None:
+        # The summary at the end carries no loss of a step.
+        if "loss" not in logs:
+            return
+        step = state.global_step
+        if not math.isfinite(logs["loss"]):
+            raise InvalidTrainSpec(
+                f"The loss of step {step} is {logs['loss']}.",
+                hint=f"Lower `train.learning_rate`, now {self._train.learning_rate}.",
+            )
+        self._progress.metrics(step, logs | self._measured(step))
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> None:
+        step = state.global_step
+        self._progress.checkpoint(step, Path(args.output_dir, f"checkpoint-{step}"))
+
+    def _measured(self, step: int) -> dict[str, float]:
+        rows = step * self._train.batch_size
+        tokens = self._tokens_before_row[rows]
+        new_tokens = tokens - self._tokens_before_row[rows - self._train.batch_size]
+        return {
+            "epoch": rows / self._rows_in_epoch,
+            "num_tokens": tokens,
+            "time/step": self._seconds,
+            "tokens_per_s": new_tokens / self._seconds,
+        }
