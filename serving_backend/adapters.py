@@ -1,13 +1,12 @@
 """Adapters on this machine: fetched by digest, checked, kept under the name of their content."""
 
 import asyncio
-import json
 import tempfile
 from collections import defaultdict
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from freesolo.domain.catalog import BaseModelEntry
 from freesolo.domain.packaging import ARTIFACT_LIMITS
@@ -60,6 +59,15 @@ class AdapterStore:
             archive = Path(scratch, "archive")
             await self._hub.download(adapter.archive_digest, archive)
             await asyncio.to_thread(_unpack, archive, folder, adapter)
+
+
+class _Tensor(BaseModel):
+    """One entry in the header of a safetensors file; its metadata has no offsets."""
+
+    data_offsets: tuple[int, int] | None = None
+
+
+_TENSORS = TypeAdapter(dict[str, _Tensor])
 
 
 class _AdapterConfig(BaseModel):
@@ -120,10 +128,10 @@ def _has_tensors(weights: Path) -> bool:
     with weights.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         try:
-            header = json.loads(file.read(min(length, size)))
-        except ValueError:
+            header = _TENSORS.validate_json(file.read(min(length, size)))
+        except ValidationError:
             return False
-    ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+    ends = [tensor.data_offsets[1] for tensor in header.values() if tensor.data_offsets]
     return bool(ends) and size == 8 + length + max(ends)
 
 

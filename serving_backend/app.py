@@ -2,14 +2,18 @@
 
 import asyncio
 import functools
+import logging
+import signal
+import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 
 from freesolo.domain.catalog import BaseModelEntry
-from freesolo.errors import FreesoloError
+from freesolo.errors import FreesoloError, Internal, NotFound
 from serving_backend.adapters import AdapterStore
 from serving_backend.completions import Completions
 from serving_backend.deployer import Deployer
@@ -21,6 +25,10 @@ from serving_backend.settings import ServingSettings
 from serving_backend.usage import UsageLog
 from serving_backend.vllm_process import VllmProcess, stop_leftovers
 
+logger = logging.getLogger(__name__)
+
+logger = logging.getLogger(__name__)
+
 ProcessFactory = Callable[[BaseModelEntry, ServingSettings], EngineProcess]
 
 
@@ -31,6 +39,8 @@ def create_app(settings: ServingSettings, *, process: ProcessFactory = VllmProce
     )
     app.include_router(router)
     app.add_exception_handler(FreesoloError, _answer_error)
+    app.add_exception_handler(HTTPException, _answer_no_route)
+    app.add_exception_handler(Exception, _answer_fault)
     return app
 
 
@@ -56,7 +66,9 @@ async def _lifespan(
         app.state.hub = hub
         app.state.completions = completions
         for loop in (Deployer(hub, adapters, engines.of).run_forever, usage.deliver_forever):
-            stack.push_async_callback(_end, asyncio.create_task(loop()))
+            task = asyncio.create_task(loop())
+            task.add_done_callback(_end_gateway_on_failure)
+            stack.push_async_callback(_end, task)
         stack.push_async_callback(completions.close)
         yield
 
@@ -82,6 +94,13 @@ class Engines:
             await engine.close()
 
 
+def _end_gateway_on_failure(task: "asyncio.Task[None]") -> None:
+    """End the process if one of its loops met a fault of ours: it is started again whole."""
+    if not task.cancelled() and (fault := task.exception()):
+        logger.critical("the gateway ends itself", exc_info=fault)
+        signal.raise_signal(signal.SIGTERM)
+
+
 async def _end(task: "asyncio.Task[None]") -> None:
     task.cancel()
     await asyncio.wait([task])
@@ -91,3 +110,19 @@ async def _answer_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, FreesoloError)  # noqa: S101  registered for this class
     headers = {"Retry-After": f"{error.retry_after:.0f}"} if error.retry_after else None
     return JSONResponse(error_body(error), status_code=http_status(error), headers=headers)
+
+
+async def _answer_no_route(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101  registered for this class
+    missing = NotFound(f"There is no {request.method} {request.url.path} here.")
+    return JSONResponse(error_body(missing), status_code=error.status_code)
+
+
+async def _answer_fault(_: Request, error: Exception) -> JSONResponse:
+    incident = uuid.uuid4().hex
+    # The server logs the traceback as well, next to this line.
+    logger.error("fault in the gateway", extra={"incident": incident, "kind": type(error).__name__})
+    return JSONResponse(
+        error_body(Internal(f"The gateway failed; its log has the details under {incident}.")),
+        status_code=Internal.http_status,
+    )

@@ -5,13 +5,13 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from freesolo.domain.catalog import BaseModelEntry
-from freesolo.errors import EngineUnavailable, FreesoloError
+from freesolo.errors import EngineUnavailable, FreesoloError, Internal
 from freesolo.schemas.deployments import Target, UsageRecord
 from serving_backend.adapters import AdapterStore, engine_name
 from serving_backend.chat import ChatRequest, public_answer, public_chunk, public_usage
@@ -57,7 +57,7 @@ class Completions:
         self._engine_of = engine_of
         self._usage = usage
         self._wait_seconds = wait_seconds
-        self._readers: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def admit(self, key_hash: str, request: ChatRequest) -> Admitted:
         """Find out what the key gets under the model's name, and have an engine ready for it."""
@@ -83,43 +83,46 @@ class Completions:
         caller who hangs up ends the generation early, and what it took is still counted.
         """
         reading = _Reading()
-        reader = asyncio.create_task(self._read(admitted, reading))
-        self._readers.add(reader)
-        reader.add_done_callback(self._readers.discard)
+        self._spawn(self._read(admitted, reading))
         await reading.accepted
         return self._events(admitted, reading)
 
     async def close(self) -> None:
         """Wait for the answers that are being read."""
-        if self._readers:
-            await asyncio.wait(self._readers)
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        """Do something that must not end when the request does that caused it."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _read(self, admitted: Admitted, reading: "_Reading") -> None:
+        error: FreesoloError | None = Internal("The gateway failed to read the answer.")
         try:
             async with admitted.session.stream(admitted.body, admitted.id) as events:
                 reading.accepted.set_result(None)
                 async for data in events:
                     self._take(admitted, reading, data)
-            if reading.usage is None:
-                raise EngineUnavailable("The engine stopped before the answer was complete.")
-            reading.parts.put_nowait(None)
-        except FreesoloError as error:
-            reading.fail(error)
+            # Its last event proves nothing: an engine ends a broken stream with `[DONE]` too.
+            error = None if reading.counted else EngineUnavailable("The engine stopped answering.")
+        except FreesoloError as broken:
+            error = broken
+        finally:
+            reading.end(error)
 
     def _take(self, admitted: Admitted, reading: "_Reading", data: str) -> None:
-        # The engine ends a broken stream with this too: only the token counts prove completeness.
         if data == "[DONE]":
             return
         chunk = json.loads(data)
         if "error" in chunk:
             raise EngineUnavailable("The engine failed in the middle of the answer.")
-        if chunk["choices"]:
+        if not chunk["choices"]:
+            self._count(admitted, chunk["usage"])
+            reading.counted = True
+        if chunk["choices"] or admitted.request.wants_usage_chunk:
             reading.parts.put_nowait(chunk)
-        elif usage := chunk.get("usage"):
-            self._count(admitted, usage)
-            reading.usage = usage
-            if admitted.request.wants_usage_chunk:
-                reading.parts.put_nowait(chunk)
 
     async def _events(self, admitted: Admitted, reading: "_Reading") -> AsyncIterator[str]:
         try:
@@ -127,8 +130,8 @@ class Completions:
                 yield _event(self._public(admitted, part))
             yield "data: [DONE]\n\n" if part is None else _event(error_body(part))
         finally:
-            if reading.usage is None and reading.error is None:
-                await admitted.session.abort(admitted.id)
+            if not reading.ended:
+                self._spawn(admitted.session.abort(admitted.id))
 
     def _public(self, admitted: Admitted, chunk: Document) -> Document:
         public = public_chunk(chunk, model=admitted.target.model, fingerprint=admitted.fingerprint)
@@ -170,16 +173,15 @@ class _Reading:
     def __init__(self) -> None:
         self.accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.parts: asyncio.Queue[Document | FreesoloError | None] = asyncio.Queue()
-        self.usage: Mapping[str, Any] | None = None
-        self.error: FreesoloError | None = None
+        self.counted = False
+        self.ended = False
 
-    def fail(self, error: FreesoloError) -> None:
-        """Tell whoever waits that there will be no answer, or no more of it."""
-        self.error = error
-        if self.accepted.done():
-            self.parts.put_nowait(error)
-        else:
+    def end(self, error: FreesoloError | None) -> None:
+        """Tell whoever waits that the answer is complete, broken off, or refused."""
+        self.ended = True
+        if error is not None and not self.accepted.done():
             self.accepted.set_exception(error)
+        self.parts.put_nowait(error)
 
 
 def _event(document: Mapping[str, object]) -> str:

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 
 from freesolo.domain.catalog import BaseModelEntry
 from freesolo.domain.lifecycle import DeploymentState
@@ -43,8 +44,8 @@ class Deployer:
         while True:
             try:
                 worked = await self.run_once()
-            except FreesoloError as error:
-                logger.warning("deployer pauses", extra={"reason": error.message})
+            except (FreesoloError, OSError) as error:
+                logger.warning("deployer pauses", extra={"reason": str(error)})
                 await asyncio.sleep(_PAUSE_SECONDS)
                 continue
             if not worked:
@@ -70,14 +71,32 @@ class Deployer:
         return True
 
     async def _deploy(self, task: DeploymentTask) -> None:
-        folder = await self._adapters.staged(task.adapter, task.base_model)
-        session = await self._engine_of(task.base_model).session(wait_seconds=_ENGINE_WAIT_SECONDS)
         name = engine_name(task.adapter)
-        await session.load(name, folder)
+        session = await self._load(task, name)
         await self._advance(task, DeploymentState.SMOKING)
         await smoke(session, name)
         await self._advance(task, DeploymentState.READY)
         logger.info("deployment ready", extra={"deployment": task.id, "revision": task.revision})
+
+    async def _load(self, task: DeploymentTask, name: str) -> Session:
+        """Have the adapter in an engine. That may take minutes; the lease is kept meanwhile."""
+        keeping = asyncio.create_task(self._keep_lease(task))
+        try:
+            folder = await self._adapters.staged(task.adapter, task.base_model)
+            engine = self._engine_of(task.base_model)
+            session = await engine.session(wait_seconds=_ENGINE_WAIT_SECONDS)
+            await session.load(name, folder)
+        finally:
+            keeping.cancel()
+            await asyncio.wait([keeping])
+        return session
+
+    async def _keep_lease(self, task: DeploymentTask) -> None:
+        while True:
+            await asyncio.sleep(task.lease_seconds / 3)
+            # If the lease is lost, the next step hears of it.
+            with suppress(FreesoloError):
+                await self._advance(task, DeploymentState.LOADING)
 
     async def _advance(
         self, task: DeploymentTask, state: DeploymentState, *, error: RunError | None = None

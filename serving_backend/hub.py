@@ -1,13 +1,16 @@
 """The gateway's side of the hub: who asks, for what, which adapters to deploy, what was used."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 import httpx
 from pydantic import BaseModel
 
-from freesolo.client.transport import raise_for_error, reachable
+from freesolo.client.transport import raise_for_error
+from freesolo.errors import Forbidden, Unauthorized, Unavailable
 from freesolo.schemas.base import Wire
 from freesolo.schemas.deployments import (
     Advance,
@@ -42,8 +45,15 @@ class Hub:
         await self._http.aclose()
 
     async def check(self) -> None:
-        """Raise `Unavailable` unless the hub is ready for work."""
-        await self._send("GET", "/readyz")
+        """Raise `Unavailable` unless the hub answers and takes the gateway's own key."""
+        try:
+            # An empty report changes nothing, and only a gateway may send it.
+            await self.report_usage(UsageBatch(records=[]))
+        except (Unauthorized, Forbidden) as error:
+            raise Unavailable(
+                f"The hub refuses the gateway's own key: {error.message}",
+                hint="FREESOLO_SERVE_API_KEY takes a service key with the scope `gateway`.",
+            ) from None
 
     async def resolve(self, key_hash: str, model: str) -> Target:
         """Return what a key gets under a model name, from memory for up to one second."""
@@ -65,25 +75,24 @@ class Hub:
 
     async def claim_deployment(self) -> DeploymentTask | None:
         """Take the next deployment that waits, under a lease, or None."""
-        response = await self._send("POST", "/v1/gateway/deployments/claim")
+        response = await self._send("/v1/gateway/deployments/claim")
         if response.status_code == httpx.codes.NO_CONTENT:
             return None
         return DeploymentTask.model_validate_json(response.content)
 
     async def advance(self, deployment_id: str, step: Advance) -> None:
         """Move a claimed deployment on, which also renews its lease."""
-        await self._send("POST", f"/v1/gateway/deployments/{deployment_id}/advance", step)
+        await self._send(f"/v1/gateway/deployments/{deployment_id}/advance", step)
 
     async def report_usage(self, batch: UsageBatch) -> None:
         """Hand over token counts; the hub ignores records that it has."""
-        await self._send("POST", "/v1/gateway/usage", batch)
+        await self._send("/v1/gateway/usage", batch)
 
     async def download(self, archive_digest: str, destination: Path) -> None:
         """Write the stored bytes with this digest to `destination`."""
-        with reachable(self._url):
-            async with self._http.stream(
-                "GET", f"{self._url}/v1/blobs/{archive_digest}"
-            ) as response:
+        url = f"{self._url}/v1/blobs/{archive_digest}"
+        with _reachable():
+            async with self._http.stream("GET", url) as response:
                 if response.is_error:
                     await response.aread()
                 raise_for_error(response)
@@ -92,14 +101,24 @@ class Hub:
                         out.write(chunk)
 
     async def _post(self, answer: type[_Model], path: str, body: Wire) -> _Model:
-        return answer.model_validate_json((await self._send("POST", path, body)).content)
+        return answer.model_validate_json((await self._send(path, body)).content)
 
-    async def _send(self, method: str, path: str, body: Wire | None = None) -> httpx.Response:
-        with reachable(self._url):
-            response = await self._http.request(
-                method,
+    async def _send(self, path: str, body: Wire | None = None) -> httpx.Response:
+        with _reachable():
+            response = await self._http.post(
                 f"{self._url}{path}",
                 content=None if body is None else body.model_dump_json(),
                 headers={"Content-Type": "application/json"},
             )
         return raise_for_error(response)
+
+
+@contextmanager
+def _reachable() -> Iterator[None]:
+    """Turn a connection that fails into `Unavailable`; callers need not know the hub's address."""
+    try:
+        yield
+    except httpx.TransportError:
+        raise Unavailable(
+            "The hub does not answer.", hint="Try again shortly.", retry_after=2.0
+        ) from None

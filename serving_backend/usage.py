@@ -53,8 +53,8 @@ class UsageLog:
             try:
                 await self.deliver()
                 await asyncio.sleep(_INTERVAL_SECONDS)
-            except FreesoloError as error:
-                logger.warning("usage not delivered", extra={"reason": error.message})
+            except (FreesoloError, OSError) as error:
+                logger.warning("usage not delivered", extra={"reason": str(error)})
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     async def deliver(self) -> None:

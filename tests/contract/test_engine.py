@@ -1,0 +1,198 @@
+"""What the gateway relies on in an engine: one suite, against the stand-in and against vLLM."""
+
+import asyncio
+import importlib.util
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from serving_backend.engine import BASE_MODEL, Endpoint, EngineProcess
+from serving_backend.settings import ServingSettings
+from serving_backend.vllm_process import VllmProcess
+from tests import tiny_adapter, tiny_model
+from tests.fake_engine import FakeEngine, FakeProcess
+
+_START_SECONDS = 300
+_PROMPTS = ("one apple", "two pears", "three plums", "four figs")
+
+
+@dataclass
+class Running:
+    """An engine under test and the adapters it has loaded, by name."""
+
+    http: httpx.Client
+    adapters: dict[str, Path]
+
+    def chat(self, model: str, prompt: str, **options: object) -> httpx.Response:
+        return self.http.post(
+            "/v1/chat/completions",
+            json=_body(model, prompt, **options),
+            headers={"X-Request-Id": f"{model}-{time.monotonic_ns()}"},
+        )
+
+
+@pytest.fixture(scope="module", params=["fake", "vllm"])
+def engine(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("engine")
+    process = _process(request.param, folder)
+    try:
+        endpoint = asyncio.run(process.start())
+        _await_health(endpoint, process)
+        with httpx.Client(
+            base_url=endpoint.url,
+            headers={"Authorization": f"Bearer {endpoint.api_key}"},
+            timeout=120,
+        ) as http:
+            adapters = {
+                f"adapter-{seed}": tiny_adapter.build(folder / f"adapter-{seed}", seed=seed)
+                for seed in range(4)
+            }
+            for name, path in adapters.items():
+                assert _load(http, name, path).is_success
+            yield Running(http, adapters)
+    finally:
+        asyncio.run(process.stop())
+
+
+def test_an_adapter_loaded_twice_is_refused_as_already_loaded(engine: Running) -> None:
+    name, path = next(iter(engine.adapters.items()))
+    response = _load(engine.http, name, path)
+    assert response.status_code == 400
+    assert "already been loaded" in response.json()["error"]["message"]
+
+
+def test_an_adapter_that_is_not_on_disk_is_not_found(engine: Running, tmp_path: Path) -> None:
+    assert _load(engine.http, "missing", tmp_path / "missing").status_code == 404
+
+
+def test_a_model_that_was_never_loaded_is_not_found(engine: Running) -> None:
+    assert engine.chat("nobody", "hello").status_code == 404
+
+
+def test_a_wrong_key_is_refused(engine: Running) -> None:
+    response = engine.http.post(
+        "/v1/chat/completions",
+        json=_body(BASE_MODEL, "hello"),
+        headers={"Authorization": "Bearer wrong"},
+    )
+    assert response.status_code == 401
+
+
+def test_an_answer_names_its_model_and_counts_its_tokens(engine: Running) -> None:
+    answer = engine.chat("adapter-0", "hello").json()
+    assert answer["model"] == "adapter-0"
+    assert answer["usage"]["prompt_tokens"] > 0
+    assert answer["usage"]["completion_tokens"] > 0
+    assert answer["usage"]["prompt_tokens_details"] is not None
+
+
+def test_a_stream_ends_with_its_token_counts(engine: Running) -> None:
+    *chunks, usage, done = _stream(engine, BASE_MODEL, "hello", request_id="counts")
+    assert done == "[DONE]"
+    assert json.loads(usage)["choices"] == []
+    assert json.loads(usage)["usage"]["completion_tokens"] > 0
+    assert json.loads(chunks[0])["choices"][0]["delta"]["role"] == "assistant"
+
+
+def test_a_prompt_that_does_not_fit_is_refused_with_the_limit(engine: Running) -> None:
+    response = engine.chat(BASE_MODEL, "word " * 2000)
+    assert response.status_code == 400
+    assert "maximum context length" in response.json()["error"]["message"]
+
+
+def test_an_aborted_stream_still_ends_with_its_token_counts(engine: Running) -> None:
+    url = "/v1/chat/completions"
+    body = _body(BASE_MODEL, "hold " * 20, stream=True, max_tokens=800, ignore_eos=True)
+    with engine.http.stream(
+        "POST", url, json=body, headers={"X-Request-Id": "to-abort"}
+    ) as response:
+        events = _data(response)
+        next(events)
+        engine.http.post(
+            "/inference/v1/abort_requests", json={"request_ids": ["chatcmpl-to-abort"]}
+        ).raise_for_status()
+        *_, usage, done = events
+    assert done == "[DONE]"
+    assert json.loads(usage)["usage"]["completion_tokens"] < 800
+
+
+def test_each_adapter_answers_in_its_own_way(engine: Running) -> None:
+    fingerprints = {
+        _first_token(engine, model, "hello") for model in (BASE_MODEL, *engine.adapters)
+    }
+    assert len(fingerprints) == 1 + len(engine.adapters)
+
+
+def test_a_mixed_batch_answers_as_each_request_does_alone(engine: Running) -> None:
+    requests = [(model, prompt) for prompt in _PROMPTS for model in (BASE_MODEL, *engine.adapters)]
+    alone = [_first_token(engine, *request) for request in requests]
+    with ThreadPoolExecutor(len(requests)) as pool:
+        together = list(pool.map(lambda request: _first_token(engine, *request), requests))
+    assert together == alone
+
+
+def _process(kind: str, folder: Path) -> EngineProcess:
+    if kind == "fake":
+        return FakeProcess(FakeEngine())
+    if importlib.util.find_spec("vllm") is None:
+        pytest.skip("vLLM is not installed")
+    settings = ServingSettings(
+        api_key="unused", data_dir=folder, cache_dir=folder / "cache", threads=1
+    )
+    return VllmProcess(tiny_model.catalog_entry(tiny_model.build(folder / "model")), settings)
+
+
+def _await_health(endpoint: Endpoint, process: EngineProcess) -> None:
+    def ask() -> None:
+        assert process.is_alive(), "The engine stopped while it started."
+        httpx.get(f"{endpoint.url}/health").raise_for_status()
+
+    starting = retry_if_exception_type(httpx.HTTPError)
+    Retrying(
+        retry=starting, wait=wait_fixed(0.2), stop=stop_after_delay(_START_SECONDS), reraise=True
+    )(ask)
+
+
+def _load(http: httpx.Client, name: str, path: Path) -> httpx.Response:
+    return http.post("/v1/load_lora_adapter", json={"lora_name": name, "lora_path": str(path)})
+
+
+def _body(model: str, prompt: str, **options: object) -> dict[str, object]:
+    body: dict[str, object] = {
+        "model": model,
+        "messages": [{"role": "user", "content": prompt}],
+        "max_tokens": 8,
+        "temperature": 0,
+    }
+    if options.get("stream"):
+        body["stream_options"] = {"include_usage": True}
+    return body | options
+
+
+def _stream(engine: Running, model: str, prompt: str, *, request_id: str) -> list[str]:
+    body = _body(model, prompt, stream=True)
+    with engine.http.stream(
+        "POST", "/v1/chat/completions", json=body, headers={"X-Request-Id": request_id}
+    ) as response:
+        return list(_data(response))
+
+
+def _data(response: httpx.Response) -> Iterator[str]:
+    for line in response.iter_lines():
+        if line.startswith("data: "):
+            yield line.removeprefix("data: ")
+
+
+def _first_token(engine: Running, model: str, prompt: str) -> str:
+    answer: dict[str, Any] = engine.chat(model, prompt, logprobs=True, top_logprobs=5).json()
+    return json.dumps(answer["choices"][0]["logprobs"]["content"][0], sort_keys=True)

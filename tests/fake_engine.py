@@ -1,0 +1,197 @@
+"""A stand-in for vLLM that speaks its HTTP and needs no model.
+
+Its answer to a conversation is a few words made of the model's name and the last message, one word
+a token. Words in that message make it misbehave: `break` ends a stream in the middle, `hold` waits
+until `FakeEngine.release` is set or the request is aborted.
+"""
+
+import asyncio
+import hashlib
+import json
+import threading
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from starlette.middleware.base import RequestResponseEndpoint
+
+from serving_backend.engine import BASE_MODEL, Endpoint
+from tests.hubs import serving
+
+CONTEXT = 1024
+_KEY = "fake-engine-key"
+
+Body = dict[str, Any]
+
+
+class FakeEngine:
+    """The application and what a test may look at or change."""
+
+    def __init__(self) -> None:
+        self.adapters: dict[str, Path] = {}
+        self.requests: list[Body] = []
+        self.aborted: set[str] = set()
+        self.release = threading.Event()
+        self.app = FastAPI()
+        self.app.middleware("http")(_check_key)
+        self.app.add_api_route("/health", lambda: Response(), methods=["GET"])
+        self.app.add_api_route("/v1/load_lora_adapter", self._load, methods=["POST"])
+        self.app.add_api_route("/v1/chat/completions", self._chat, methods=["POST"])
+        self.app.add_api_route("/inference/v1/abort_requests", self._abort, methods=["POST"])
+
+    async def _load(self, request: Request) -> Response:
+        body = await request.json()
+        name, folder = body["lora_name"], Path(body["lora_path"])
+        if name in self.adapters:
+            return _error(400, f"The lora adapter '{name}' has already been loaded.")
+        if not await asyncio.to_thread(folder.is_dir):
+            return _error(404, f"No adapter found for {folder}")
+        self.adapters[name] = folder
+        return PlainTextResponse(f"Success: LoRA adapter '{name}' added successfully.")
+
+    async def _chat(self, request: Request) -> Response:
+        body = await request.json()
+        self.requests.append(body)
+        if body["model"] not in {BASE_MODEL, *self.adapters}:
+            return _error(404, f"The model `{body['model']}` does not exist.")
+        prompt = str(body["messages"][-1]["content"])
+        if len(prompt) > CONTEXT:
+            return _error(400, f"This model's maximum context length is {CONTEXT} tokens.")
+        answer = _Answer(f"chatcmpl-{request.headers['X-Request-Id']}", body, prompt)
+        if body.get("stream"):
+            return StreamingResponse(self._stream(answer), media_type="text/event-stream")
+        return JSONResponse(answer.whole(self._fingerprint(body["model"])))
+
+    async def _abort(self, request: Request) -> Response:
+        self.aborted.update((await request.json())["request_ids"])
+        return Response()
+
+    async def _stream(self, answer: "_Answer") -> AsyncIterator[str]:
+        yield answer.event({"role": "assistant", "content": ""})
+        for position, word in enumerate(answer.words):
+            while "hold" in answer.prompt and position and not self.release.is_set():
+                if answer.id in self.aborted:
+                    break
+                await asyncio.sleep(0.01)
+            if answer.id in self.aborted:
+                break
+            if "break" in answer.prompt and position == 2:
+                yield f"data: {json.dumps({'error': {'message': 'EngineCore died'}})}\n\n"
+                yield "data: [DONE]\n\n"
+                return
+            answer.sent += 1
+            yield answer.event({"content": word})
+        yield answer.event({}, finish_reason="stop")
+        yield answer.usage_event()
+        yield "data: [DONE]\n\n"
+
+    def _fingerprint(self, model: str) -> float:
+        """Return a log-probability that tells models apart, but not a zero adapter from the base."""
+        if model == BASE_MODEL:
+            return -1.0
+        weights = (self.adapters[model] / "adapter_model.safetensors").read_bytes()
+        if "scale-0" in self.adapters[model].name or not any(weights[-256:]):
+            return -1.0
+        return -1.0 - hashlib.sha256(weights).digest()[0] / 256 - 0.001
+
+
+class FakeProcess:
+    """Runs a `FakeEngine` in place of vLLM; a test may end it as a crash would."""
+
+    def __init__(self, engine: FakeEngine) -> None:
+        self.engine = engine
+        self.starts = 0
+        self._running = ExitStack()
+        self._ended = threading.Event()
+
+    async def start(self) -> Endpoint:
+        self.starts += 1
+        self.engine.adapters.clear()
+        self._ended.clear()
+        return Endpoint(self._running.enter_context(serving(self.engine.app)), _KEY)
+
+    def is_alive(self) -> bool:
+        return not self._ended.is_set()
+
+    async def ended(self) -> None:
+        await asyncio.to_thread(self._ended.wait)
+
+    async def stop(self) -> None:
+        await asyncio.to_thread(self.crash)
+
+    def crash(self) -> None:
+        self._running.close()
+        self._ended.set()
+
+
+class _Answer:
+    def __init__(self, answer_id: str, body: Body, prompt: str) -> None:
+        self.id = answer_id
+        self.model = body["model"]
+        self.prompt = prompt
+        limit = body.get("max_completion_tokens") or body.get("max_tokens") or 100
+        self.words = [f"{word} " for word in f"{self.model} heard {prompt}".split()][:limit]
+        self.sent = 0
+
+    def whole(self, logprob: float) -> Body:
+        token = {"token": "x", "logprob": logprob, "bytes": [120]}
+        self.sent = len(self.words)
+        return {
+            **self._head("chat.completion"),
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {
+                        "role": "assistant",
+                        "content": "".join(self.words).strip(),
+                        "reasoning": None,
+                    },
+                    "logprobs": {"content": [token | {"top_logprobs": [token]}]},
+                    "finish_reason": "stop",
+                    "stop_reason": None,
+                    "token_ids": [1, 2, 3],
+                }
+            ],
+            "usage": self._usage(),
+            "prompt_logprobs": None,
+            "kv_transfer_params": {"engine": "secret"},
+        }
+
+    def event(self, delta: Body, *, finish_reason: str | None = None) -> str:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, "token_ids": None}
+        return _event({**self._head("chat.completion.chunk"), "choices": [choice]})
+
+    def usage_event(self) -> str:
+        return _event(
+            {**self._head("chat.completion.chunk"), "choices": [], "usage": self._usage()}
+        )
+
+    def _head(self, kind: str) -> Body:
+        return {"id": self.id, "object": kind, "created": 1_700_000_000, "model": self.model}
+
+    def _usage(self) -> Body:
+        prompt = len(self.prompt.split())
+        return {
+            "prompt_tokens": prompt,
+            "completion_tokens": self.sent,
+            "total_tokens": prompt + self.sent,
+            "prompt_tokens_details": {"cached_tokens": 0},
+        }
+
+
+async def _check_key(request: Request, call_next: RequestResponseEndpoint) -> Response:
+    if request.url.path == "/health" or request.headers.get("Authorization") == f"Bearer {_KEY}":
+        return await call_next(request)
+    return JSONResponse({"error": "Unauthorized"}, status_code=401)
+
+
+def _error(status: int, message: str) -> Response:
+    error = {"message": message, "type": "BadRequestError", "param": None, "code": status}
+    return JSONResponse({"error": error}, status_code=status)
+
+
+def _event(document: Body) -> str:
+    return f"data: {json.dumps(document)}\n\n"
