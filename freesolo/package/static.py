@@ -3,15 +3,14 @@
 import ast
 import json
 import re
-import tomllib
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from freesolo.datasets.records import load_records
-from freesolo.domain.manifest import Manifest
+from freesolo.domain.manifest import MANIFEST_NAME, Manifest
 from freesolo.domain.packaging import ENVIRONMENT_LIMITS, tree_problems
-from freesolo.domain.train_spec import parse_train_spec
+from freesolo.domain.train_spec import parse_document, parse_train_spec
 from freesolo.errors import InvalidEnvironment, InvalidInput
 from freesolo.package.files import collect_files, load_manifest
 from freesolo.package.findings import Finding, Severity
@@ -47,7 +46,7 @@ def _manifest(root: Path, name: str | None, paths: Sequence[str]) -> Iterator[Fi
     try:
         manifest = load_manifest(root, name=name)
     except InvalidInput as error:
-        yield _error("manifest_invalid", error.message)
+        yield from _problems("manifest_invalid", MANIFEST_NAME, error)
         return
     yield from _documents(manifest, paths)
 
@@ -106,9 +105,11 @@ def _configs(root: Path, paths: Sequence[str]) -> Iterator[Finding]:
         if not (path.startswith("configs/") and path.endswith(".toml")):
             continue
         try:
-            parse_train_spec(tomllib.loads((root / path).read_text(encoding="utf-8")))
-        except (InvalidInput, ValueError) as error:
-            yield _error("config_invalid", f"{path} is not a training config: {error}")
+            parse_train_spec(parse_document((root / path).read_text(encoding="utf-8")))
+        except UnicodeDecodeError as error:
+            yield _error("config_invalid", f"{path} is not UTF-8: {error}.")
+        except InvalidInput as error:
+            yield from _problems("config_invalid", path, error)
 
 
 def _secrets(root: Path, paths: Sequence[str]) -> Iterator[Finding]:
@@ -124,6 +125,14 @@ def _secrets(root: Path, paths: Sequence[str]) -> Iterator[Finding]:
                     f"{path}, line {number}, looks like a secret. Name it under `secrets` in the "
                     "manifest instead, or leave the file out with .freesoloignore.",
                 )
+
+
+def _problems(code: str, path: str, error: InvalidInput) -> Iterator[Finding]:
+    """Yield a finding for everything that is wrong with a file."""
+    if not error.problems:
+        yield _error(code, f"{path}: {error.message}")
+    for problem in error.problems:
+        yield _error(code, f"{path}: `{problem.path}`: {problem.message}")
 
 
 def _error(code: str, message: str) -> Finding:

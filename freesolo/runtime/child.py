@@ -138,9 +138,9 @@ class Child:
             raise ChildLost("the process broke the protocol") from None
 
     def _ending(self) -> str:
-        self._keeper.join(_REAP_SECONDS)
-        status = self._process.returncode
-        if status is None:
+        try:
+            status = self._process.wait(_REAP_SECONDS)
+        except subprocess.TimeoutExpired:
             return "without a word"
         return f"with signal {-status}" if status < 0 else f"with exit status {status}"
 

@@ -1,0 +1,215 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from freesolo.package import checks
+from freesolo.package.checks import Finding, Report, Severity, check_folder, check_gold
+from freesolo.runtime.client import HostOptions, open_host
+from tests.environment_folders import MANIFEST, SOUND, write_environment
+
+Check = Callable[..., Report]
+
+
+@pytest.fixture
+def check(tmp_path: Path, options: HostOptions) -> Check:
+    """Check an environment made of `code`, and of other files by path."""
+
+    def check_code(
+        code: str = SOUND,
+        *,
+        manifest: str | None = MANIFEST,
+        name: str | None = None,
+        files: dict[str, str] | None = None,
+    ) -> Report:
+        folder = write_environment(tmp_path / "environment", code, manifest=manifest)
+        for path, text in (files or {}).items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(text)
+        return check_folder(folder, options, name=name)
+
+    return check_code
+
+
+def only(report: Report, code: str) -> Finding:
+    """Return the one finding of a report with this code."""
+    (finding,) = [finding for finding in report.findings if finding.code == code]
+    return finding
+
+
+def changed(reward: str) -> str:
+    """Return the sound environment with another reward."""
+    return SOUND.replace("RewardResult(float(response_text.strip() == example.output))", reward)
+
+
+def test_a_sound_environment_has_no_error_and_no_warning(check: Check) -> None:
+    report = check(files={"README.md": "# A task"})
+
+    assert report.ok
+    assert not report.code_failed
+    assert [finding.code for finding in report.findings] == ["no_heldout"]
+    assert "resource-limits" in report.layers
+
+
+def test_what_others_would_miss_is_mentioned(check: Check) -> None:
+    report = check(manifest='[environment]\nname = "task"\n')
+
+    assert {finding.code for finding in report.findings} == {
+        "no_summary",
+        "no_license",
+        "no_readme",
+        "no_heldout",
+    }
+
+
+def test_a_folder_without_a_manifest_needs_a_name(check: Check) -> None:
+    assert only(check(manifest=None), "manifest_invalid").severity is Severity.ERROR
+    assert check(manifest=None, name="task").ok
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "code", "said"),
+    [
+        ("environment.toml", "[environment]\nnmae = 1", "manifest_invalid", "nmae"),
+        ("helper.py", "def broken(:\n", "syntax_error", "helper.py"),
+        ("dataset/train.jsonl", '"a"\n{"input":\n', "dataset_unreadable", "Line 2"),
+        ("dataset/more.json", "[", "dataset_unreadable", "more.json"),
+        ("configs/sft.toml", "modle = 'x'", "config_invalid", "configs/sft.toml"),
+        ("notes.txt", "\nkey = hf_" + 34 * "a", "secret_found", "notes.txt, line 2"),
+        ("aux.txt", "", "package_limits", "Windows"),
+    ],
+)
+def test_a_fault_in_a_file_is_found_before_any_code_runs(
+    check: Check, path: str, text: str, code: str, said: str
+) -> None:
+    report = check("raise SystemExit\n", files={path: text})
+
+    assert said in only(report, code).message
+    assert not report.ok
+    assert report.layers == ()
+
+
+def test_a_missing_entry_point_is_found(tmp_path: Path, options: HostOptions) -> None:
+    report = check_folder(tmp_path, options, name="task")
+
+    assert not report.ok
+    assert only(report, "entry_point_missing").severity is Severity.ERROR
+
+
+def test_an_environment_that_does_not_build_shows_the_authors_traceback(check: Check) -> None:
+    report = check("def load_environment():\n    return 1 / 0\n")
+
+    finding = only(report, "env_failed")
+    assert report.code_failed
+    assert "ZeroDivisionError" in finding.message
+    assert 'File "environment.py", line 2' in str(finding.traceback)
+
+
+def test_prompts_that_cannot_be_built_are_found_with_their_rows(check: Check) -> None:
+    prompt = '[{"role": "user", "content": example.input}]'
+
+    report = check(SOUND.replace(prompt, f"{prompt} if example.input != '3 + 1' else []"))
+
+    finding = only(report, "prompt_failed")
+    assert (finding.severity, finding.rows) == (Severity.ERROR, (3,))
+    assert report.code_failed
+
+
+def test_gold_answers_that_all_score_nothing_are_an_error(check: Check) -> None:
+    report = check(changed("RewardResult(0.0)"))
+
+    finding = only(report, "gold_all_zero")
+    assert finding.severity is Severity.ERROR
+    assert finding.rows == tuple(range(8))
+
+
+def test_some_gold_answers_that_score_nothing_are_a_warning(check: Check) -> None:
+    reward = "RewardResult(float(response_text == example.output and response_text != '3'))"
+
+    finding = only(check(changed(reward)), "gold_some_zero")
+
+    assert (finding.severity, finding.rows) == (Severity.WARNING, (2,))
+
+
+def test_a_reward_that_raises_on_gold_is_the_authors_failure(check: Check) -> None:
+    report = check(changed("RewardResult(1 / (example.output != '2'))"))
+
+    finding = only(report, "gold_failed")
+    assert report.code_failed
+    assert finding.rows == (1,)
+    assert "ZeroDivisionError" in str(finding.traceback)
+
+
+def test_a_reward_that_is_no_number_is_an_error(check: Check) -> None:
+    report = check(changed("RewardResult(float('nan'))"))
+
+    assert "nan" in only(report, "gold_unusable").message
+    assert report.code_failed
+
+
+def test_a_reward_that_fails_on_a_wrong_answer_is_a_warning(check: Check) -> None:
+    report = check(changed("RewardResult(float(int(response_text) == int(example.output)))"))
+
+    finding = only(report, "wrong_failed")
+    assert finding.severity is Severity.WARNING
+    assert finding.rows == tuple(range(8))
+
+
+def test_a_reward_that_changes_its_mind_is_a_warning(check: Check) -> None:
+    reward = "RewardResult(1.0 + __import__('random').random())"
+
+    assert only(check(changed(reward)), "reward_varies").severity is Severity.WARNING
+
+
+def test_a_reward_that_cannot_tell_right_from_wrong_is_a_warning(check: Check) -> None:
+    report = check(changed("RewardResult(1.0)"))
+
+    assert only(report, "reward_blind").severity is Severity.WARNING
+
+
+def test_repeated_rows_are_a_warning(check: Check) -> None:
+    report = check(SOUND.replace("for n in range(8)", "for n in (1, 2, 1)"))
+
+    assert only(report, "duplicate_rows").rows == (2,)
+
+
+def test_training_rows_that_are_held_out_too_are_a_warning(check: Check) -> None:
+    suite = """
+from environment import load_environment
+from freesolo.datasets import load_dataset
+from freesolo.environments import EnvironmentEvalSuite
+
+def load_evaluations():
+    cases = load_dataset([{"input": "3  + 1", "output": "4"}, {"input": "99 + 1"}]).examples
+    return EnvironmentEvalSuite(load_environment(), cases)
+"""
+
+    report = check(files={"evaluations.py": suite})
+
+    assert only(report, "heldout_overlap").rows == (3,)
+
+
+def test_rows_without_gold_answers_are_only_mentioned(check: Check) -> None:
+    report = check(SOUND.replace('"output": str(n + 1)', '"metadata": {}'))
+
+    assert report.ok
+    assert only(report, "gold_missing").severity is Severity.INFO
+
+
+def test_the_preflight_of_a_run_finds_bad_rewards(tmp_path: Path, options: HostOptions) -> None:
+    folder = write_environment(tmp_path / "environment", changed("RewardResult(0.0)"))
+
+    with open_host(folder, options) as host:
+        assert [finding.code for finding in check_gold(host)] == ["gold_all_zero", "reward_blind"]
+
+
+def test_every_code_is_described(check: Check) -> None:
+    reports = [
+        check(changed("RewardResult(0.0)")),
+        check("raise SystemExit"),
+        check(files={".freesoloignore": "environment.py"}),
+    ]
+
+    for report in reports:
+        for finding in report.findings:
+            assert finding.code in str(checks.__doc__)

@@ -1,0 +1,302 @@
+import re
+from pathlib import Path
+
+import psutil
+import pytest
+
+from freesolo.errors import EnvironmentFailed, InvalidEnvironment
+from freesolo.runtime.client import HostOptions, SandboxMode, open_host
+from tests.component.runtime.conftest import OpenHost
+from tests.environment_folders import OBEDIENT
+
+BASE = """
+from freesolo.environments import EnvironmentSingleTurn, RewardResult
+
+class Base(EnvironmentSingleTurn):
+    dataset = [{"input": "q", "output": "a"}]
+    def build_prompt_messages(self, example, prompt_text):
+        return [{"role": "user", "content": example.input}]
+    def score_response(self, example, response_text):
+        return RewardResult(1.0)
+"""
+
+
+HELD_OUT = """
+from environment import load_environment
+from freesolo.datasets import load_dataset
+from freesolo.environments import EnvironmentEvalSuite
+
+def load_evaluations():
+    cases = load_dataset([{"input": "held out", "output": "yes"}]).examples
+    return EnvironmentEvalSuite(load_environment(), cases, name="heldout")
+"""
+
+
+def test_an_environment_answers_as_its_contract_says(
+    host_of: OpenHost, sandbox: SandboxMode
+) -> None:
+    host = host_of(OBEDIENT, sandbox=sandbox)
+    examples = host.examples()
+
+    assert [example.id for example in examples] == [f"example_00000{n}" for n in range(3)]
+    assert host.start_episode(examples[0], "be brief") == [
+        {"role": "system", "content": "be brief"},
+        {"role": "user", "content": "question 0"},
+    ]
+    assert host.sft_completion(examples[0]) == [{"role": "assistant", "content": "answer 0"}]
+    scores = host.score_responses(examples[0], ["answer 0", "answer 1"])
+    assert [(score.reward, score.success) for score in scores] == [(1.0, True), (0.0, False)]
+    assert not host.multi_turn
+    assert host.suites() == []
+
+
+@pytest.mark.parametrize("answer", ["hang", "spin"])
+def test_a_hanging_reward_is_killed_and_the_next_call_works(
+    host_of: OpenHost, sandbox: SandboxMode, answer: str
+) -> None:
+    host = host_of(OBEDIENT, sandbox=sandbox, call_timeout=0.5)
+    example = host.examples()[0]
+
+    (score,) = host.score_responses(example, [answer])
+
+    assert score.reward is None
+    assert "no answer within 0.5 seconds" in str(score.error)
+    assert host.score_responses(example, ["answer 0"])[0].reward == 1.0
+
+
+def test_a_process_that_leaves_is_started_again(host_of: OpenHost, sandbox: SandboxMode) -> None:
+    host = host_of(OBEDIENT, sandbox=sandbox)
+    example = host.examples()[0]
+
+    (score,) = host.score_responses(example, ["leave"])
+
+    assert score.reward is None
+    assert "exit status 3" in str(score.error)
+    assert host.score_responses(example, ["answer 0"])[0].reward == 1.0
+
+
+def test_one_bad_answer_does_not_take_the_others_with_it(host_of: OpenHost) -> None:
+    host = host_of(OBEDIENT)
+    example = host.examples()[0]
+
+    scores = host.score_responses(example, ["answer 0", "raise", "leave", "x"])
+
+    assert [score.reward for score in scores] == [1.0, None, None, 0.0]
+
+
+def test_what_a_reward_started_dies_with_it(host_of: OpenHost, sandbox: SandboxMode) -> None:
+    host = host_of(OBEDIENT, sandbox=sandbox)
+
+    host.score_responses(host.examples()[0], ["spawn"])
+    host.close()
+
+    survivors = [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if process.info["cmdline"] and process.info["cmdline"][-1].endswith("time.sleep(3600)")
+    ]
+    assert survivors == []
+
+
+def test_the_authors_traceback_names_their_file_and_line_and_no_frame_of_ours(
+    host_of: OpenHost,
+) -> None:
+    host = host_of(OBEDIENT)
+
+    error = host.score_responses(host.examples()[0], ["raise"])[0].error
+
+    assert error is not None
+    assert error.message == "`score_responses` raised ValueError: no such thing"
+    assert error.traceback is not None
+    line = OBEDIENT.splitlines().index('            raise ValueError("no such thing")') + 1
+    assert f'File "environment.py", line {line}, in score_response' in error.traceback
+    assert re.findall('File "(.*?)"', error.traceback) == ["environment.py"]
+
+
+def test_prints_do_not_disturb_the_conversation(host_of: OpenHost) -> None:
+    host = host_of(OBEDIENT)
+    example = host.examples()[0]
+
+    assert host.score_responses(example, ["print"])[0].reward == 0.0
+    assert host.score_responses(example, ["answer 0"])[0].reward == 1.0
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("return float('nan')", "the score nan"),
+        ("return float('inf')", "the score inf"),
+        ("return '0.5'", "the str '0.5'"),
+        ("return True", "the bool 'True'"),
+        ("return None", "the NoneType 'None'"),
+    ],
+)
+def test_a_reward_that_is_no_finite_number_is_unscorable(
+    host_of: OpenHost, answer: str, said: str
+) -> None:
+    host = host_of(OBEDIENT)
+
+    bad, good = host.score_responses(host.examples()[0], [answer, "answer 0"])
+
+    assert (bad.reward, good.reward) == (None, 1.0)
+    assert said in str(bad.error)
+
+
+def test_the_wrong_number_of_rewards_makes_every_answer_unscorable(host_of: OpenHost) -> None:
+    host = host_of(
+        BASE
+        + """
+    def score_responses(self, example, texts):
+        return []
+def load_environment():
+    return Base()
+"""
+    )
+
+    scores = host.score_responses(host.examples()[0], ["a", "b"])
+
+    assert [score.reward for score in scores] == [None, None]
+    assert "0 rewards for 1 answers" in str(scores[0].error)
+
+
+def test_a_bare_number_is_no_reward(host_of: OpenHost) -> None:
+    host = host_of(
+        BASE
+        + """
+    def score_response(self, example, response_text):
+        return 1.0
+def load_environment():
+    return Base()
+"""
+    )
+
+    (score,) = host.score_responses(host.examples()[0], ["a"])
+
+    assert "a float instead of a RewardResult" in str(score.error)
+
+
+def test_parameters_reach_the_factory_again_after_a_restart(host_of: OpenHost) -> None:
+    host = host_of(
+        """
+import os
+"""
+        + BASE
+        + """
+class Chosen(Base):
+    def score_response(self, example, response_text):
+        if response_text == "leave":
+            os._exit(1)
+        return RewardResult(self.reward)
+def load_environment(reward, **others):
+    environment = Chosen()
+    environment.reward = reward
+    return environment
+""",
+        params={"reward": 0.25},
+    )
+    example = host.examples()[0]
+
+    host.score_responses(example, ["leave"])
+
+    assert host.score_responses(example, ["a"])[0].reward == 0.25
+
+
+def test_an_environment_that_raises_while_loading_fails_with_its_traceback(
+    host_of: OpenHost,
+) -> None:
+    with pytest.raises(EnvironmentFailed, match="KeyError") as failure:
+        host_of("def load_environment():\n    return {}['missing']\n")
+
+    assert failure.value.traceback is not None
+    assert 'File "environment.py", line 2, in load_environment' in failure.value.traceback
+
+
+def test_an_environment_that_exits_while_loading_fails(host_of: OpenHost) -> None:
+    with pytest.raises(EnvironmentFailed, match="SystemExit"):
+        host_of("raise SystemExit(1)")
+
+
+def test_a_syntax_error_is_shown_with_its_line(host_of: OpenHost) -> None:
+    with pytest.raises(EnvironmentFailed, match="SyntaxError") as failure:
+        host_of("x = 1\ndef broken(:\n")
+
+    assert 'File "environment.py", line 2' in str(failure.value.traceback)
+
+
+def test_the_end_of_what_a_crashed_process_printed_is_kept(host_of: OpenHost) -> None:
+    with pytest.raises(EnvironmentFailed, match="exit status 4") as failure:
+        host_of("import os\nprint('last words')\nos._exit(4)\n")
+
+    assert failure.value.traceback == "last words\n"
+
+
+@pytest.mark.parametrize(
+    ("dataset", "said"), [("[]", "empty"), ("None", "dataset"), ('[{"x": 1}]', "contain input")]
+)
+def test_a_dataset_without_usable_rows_fails(host_of: OpenHost, dataset: str, said: str) -> None:
+    host = host_of(
+        BASE
+        + f"""
+class WithDataset(Base):
+    dataset = {dataset}
+def load_environment():
+    return WithDataset()
+"""
+    )
+
+    with pytest.raises(EnvironmentFailed, match=said):
+        host.examples()
+
+
+@pytest.mark.parametrize(
+    ("messages", "said"),
+    [
+        ("[]", "no messages"),
+        ("['hello']", "not an object, at index 0"),
+        ("[{'role': 'user', 'content': 'a'}, {'content': 'b'}]", "without a role, at index 1"),
+        ("[{'role': 'user', 'content': 3}]", "neither text nor parts"),
+        ("[{'role': 'user', 'content': {1, 2}}]", "not JSON"),
+    ],
+)
+def test_messages_that_are_not_well_formed_are_refused(
+    host_of: OpenHost, messages: str, said: str
+) -> None:
+    host = host_of(
+        BASE
+        + f"""
+class WithMessages(Base):
+    def build_prompt_messages(self, example, prompt_text):
+        return {messages}
+def load_environment():
+    return WithMessages()
+"""
+    )
+
+    with pytest.raises(EnvironmentFailed, match=said):
+        host.start_episode(host.examples()[0])
+
+
+def test_suites_are_listed_and_their_cases_graded(host_of: OpenHost, sandbox: SandboxMode) -> None:
+    host = host_of(OBEDIENT, sandbox=sandbox, modules={"evaluations": HELD_OUT})
+
+    (suite,) = host.suites()
+    (case,) = suite.cases
+
+    assert (suite.name, case.index, case.expected) == ("heldout", 0, "yes")
+    assert case.messages == [{"role": "user", "content": "held out"}]
+    assert host.score_case("heldout", 0, "yes").reward == 1.0
+    assert host.score_case("heldout", 0, "raise").reward is None
+    assert host.score_case("missing", 0, "yes").reward is None
+
+
+def test_cases_can_be_graded_after_a_restart(host_of: OpenHost) -> None:
+    host = host_of(OBEDIENT, modules={"evaluations": HELD_OUT})
+    host.suites()
+
+    assert host.score_case("heldout", 0, "leave").reward is None
+    assert host.score_case("heldout", 0, "yes").reward == 1.0
+
+
+def test_a_folder_without_an_entry_point_is_no_environment(tmp_path: Path) -> None:
+    with pytest.raises(InvalidEnvironment, match=r"has no environment\.py"):
+        open_host(tmp_path, HostOptions(tmp_path / "cache"))

@@ -1,0 +1,117 @@
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from freesolo.environments import has_evaluations, load_environment, load_evaluation_suites
+from tests.environment_folders import SOUND, write_environment
+
+
+@pytest.fixture(autouse=True)
+def restored_imports() -> Iterator[None]:
+    """Forget what a test has put on the path and among the modules."""
+    path, modules = list(sys.path), set(sys.modules)
+    yield
+    sys.path[:] = path
+    for name in set(sys.modules) - modules:
+        del sys.modules[name]
+
+
+def test_a_file_is_loaded_with_its_siblings(tmp_path: Path) -> None:
+    folder = write_environment(
+        tmp_path, "from sibling_of_test import load_environment\n", sibling_of_test=SOUND
+    )
+
+    environment = load_environment(f" {folder / 'environment.py'} ")
+
+    assert type(environment).__name__ == "Sums"
+    assert sys.path[0] == str(folder)
+
+
+def test_another_factory_can_be_named(tmp_path: Path) -> None:
+    folder = write_environment(tmp_path, f"{SOUND}\ndef other():\n    return Sums()\n")
+
+    assert type(load_environment(f"{folder / 'environment.py'}:other")).__name__ == "Sums"
+
+
+def test_without_a_reference_the_usual_place_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"freesolo/environment\.py"):
+        load_environment()
+    write_environment(tmp_path / "freesolo", SOUND)
+
+    assert type(load_environment()).__name__ == "Sums"
+
+
+def test_a_factory_gets_only_the_arguments_it_names(tmp_path: Path) -> None:
+    code = SOUND.replace(
+        "def load_environment():", "def load_environment(split):\n    assert split"
+    )
+    folder = write_environment(tmp_path, code)
+
+    load_environment(str(folder / "environment.py"), split="train", other=1)
+
+
+def test_a_factory_with_open_arguments_gets_all(tmp_path: Path) -> None:
+    code = SOUND.replace(
+        "def load_environment():", "def load_environment(**params):\n    assert params == {'a': 1}"
+    )
+    folder = write_environment(tmp_path, code)
+
+    load_environment(str(folder / "environment.py"), a=1)
+
+
+@pytest.mark.parametrize(
+    "result", ["Sums", "object()", "None", "coroutine()", "[]"], ids=lambda result: str(result)
+)
+def test_anything_but_an_environment_is_refused(tmp_path: Path, result: str) -> None:
+    code = f"{SOUND}\nasync def coroutine():\n    pass\ndef wrong():\n    return {result}\n"
+    folder = write_environment(tmp_path, code)
+
+    with pytest.raises(TypeError, match="not an instance"):
+        load_environment(f"{folder / 'environment.py'}:wrong")
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    folder = write_environment(tmp_path, "load_environment = 3\n")
+
+    with pytest.raises(FileNotFoundError, match=r"missing\.py"):
+        load_environment(str(tmp_path / "missing.py"))
+    with pytest.raises(ModuleNotFoundError):
+        load_environment("no_such_module_at_all")
+    with pytest.raises(AttributeError, match="other"):
+        load_environment(f"{folder / 'environment.py'}:other")
+    with pytest.raises(TypeError, match="not a function"):
+        load_environment(str(folder / "environment.py"))
+
+
+def test_a_module_that_raises_leaves_no_trace(tmp_path: Path) -> None:
+    folder = write_environment(tmp_path, "raise KeyError('x')\n")
+    before = set(sys.modules)
+
+    with pytest.raises(KeyError):
+        load_environment(str(folder / "environment.py"))
+
+    assert set(sys.modules) == before
+
+
+def test_only_suites_are_accepted_as_suites(tmp_path: Path) -> None:
+    folder = write_environment(
+        tmp_path, SOUND, evaluations="def load_evaluations():\n    return [1]\n"
+    )
+
+    assert has_evaluations(folder)
+    assert has_evaluations(folder / "environment.py")
+    with pytest.raises(TypeError, match="int among its suites"):
+        load_evaluation_suites(str(folder / "evaluations.py"))
+
+
+def test_no_suites_are_fine(tmp_path: Path) -> None:
+    folder = write_environment(
+        tmp_path, SOUND, evaluations="def load_evaluations():\n    return []\n"
+    )
+
+    assert load_evaluation_suites(str(folder / "evaluations.py")) == []

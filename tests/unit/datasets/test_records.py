@@ -1,0 +1,65 @@
+from typing import Any
+
+import pytest
+
+from freesolo.datasets import Dataset, TaskExample, load_dataset, warn_missing_think_tags
+from freesolo.datasets.records import load_task_examples
+
+
+def test_examples_are_numbered_by_position_whatever_their_own_ids() -> None:
+    rows: list[Any] = [{"input": "a", "id": "mine"}, TaskExample(record={}, input="b", id="other")]
+
+    assert [example.id for example in load_task_examples(rows)] == [
+        "example_000000",
+        "example_000001",
+    ]
+
+
+def test_text_inputs_are_stripped_and_others_become_sorted_json() -> None:
+    text, number = load_task_examples([{"input": "  hi "}, {"input": {"b": 2, "a": "é"}}])
+
+    assert text.input == "hi"
+    assert number.input == '{\n  "a": "\\u00e9",\n  "b": 2\n}'
+
+
+def test_an_empty_input_is_accepted_and_a_missing_one_is_not() -> None:
+    assert load_task_examples([{"input": ""}])[0].input == ""
+    with pytest.raises(ValueError, match="must contain input"):
+        load_task_examples([{"prompt": "a"}])
+
+
+def test_the_record_is_kept_as_it_was() -> None:
+    row = {"input": 1, "output": "", "metadata": "not an object", "extra": [1]}
+
+    example = load_task_examples([row])[0]
+
+    assert example.record is row
+    assert example.output == ""
+    assert example.metadata == {}
+
+
+def test_one_row_is_not_a_dataset() -> None:
+    with pytest.raises(TypeError, match="list of rows"):
+        load_dataset({"input": "a"})  # type: ignore[dict-item]
+
+
+def test_texts_are_not_rows() -> None:
+    with pytest.raises(ValueError, match="must contain input"):
+        load_dataset(["a"])  # type: ignore[list-item]
+
+
+def test_missing_think_tags_are_warned_about_once() -> None:
+    dataset = load_dataset(
+        [
+            {"input": "a", "output": "<think>x</think> y"},
+            {"input": "b", "output": "y"},
+            {"input": "<think></think>"},
+        ]
+    )
+
+    with pytest.warns(UserWarning, match="1 gold answers lack"):
+        assert warn_missing_think_tags(dataset.examples) == ["example_000001"]
+
+
+def test_an_empty_dataset_is_a_dataset() -> None:
+    assert load_dataset([]) == Dataset([])

@@ -1,0 +1,50 @@
+import pytest
+
+from freesolo.datasets import target_messages
+
+
+@pytest.mark.parametrize(
+    ("output", "content"),
+    [
+        (None, ""),
+        ("  yes ", "yes"),
+        (True, "true"),
+        ([], "[]"),
+        ({"messages": [], "more": 1}, '{\n  "messages": [],\n  "more": 1\n}'),
+        (["a"], '[\n  "a"\n]'),
+    ],
+)
+def test_a_plain_answer_becomes_one_assistant_message(output: object, content: str) -> None:
+    assert target_messages(output) == [{"role": "assistant", "content": content}]
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda messages: messages, lambda messages: {"messages": messages}]
+)
+def test_messages_are_kept_with_all_their_keys(wrap: object) -> None:
+    assert callable(wrap)
+    messages = [
+        {"role": " assistant ", "content": None, "tool_calls": [{"id": "1"}]},
+        {"role": "tool", "content": "ok", "tool_call_id": "1"},
+    ]
+
+    first, second = target_messages(wrap(messages))
+
+    assert first == {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}
+    assert second == messages[1]
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [],
+        "text",
+        ["text"],
+        [{"role": "user", "content": "a"}, {"role": " ", "content": "b"}],
+        [{"role": "assistant", "content": None}],
+        [{"role": "assistant"}],
+    ],
+)
+def test_messages_that_are_not_well_formed_are_refused(messages: object) -> None:
+    with pytest.raises(ValueError, match="messages"):
+        target_messages({"messages": messages})

@@ -1,0 +1,25 @@
+import pytest
+
+from freesolo.datasets import TaskExample
+from freesolo.environments import EnvironmentEvalSuite
+from tests.unit.environments.test_base import Countdown, Echo
+
+CASE = TaskExample(record={}, input="q")
+
+
+def test_cases_are_graded_by_the_environment_after_normalising() -> None:
+    suite = EnvironmentEvalSuite(Echo(), iter([CASE]), name="heldout")
+
+    assert suite.name == "heldout"
+    assert suite.cases() == suite.cases() == [CASE]
+    assert suite.score(CASE, " aa ").score == 2.0
+
+
+@pytest.mark.parametrize("name", [None, "  "])
+def test_a_suite_without_a_name_is_called_after_its_class(name: str | None) -> None:
+    assert EnvironmentEvalSuite(Echo(), [], name=name).name == "EnvironmentEvalSuite"
+
+
+def test_a_multi_turn_environment_cannot_grade_single_answers() -> None:
+    with pytest.raises(TypeError, match="single-turn"):
+        EnvironmentEvalSuite(Countdown(), [])

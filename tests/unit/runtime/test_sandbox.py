@@ -1,0 +1,64 @@
+from itertools import pairwise
+from pathlib import Path
+
+from freesolo.runtime.sandbox import Sandbox, bubblewrap_arguments, clean_environment
+
+FOLDER = Path("/tmp/task")
+
+
+def pairs(arguments: list[str], option: str) -> list[str]:
+    """Return what follows each `option`."""
+    return [following for argument, following in pairwise(arguments) if argument == option]
+
+
+def test_everything_is_unshared_and_nothing_is_writable_but_tmp() -> None:
+    arguments = bubblewrap_arguments(readable=[FOLDER], folder=FOLDER, network=False)
+
+    assert "--unshare-all" in arguments
+    assert "--die-with-parent" in arguments
+    assert "--share-net" not in arguments
+    assert "--bind" not in arguments
+    assert pairs(arguments, "--cap-drop") == ["ALL"]
+    assert pairs(arguments, "--tmpfs") == ["/tmp"]
+    assert pairs(arguments, "--chdir") == [str(FOLDER)]
+
+
+def test_folders_are_shown_after_tmp_since_they_may_lie_in_it() -> None:
+    arguments = bubblewrap_arguments(readable=[FOLDER], folder=FOLDER, network=False)
+
+    assert arguments.index("--tmpfs") < arguments.index("--ro-bind")
+    assert pairs(arguments, "--ro-bind") == [str(FOLDER)]
+
+
+def test_of_the_systems_configuration_little_is_shown() -> None:
+    shown = pairs(bubblewrap_arguments(readable=[], folder=FOLDER, network=False), "--ro-bind-try")
+
+    assert "/usr" in shown
+    assert not {"/etc", "/etc/ssl", "/etc/shadow", "/home", "/root", "/var"} & set(shown)
+
+
+def test_the_network_comes_with_its_configuration() -> None:
+    arguments = bubblewrap_arguments(readable=[], folder=FOLDER, network=True)
+
+    assert "--share-net" in arguments
+    assert "/etc/resolv.conf" in pairs(arguments, "--ro-bind-try")
+
+
+def test_a_command_is_wrapped_only_where_there_is_a_sandbox() -> None:
+    command = ["python", "host.py"]
+
+    bare = Sandbox(bubblewrap=None, network=False).command(command, readable=[], folder=FOLDER)
+    wrapped = Sandbox(bubblewrap="/usr/bin/bwrap", network=False).command(
+        command, readable=[], folder=FOLDER
+    )
+
+    assert bare == command
+    assert wrapped[0] == "/usr/bin/bwrap"
+    assert wrapped[-3:] == ["--", *command]
+
+
+def test_a_secret_cannot_replace_what_the_process_needs() -> None:
+    env = clean_environment({"PATH": "/evil", "JUDGE_API_KEY": "x"}, "/tmp")
+
+    assert set(env) == {"PATH", "HOME", "TMPDIR", "LANG", "JUDGE_API_KEY"}
+    assert "/evil" not in env["PATH"]
