@@ -27,6 +27,8 @@ def run() -> None:
             # SQLite cannot alter a table in place; there it is copied.
             render_as_batch=connection.dialect.name == "sqlite",
             render_item=_render,
+            # Also on SQLite, where `hub_server.db` begins transactions itself.
+            transactional_ddl=True,
         )
         with context.begin_transaction():
             _limit_waiting(connection)

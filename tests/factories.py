@@ -1,7 +1,6 @@
 """Small real things for tests, with sensible defaults."""
 
 import base64
-from dataclasses import dataclass
 from pathlib import Path
 
 from freesolo.package.archive import Archive, build_archive
@@ -23,14 +22,6 @@ def load_environment(**params):
 '''
 
 
-@dataclass(frozen=True)
-class Packed:
-    """An environment folder and its archive."""
-
-    folder: Path
-    archive: Archive
-
-
 def make_environment(
     folder: Path, *, name: str = "agree", version: str = "0.1.0", source: str = ENVIRONMENT_PY
 ) -> Path:
@@ -46,7 +37,7 @@ def make_environment(
 def pack_folder(folder: Path) -> Archive:
     """Pack every file of `folder` into `<folder>.tar.zst`."""
     paths = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
-    return build_archive(folder, paths, folder.with_suffix(".tar.zst"))
+    return build_archive(folder, paths, folder.with_name(f"{folder.name}.tar.zst"))
 
 
 def make_artifact(folder: Path, **files: bytes) -> Archive:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,11 +15,11 @@ from freesolo.domain.refs import check_name, normalized_name
 from freesolo.errors import Conflict, Forbidden, InvalidInput, ProjectNotFound, Unauthorized
 from freesolo.schemas.accounts import Scope
 from hub_server.db import insert_if_absent
+from hub_server.identifiers import new_secret
 from hub_server.models import ApiKey, Org, Project, RequestRecord
 
 KEY_PREFIX = "fslo_"
 DEFAULT_PROJECT = "default"
-_KEY_BYTES = 30  # 40 characters of URL-safe base64
 _LAST_USED_GRAIN = timedelta(minutes=1)
 
 
@@ -85,7 +84,7 @@ def create_key(
     session: Session, org: Org | None, *, name: str, scopes: Sequence[Scope], now: datetime
 ) -> NewKey:
     """Make a key for an org, or for the platform's own processes if `org` is None."""
-    secret = KEY_PREFIX + secrets.token_urlsafe(_KEY_BYTES)
+    secret = KEY_PREFIX + new_secret()
     session.add(
         ApiKey(
             org_id=org and org.id,

@@ -1,7 +1,5 @@
 """Deployments as their owners see them: ask for one, look, withdraw; and what was used."""
 
-import secrets
-import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,11 +15,10 @@ from freesolo.errors import AdapterNotFound, DeploymentNotFound
 from freesolo.schemas import deployments as wire
 from hub_server.accounts.service import Member
 from hub_server.db import insert_if_absent
+from hub_server.identifiers import new_id
 from hub_server.models import Alias, ApiKey, Checkpoint, Deployment, Run, Usage
 from hub_server.runs import service as runs
 
-_ID_ALPHABET = string.ascii_lowercase + string.digits
-_ID_LENGTH = 10
 # Served, or on its way to be.
 _CURRENT = (
     DeploymentState.QUEUED,
@@ -77,7 +74,7 @@ def deploy(
         return newest
     alias.issued += 1
     deployment = Deployment(
-        id=f"dep-{''.join(secrets.choice(_ID_ALPHABET) for _ in range(_ID_LENGTH))}",
+        id=new_id("dep"),
         org_id=member.org_id,
         alias=alias.name,
         generation=alias.issued,

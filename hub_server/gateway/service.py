@@ -1,7 +1,6 @@
 """The gateway's side: who may ask for which model, which adapters to deploy, what was used."""
 
 import hmac
-import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -27,6 +26,7 @@ from freesolo.schemas.base import Artifact
 from freesolo.schemas.runs import RunError
 from hub_server.accounts.service import Member, check_key
 from hub_server.db import insert_if_absent
+from hub_server.identifiers import new_secret
 from hub_server.models import Alias, ApiKey, Checkpoint, Deployment, Usage
 
 # A deployment at which this many gateways fell silent would end the next one too.
@@ -108,7 +108,7 @@ def claim(
         .values(
             state=DeploymentState.LOADING,
             attempt=Deployment.attempt + 1,
-            lease_token=secrets.token_urlsafe(32),
+            lease_token=new_secret(),
             lease_until=now + timedelta(seconds=lease_seconds),
         )
         .returning(Deployment)

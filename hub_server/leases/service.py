@@ -7,7 +7,6 @@ back by `take_back_lost`.
 
 import hmac
 import math
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,6 +21,7 @@ from freesolo.domain.refs import adapter_revision
 from freesolo.errors import AdapterNotFound, Conflict, LeaseLost, RunNotFound, Unavailable
 from freesolo.schemas import leases as wire
 from freesolo.schemas.runs import EventKind, NewEvent, RunError
+from hub_server.identifiers import new_secret
 from hub_server.models import Checkpoint, Run
 from hub_server.runs.service import add_event, move
 
@@ -71,7 +71,7 @@ def claim(
             attempt=Run.attempt + 1,
             fruitless_attempts=Run.fruitless_attempts + 1,
             worker_id=worker_id,
-            lease_token=secrets.token_urlsafe(32),
+            lease_token=new_secret(),
             lease_until=now + timedelta(seconds=lease_seconds),
         )
         .returning(Run)

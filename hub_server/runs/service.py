@@ -1,7 +1,5 @@
 """Runs as their owners see them: submit, look, cancel."""
 
-import secrets
-import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,11 +18,9 @@ from freesolo.schemas import runs as wire
 from freesolo.schemas.environments import EnvironmentPin, ResolvedVersion
 from hub_server.accounts.service import Member, find_project
 from hub_server.environments import service as environments
+from hub_server.identifiers import new_id
 from hub_server.models import Checkpoint, EnvironmentVersion, Project, Run, RunEvent
 from hub_server.paging import decode_cursor, encode_cursor
-
-_ID_ALPHABET = string.ascii_lowercase + string.digits
-_ID_LENGTH = 10
 
 
 @dataclass(frozen=True)
@@ -59,7 +55,7 @@ def plan(
 def submit(session: Session, member: Member, planned: Plan, *, now: datetime) -> Run:
     """Queue a run. Its row is the queue's entry; there is no other."""
     run = Run(
-        id=f"run-{''.join(secrets.choice(_ID_ALPHABET) for _ in range(_ID_LENGTH))}",
+        id=new_id("run"),
         org_id=member.org_id,
         project_id=planned.project.id,
         state=RunState.QUEUED,
