@@ -1,0 +1,83 @@
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import psutil
+
+from freesolo.runtime.client import EnvironmentHost, HostOptions, SandboxMode, Score, open_host
+from tests.component.runtime.conftest import OpenHost
+from tests.environment_folders import OBEDIENT, write_environment
+
+CALLER = """
+import sys
+from pathlib import Path
+from freesolo.runtime.client import HostOptions, SandboxMode, open_host
+
+folder, cache_dir, sandbox = sys.argv[1:]
+with open_host(Path(folder), HostOptions(Path(cache_dir), sandbox=SandboxMode(sandbox))) as host:
+    example = host.examples()[0]
+    print("ready", flush=True)
+    host.score_responses(example, ["spin"])
+"""
+
+
+def test_an_environment_dies_with_a_caller_that_is_killed(
+    tmp_path: Path, cache_dir: Path, sandbox: SandboxMode
+) -> None:
+    folder = write_environment(tmp_path / "environment", OBEDIENT)
+    command = [sys.executable, "-c", CALLER, str(folder), str(cache_dir), sandbox]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as caller:
+        assert caller.stdout is not None
+        assert caller.stdout.readline() == b"ready\n"
+        children = psutil.Process(caller.pid).children(recursive=True)
+        caller.kill()
+
+    gone, alive = psutil.wait_procs(children, timeout=20)
+
+    assert gone
+    assert not alive
+
+
+def test_an_environment_outlives_the_thread_that_opened_it(
+    tmp_path: Path, cache_dir: Path, sandbox: SandboxMode
+) -> None:
+    folder = write_environment(tmp_path / "environment", OBEDIENT)
+    hosts: list[EnvironmentHost] = []
+    opener = threading.Thread(
+        target=lambda: hosts.append(open_host(folder, HostOptions(cache_dir, sandbox=sandbox)))
+    )
+    opener.start()
+    opener.join()
+
+    (host,) = hosts
+    with host:
+        before = psutil.Process().children(recursive=True)
+        assert len(host.examples()) == 3
+        assert psutil.Process().children(recursive=True) == before
+
+
+def test_a_closed_host_leaves_no_process(host_of: OpenHost, sandbox: SandboxMode) -> None:
+    before = psutil.Process().children(recursive=True)
+    host = host_of(OBEDIENT, sandbox=sandbox)
+
+    host.close()
+
+    assert psutil.Process().children(recursive=True) == before
+
+
+def test_calls_from_several_threads_take_turns(host_of: OpenHost) -> None:
+    host = host_of(OBEDIENT)
+    example = host.examples()[0]
+    scores: list[Score] = []
+
+    def score() -> None:
+        scores.extend(host.score_responses(example, ["answer 0"]))
+
+    threads = [threading.Thread(target=score) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert [score.reward for score in scores] == [1.0] * 8
