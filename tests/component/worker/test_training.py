@@ -1,0 +1,90 @@
+"""Runs of the tiny model through a real hub and a real worker process."""
+
+import json
+import signal
+
+from freesolo.domain.lifecycle import RunState
+from freesolo.domain.packaging import ARTIFACT_LIMITS
+from freesolo.package.archive import inspect_archive
+from freesolo.schemas.runs import EventKind, Run
+from hub_server.models import Checkpoint
+from tests.component.worker.conftest import Platform, wait_for
+from tests.hubs import resources_of
+
+COUNT = '''
+    """Say the number that follows."""
+
+    from freesolo.environments import EnvironmentSingleTurn
+
+
+    class Count(EnvironmentSingleTurn):
+        dataset = [{"input": f"After {n}?", "output": str(n + 1)} for n in range(7)]
+
+        def build_prompt_messages(self, example, prompt_text):
+            return [{"role": "user", "content": example.input}]
+
+        def score_response(self, example, response, **kwargs):
+            return float(response == example.output)
+
+
+    def load_environment(**params):
+        return Count()
+'''
+
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "provenance.json")
+
+
+def saved_steps(platform: Platform, run: Run) -> list[int]:
+    return [checkpoint.step for checkpoint in platform.client.checkpoints(run.id)]
+
+
+def adapter_files(platform: Platform, run: Run, step: int) -> dict[str, bytes]:
+    """Return the files of an adapter, from the hub's own store."""
+    resources = resources_of(platform.hub.app)
+    with resources.sessions.begin() as session:
+        checkpoint = session.get_one(Checkpoint, (run.id, step))
+        digest = checkpoint.adapter.archive_digest.removeprefix("sha256:")
+    blob = platform.hub.data_dir / "blobs" / "sha256" / digest[:2] / digest
+    return inspect_archive(blob, ARTIFACT_LIMITS, keep=ADAPTER_FILES).kept
+
+
+def test_a_run_is_trained_and_trained_again_to_the_same_bytes_after_kill_9(
+    platform: Platform,
+) -> None:
+    platform.publish("count", COUNT)
+    worker = platform.start_worker()
+    settings = {"max_steps": 150, "save_at_steps": [2, 150]}
+
+    # The whole way, undisturbed.
+    run = platform.wait_for_state(platform.submit("count", **settings), RunState.DONE)
+
+    assert run.error is None
+    assert (run.attempt, run.step, run.total_steps) == (1, 150, 150)
+    assert saved_steps(platform, run) == [2, 150]
+    assert {"loss", "learning_rate", "num_tokens", "time/step"} <= set(run.metrics)
+    steps = [event.step for event in platform.events(run) if event.kind is EventKind.METRICS]
+    assert steps == list(range(1, 151))
+
+    # What was saved says what it was made from, and nothing about this run or machine.
+    files = adapter_files(platform, run, 150)
+    provenance = json.loads(files["provenance.json"])
+    assert set(files) == set(ADAPTER_FILES)
+    assert provenance["environment"]["tree_digest"] == run.environment.tree_digest
+    assert run.id.encode() not in files["provenance.json"]
+    assert str(platform.folder).encode() not in files["adapter_config.json"]
+
+    # The same work again, killed after its first checkpoint: it goes on from there.
+    again = platform.submit("count", **settings)
+    wait_for(lambda: saved_steps(platform, again) == [2])
+    worker.job(again).send_signal(signal.SIGKILL)
+    again = platform.wait_for_state(again, RunState.DONE)
+
+    events = platform.events(again)
+    resumed = [event.step for event in events if event.attempt == 2 and event.step]
+    assert again.attempt == 2
+    assert resumed == list(range(3, 151))
+    assert any("was killed (SIGKILL)" in str(event.data.get("message")) for event in events)
+    assert [point.digest for point in platform.client.checkpoints(again.id)] == [
+        point.digest for point in platform.client.checkpoints(run.id)
+    ]
+    assert [path.name for path in worker.work_dir.iterdir()] == ["worker.lock"]
