@@ -26,6 +26,10 @@ class BlobStore(Protocol):
         """Take over `file`, whose bytes have this digest; it is durable when this returns."""
         ...
 
+    def require(self, digest: str) -> None:
+        """Raise `BlobNotFound` unless the store holds the bytes."""
+        ...
+
     def open(self, digest: str) -> BinaryIO:
         """Open the bytes for reading; raise `BlobNotFound` if the store has none."""
         ...
@@ -60,16 +64,25 @@ class FileBlobStore:
         file.replace(target)
         _sync(target.parent)
 
+    def require(self, digest: str) -> None:
+        """Look for the blob's file."""
+        if not self._path(digest).exists():
+            raise _not_stored(digest)
+
     def open(self, digest: str) -> BinaryIO:
         """Open the blob's file."""
         try:
             return self._path(digest).open("rb")
         except FileNotFoundError:
-            raise BlobNotFound(f"No bytes with the digest {digest} are stored here.") from None
+            raise _not_stored(digest) from None
 
     def _path(self, digest: str) -> Path:
         hexadecimal = digest.removeprefix("sha256:")
         return self._root / "sha256" / hexadecimal[:2] / hexadecimal
+
+
+def _not_stored(digest: str) -> BlobNotFound:
+    return BlobNotFound(f"No bytes with the digest {digest} are stored here.")
 
 
 def _sync(path: Path) -> None:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Header, Response, status
 
 from freesolo.schemas import leases as wire
 from freesolo.schemas import runs as runs_wire
-from hub_server.dependencies import Catalog, DbSession, Now, Settings, Worker
+from hub_server.dependencies import Blobs, Catalog, DbSession, Now, Settings, Worker
 from hub_server.leases import service
 from hub_server.models import Checkpoint, Run
 from hub_server.runs.service import checkpoint_view
@@ -82,9 +82,11 @@ def report_events(body: wire.EventBatch, run: HeldRun, session: DbSession, now: 
 
 @router.post("/{run_id}/checkpoints", status_code=status.HTTP_201_CREATED)
 def record_checkpoint(
-    body: wire.NewCheckpoint, run: HeldRun, session: DbSession, now: Now
+    body: wire.NewCheckpoint, run: HeldRun, session: DbSession, blobs: Blobs, now: Now
 ) -> runs_wire.Checkpoint:
     """Record a checkpoint whose blobs are stored. The same again changes nothing."""
+    blobs.require(body.adapter.archive_digest)
+    blobs.require(body.state.archive_digest)
     return checkpoint_view(service.record_checkpoint(session, run, body, now=now))
 
 

@@ -116,6 +116,12 @@ class HubUnderTest:
 
     def save(self, lease: Any, step: int, content: bytes = b"weights") -> Any:
         """Store and record a checkpoint; return it."""
+        response = self.try_to_save(lease, step, content)
+        assert response.status_code == 201, response.text
+        return response.json()
+
+    def try_to_save(self, lease: Any, step: int, content: bytes) -> Response:
+        """Store a checkpoint's bytes and return the answer to recording it."""
         folder = Path(self.path / f"{lease['run_id']}-{step}")
         packed = make_artifact(folder, **{"adapter_model.safetensors": content})
         stored = self.worker.put(
@@ -127,11 +133,9 @@ class HubUnderTest:
             for key, value in asdict(packed).items()
             if key in ("tree_digest", "archive_digest", "size")
         }
-        response = self.report(
+        return self.report(
             lease, "checkpoints", {"step": step, "adapter": artifact, "state": artifact}
         )
-        assert response.status_code == 201, response.text
-        return response.json()
 
     def train(self, *, content: bytes = b"weights") -> str:
         """Take a new run to its end and return its id."""
