@@ -6,7 +6,6 @@ until `FakeEngine.release` is set or the request is aborted.
 """
 
 import asyncio
-import hashlib
 import json
 import threading
 from collections.abc import AsyncIterator
@@ -16,8 +15,10 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from safetensors.numpy import load_file
 from starlette.middleware.base import RequestResponseEndpoint
 
+from freesolo.errors import EngineUnavailable
 from serving_backend.engine import BASE_MODEL, Endpoint
 from tests.hubs import serving
 
@@ -92,10 +93,9 @@ class FakeEngine:
         """Return a log-probability that tells models apart, but not a zero adapter from the base."""
         if model == BASE_MODEL:
             return -1.0
-        weights = (self.adapters[model] / "adapter_model.safetensors").read_bytes()
-        if "scale-0" in self.adapters[model].name or not any(weights[-256:]):
-            return -1.0
-        return -1.0 - hashlib.sha256(weights).digest()[0] / 256 - 0.001
+        tensors = load_file(self.adapters[model] / "adapter_model.safetensors")
+        effect = [tensor for name, tensor in tensors.items() if "lora_B" in name]
+        return -1.0 - sum(float(abs(tensor).sum()) for tensor in effect)
 
 
 class FakeProcess:
@@ -104,11 +104,14 @@ class FakeProcess:
     def __init__(self, engine: FakeEngine) -> None:
         self.engine = engine
         self.starts = 0
+        self.broken = False
         self._running = ExitStack()
         self._ended = threading.Event()
 
     async def start(self) -> Endpoint:
         self.starts += 1
+        if self.broken:
+            raise EngineUnavailable("The stand-in was told not to start.")
         self.engine.adapters.clear()
         self._ended.clear()
         return Endpoint(self._running.enter_context(serving(self.engine.app)), _KEY)
