@@ -40,7 +40,11 @@ class Child:
                 daemon=True,
             )
             self._keeper.start()
-            self._process = started.result()
+            try:
+                self._process = started.result()
+            except OSError:
+                self._socket.close()
+                raise
 
     def ask(
         self,
@@ -56,9 +60,7 @@ class Child:
         `EnvironmentFailed` if the author's code raised, `ChildLost` if there is no usable answer.
         """
         try:
-            self._socket.settimeout(start_seconds)
-            host.send(self._socket, {"method": method, "arguments": arguments})
-            self._receive(start_seconds)
+            self._begin(method, arguments, start_seconds)
             reply = self._receive(seconds)
         except TimeoutError:
             raise ChildLost(f"`{method}` gave no answer within {seconds:g} seconds") from None
@@ -118,6 +120,14 @@ class Child:
         while pipe is not None and (chunk := pipe.read1(8192)):  # type: ignore[attr-defined]
             self._output += chunk
             del self._output[:-_OUTPUT_BYTES]
+
+    def _begin(self, method: str, arguments: Mapping[str, object], seconds: float) -> None:
+        self._socket.settimeout(seconds)
+        try:
+            host.send(self._socket, {"method": method, "arguments": arguments})
+            self._receive(seconds)
+        except TimeoutError:
+            raise ChildLost(f"it did not begin `{method}` within {seconds:g} seconds") from None
 
     def _receive(self, seconds: float) -> object:
         deadline = time.monotonic() + seconds

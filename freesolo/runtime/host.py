@@ -64,6 +64,7 @@ class Host:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._environment: Environment | None = None
+        self._examples: list[TaskExample] | None = None
         self._suites: list[tuple[EvalSuite, list[TaskExample]]] = []
 
     def load(self, params: dict[str, Any], limits: dict[str, int]) -> dict[str, Any]:
@@ -79,14 +80,10 @@ class Host:
         }
 
     def examples(self) -> list[dict[str, Any]]:
-        """Return the rows of the environment's `dataset`."""
-        from freesolo.datasets import Dataset, load_dataset
-
-        dataset = getattr(self.environment, "dataset", None)
-        if dataset is None:
-            raise AttributeError("The environment has no attribute `dataset`")
-        examples = dataset.examples if isinstance(dataset, Dataset) else dataset
-        return [vars(example) for example in load_dataset(examples).examples]
+        """Return the rows of the environment's `dataset`, always the same: it may be a generator."""
+        if self._examples is None:
+            self._examples = self._read_dataset()
+        return [vars(example) for example in self._examples]
 
     def start_episode(self, example: dict[str, Any], prompt_text: str) -> list[Any]:
         """Return the messages that the model is asked with."""
@@ -128,6 +125,14 @@ class Host:
         if self._environment is None:
             raise RuntimeError("The first call must be `load`")
         return self._environment
+
+    def _read_dataset(self) -> "list[TaskExample]":
+        from freesolo.datasets import Dataset, load_dataset
+
+        dataset = getattr(self.environment, "dataset", None)
+        if dataset is None:
+            raise AttributeError("The environment has no attribute `dataset`")
+        return load_dataset(dataset.examples if isinstance(dataset, Dataset) else dataset).examples
 
     def _case(self, suite: "EvalSuite", case: "TaskExample") -> dict[str, Any]:
         builder = getattr(suite, "environment", self.environment)

@@ -41,10 +41,10 @@ def ensure_venv(cache_dir: Path, requirements: Iterable[str], *, requires_python
     recipe = json.dumps([python, platform.python_version(), sys.base_prefix, wanted])
 
     def build(folder: Path) -> None:
-        _uv("venv", "--quiet", "--relocatable", "--python", python, str(folder))
+        _uv(folder, "venv", "--quiet", "--relocatable", "--python", python, str(folder))
         if wanted:
             executable = str(folder / "bin" / "python")
-            _uv("pip", "install", "--no-build", "--quiet", "--python", executable, *wanted)
+            _uv(folder, "pip", "install", "--no-build", "--quiet", "--python", executable, *wanted)
 
     return _ensure(cache_dir / "venvs", recipe.encode(), build) / "bin" / "python"
 
@@ -100,11 +100,17 @@ def _build_beside(target: Path, build: Callable[[Path], None]) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _uv(*arguments: str) -> None:
+def _uv(folder: Path, *arguments: str) -> None:
+    # Run in our folder: uv obeys the configuration it finds where it is, which may be an author's.
     command: Sequence[str] = [find_uv_bin(), *arguments, "--no-python-downloads"]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_INSTALL_SECONDS, check=False
+            command,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=_INSTALL_SECONDS,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         raise Unavailable(

@@ -54,13 +54,13 @@ def test_an_environment_answers_as_its_contract_says(
 def test_a_hanging_reward_is_killed_and_the_next_call_works(
     host_of: OpenHost, sandbox: SandboxMode, answer: str
 ) -> None:
-    host = host_of(OBEDIENT, sandbox=sandbox, call_timeout=0.5)
+    host = host_of(OBEDIENT, sandbox=sandbox, call_timeout=2)
     example = host.examples()[0]
 
     (score,) = host.score_responses(example, [answer])
 
     assert score.reward is None
-    assert "no answer within 0.5 seconds" in str(score.error)
+    assert "no answer within 2 seconds" in str(score.error)
     assert host.score_responses(example, ["answer 0"])[0].reward == 1.0
 
 
@@ -246,6 +246,20 @@ def load_environment():
 
     with pytest.raises(EnvironmentFailed, match=said):
         host.examples()
+
+
+def test_a_dataset_that_is_a_generator_can_be_read_again(host_of: OpenHost) -> None:
+    host = host_of(
+        BASE
+        + """
+def load_environment():
+    environment = Base()
+    environment.dataset = ({"input": str(n)} for n in range(3))
+    return environment
+"""
+    )
+
+    assert host.examples() == host.examples()
 
 
 @pytest.mark.parametrize(
