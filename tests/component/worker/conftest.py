@@ -17,7 +17,7 @@ import pytest
 
 from freesolo import processes
 from freesolo.client.hub import HubClient
-from freesolo.domain.lifecycle import RunState
+from freesolo.domain.lifecycle import RUN_ENDED, RunState
 from freesolo.domain.refs import EnvRef
 from freesolo.schemas.runs import Run, RunEvent
 from tests import tiny_model
@@ -84,9 +84,11 @@ class Platform:
         return found
 
     def wait_for_state(self, run: Run, state: RunState) -> Run:
-        """Return the run once it is in `state`."""
-        wait_for(lambda: self.client.run(run.id).state == state)
-        return self.client.run(run.id)
+        """Return the run once it is in `state`; fail the test if it ends in another."""
+        wait_for(lambda: self.client.run(run.id).state in {state, *RUN_ENDED})
+        run = self.client.run(run.id)
+        assert run.state == state, run.error
+        return run
 
     def start_worker(self) -> WorkerProcess:
         """Start a worker; whatever it leaves is ended with the test."""

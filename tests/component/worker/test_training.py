@@ -14,7 +14,7 @@ from tests.hubs import resources_of
 COUNT = '''
     """Say the number that follows."""
 
-    from freesolo.environments import EnvironmentSingleTurn
+    from freesolo.environments import EnvironmentSingleTurn, RewardResult
 
 
     class Count(EnvironmentSingleTurn):
@@ -24,7 +24,7 @@ COUNT = '''
             return [{"role": "user", "content": example.input}]
 
         def score_response(self, example, response, **kwargs):
-            return float(response == example.output)
+            return RewardResult(score=float(response == example.output))
 
 
     def load_environment(**params):
@@ -53,20 +53,20 @@ def test_a_run_is_trained_and_trained_again_to_the_same_bytes_after_kill_9(
 ) -> None:
     platform.publish("count", COUNT)
     worker = platform.start_worker()
-    settings = {"max_steps": 150, "save_at_steps": [2, 150]}
+    settings = {"max_steps": 100, "save_at_steps": [2, 100]}
 
     # The whole way, undisturbed.
     run = platform.wait_for_state(platform.submit("count", **settings), RunState.DONE)
 
     assert run.error is None
-    assert (run.attempt, run.step, run.total_steps) == (1, 150, 150)
-    assert saved_steps(platform, run) == [2, 150]
+    assert (run.attempt, run.step, run.total_steps) == (1, 100, 100)
+    assert saved_steps(platform, run) == [2, 100]
     assert {"loss", "learning_rate", "num_tokens", "time/step"} <= set(run.metrics)
     steps = [event.step for event in platform.events(run) if event.kind is EventKind.METRICS]
-    assert steps == list(range(1, 151))
+    assert steps == list(range(1, 101))
 
     # What was saved says what it was made from, and nothing about this run or machine.
-    files = adapter_files(platform, run, 150)
+    files = adapter_files(platform, run, 100)
     provenance = json.loads(files["provenance.json"])
     assert set(files) == set(ADAPTER_FILES)
     assert provenance["environment"]["tree_digest"] == run.environment.tree_digest
@@ -82,9 +82,9 @@ def test_a_run_is_trained_and_trained_again_to_the_same_bytes_after_kill_9(
     events = platform.events(again)
     resumed = [event.step for event in events if event.attempt == 2 and event.step]
     assert again.attempt == 2
-    assert resumed == list(range(3, 151))
+    assert resumed == list(range(3, 101))
     assert any("was killed (SIGKILL)" in str(event.data.get("message")) for event in events)
     assert [point.digest for point in platform.client.checkpoints(again.id)] == [
         point.digest for point in platform.client.checkpoints(run.id)
     ]
-    assert [path.name for path in worker.work_dir.iterdir()] == ["worker.lock"]
+    wait_for(lambda: [path.name for path in worker.work_dir.iterdir()] == ["worker.lock"])

@@ -20,7 +20,7 @@ STUCK = """
 """
 
 SUM = """
-    from freesolo.environments import EnvironmentSingleTurn
+    from freesolo.environments import EnvironmentSingleTurn, RewardResult
 
 
     class Sum(EnvironmentSingleTurn):
@@ -30,7 +30,7 @@ SUM = """
             return [{"role": "user", "content": example.input}]
 
         def score_response(self, example, response, **kwargs):
-            return REWARD
+            return RewardResult(score=REWARD)
 
 
     def load_environment(**params):
@@ -52,7 +52,7 @@ def test_a_reward_that_raises_fails_the_run_with_the_authors_traceback(platform:
     assert run.error is not None
     assert run.error.code == "env_failed"
     assert run.error.traceback is not None
-    assert "return {}['a typing mistake']" in run.error.traceback
+    assert "{}['a typing mistake']" in run.error.traceback
     assert run.started_at is None
 
 
