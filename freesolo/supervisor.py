@@ -69,6 +69,24 @@ class Platform:
         """Where the processes' output goes."""
         return self.data_dir / "logs"
 
+    def settings(self) -> dict[str, str]:
+        """Return the settings of all its processes, as environment variables."""
+        return {
+            "PYTHONUNBUFFERED": "1",
+            "FREESOLO_SERVER_DATA_DIR": str(self.data_dir / "hub"),
+            "FREESOLO_SERVER_HOST": _HOST,
+            "FREESOLO_SERVER_PORT": str(self.hub_port),
+            "FREESOLO_SERVER_GATEWAY_URL": self.gateway_url,
+            "FREESOLO_TRAIN_HUB_URL": self.hub_url,
+            "FREESOLO_TRAIN_WORK_DIR": str(self.data_dir / "worker"),
+            "FREESOLO_TRAIN_CACHE_DIR": str(self.cache_dir),
+            "FREESOLO_SERVE_HUB_URL": self.hub_url,
+            "FREESOLO_SERVE_HOST": _HOST,
+            "FREESOLO_SERVE_PORT": str(self.gateway_port),
+            "FREESOLO_SERVE_DATA_DIR": str(self.data_dir / "gateway"),
+            "FREESOLO_SERVE_CACHE_DIR": str(self.cache_dir),
+        }
+
 
 @dataclass(frozen=True)
 class Ready:
@@ -81,7 +99,9 @@ class Ready:
 
 
 @dataclass(frozen=True)
-class _ServiceKeys:
+class ServiceKeys:
+    """The keys by which worker and gateway know each other's hub."""
+
     worker: str
     gateway: str
 
@@ -120,33 +140,95 @@ def running(
         lock.release()
 
 
+class Administration:
+    """The hub's own commands, run on a platform's data as its owner may."""
+
+    def __init__(self, platform: Platform, environ: Mapping[str, str]) -> None:
+        self._platform = platform
+        self._env = {**environ, **platform.settings()}
+
+    def migrate(self) -> None:
+        """Bring the hub's database up to date; the first time, make it."""
+        self._run("migrate")
+
+    def service_keys(self) -> "ServiceKeys":
+        """Return the keys of the platform's own processes; the first time, make them."""
+        path = self._platform.data_dir / "services.json"
+        if path.exists():
+            return ServiceKeys(**json.loads(path.read_text()))
+        keys = ServiceKeys(
+            worker=self._create_key("--name", "worker", "--scope", "worker"),
+            gateway=self._create_key("--name", "gateway", "--scope", "gateway"),
+        )
+        write_private(path, json.dumps(asdict(keys)))
+        return keys
+
+    def user_key(self, credentials: CredentialStore) -> str:
+        """Return this user's key: the stored one if it still works, else a new one, stored now."""
+        known = credentials.find_platform(self._platform.data_dir)
+        key = known.api_key if known and self._accepts(known.api_key) else None
+        if key is None:
+            key = self._create_key("--org", ORG, "--name", "freesolo up")
+        credentials.save(
+            Profile(self._platform.hub_url, api_key=key, data_dir=str(self._platform.data_dir))
+        )
+        return key
+
+    def _create_key(self, *arguments: str) -> str:
+        return str(json.loads(self._run("create-key", *arguments))["api_key"])
+
+    def _accepts(self, key: str) -> bool:
+        try:
+            with HubClient(self._platform.hub_url, key) as hub:
+                hub.whoami()
+        except Unauthorized:
+            return False
+        return True
+
+    def _run(self, *arguments: str) -> str:
+        result = subprocess.run(
+            [sys.executable, "-m", "hub_server", *arguments],
+            env=self._env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if result.returncode != 0:
+            raise _child_error(
+                f"`hub_server {arguments[0]}` failed", result.stderr.strip().splitlines()
+            )
+        return result.stdout
+
+
 class Supervisor:
     """The hub, the worker and the gateway of one platform, as child processes."""
 
     def __init__(self, platform: Platform, environ: Mapping[str, str]) -> None:
         self._platform = platform
-        self._environ = environ
+        self._env = {
+            # Processes that share few cores must sleep while they wait, not spin.
+            "OMP_WAIT_POLICY": "passive",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            **environ,
+            **platform.settings(),
+        }
+        self._administration = Administration(platform, environ)
         self._children: dict[str, _Child] = {}
         self.ready: Ready
 
     def start(self, credentials: CredentialStore) -> None:
         """Start everything; return when hub and gateway answer `/readyz`."""
-        self._hub_command("migrate")
-        keys = self._service_keys()
-        self._launch("hub", "hub_server", {})
+        self._administration.migrate()
+        keys = self._administration.service_keys()
+        self._launch("hub", "hub_server", "serve")
+        self._launch("worker", "training_backend", "worker", FREESOLO_TRAIN_API_KEY=keys.worker)
+        self._launch("gateway", "serving_backend", "serve", FREESOLO_SERVE_API_KEY=keys.gateway)
         self._await_ready("hub", self._platform.hub_url)
-        self._launch("worker", "training_backend", {"FREESOLO_TRAIN_API_KEY": keys.worker})
-        self._launch("gateway", "serving_backend", {"FREESOLO_SERVE_API_KEY": keys.gateway})
         self._await_ready("gateway", self._platform.gateway_url)
-        self.ready = Ready(
-            hub_url=self._platform.hub_url,
-            gateway_url=self._platform.gateway_url,
-            api_key=self._user_key(credentials),
-            data_dir=str(self._platform.data_dir),
-        )
+        self.ready = _ready(self._platform, self._administration.user_key(credentials))
         (self._platform.run_dir / "ready.json").write_text(
             json.dumps(
-                {key: value for key, value in asdict(self.ready).items() if key != "api_key"}
+                {"hub_port": self._platform.hub_port, "gateway_port": self._platform.gateway_port}
             )
         )
 
@@ -164,85 +246,14 @@ class Supervisor:
             child.stop()
         stop_leftovers(self._platform.data_dir)
 
-    def _launch(self, name: str, module: str, extra: Mapping[str, str]) -> None:
-        verb = {"hub": "serve", "worker": "worker", "gateway": "serve"}[name]
+    def _launch(self, name: str, module: str, verb: str, **secrets: str) -> None:
         self._children[name] = _Child(
             name=name,
             command=(sys.executable, "-m", module, verb),
-            env={**self._env(), **extra},
+            env={**self._env, **secrets},
             log=self._platform.logs_dir / f"{name}.log",
             record=self._platform.run_dir / f"{name}.json",
         )
-
-    def _env(self) -> dict[str, str]:
-        platform = self._platform
-        return {
-            # Processes that share few cores must sleep while they wait, not spin.
-            "OMP_WAIT_POLICY": "passive",
-            "HF_HUB_DISABLE_TELEMETRY": "1",
-            **self._environ,
-            "PYTHONUNBUFFERED": "1",
-            "FREESOLO_SERVER_DATA_DIR": str(platform.data_dir / "hub"),
-            "FREESOLO_SERVER_HOST": _HOST,
-            "FREESOLO_SERVER_PORT": str(platform.hub_port),
-            "FREESOLO_SERVER_GATEWAY_URL": platform.gateway_url,
-            "FREESOLO_TRAIN_HUB_URL": platform.hub_url,
-            "FREESOLO_TRAIN_WORK_DIR": str(platform.data_dir / "worker"),
-            "FREESOLO_TRAIN_CACHE_DIR": str(platform.cache_dir),
-            "FREESOLO_SERVE_HUB_URL": platform.hub_url,
-            "FREESOLO_SERVE_HOST": _HOST,
-            "FREESOLO_SERVE_PORT": str(platform.gateway_port),
-            "FREESOLO_SERVE_DATA_DIR": str(platform.data_dir / "gateway"),
-            "FREESOLO_SERVE_CACHE_DIR": str(platform.cache_dir),
-        }
-
-    def _hub_command(self, *arguments: str) -> str:
-        """Run an administration command of the hub and return what it printed."""
-        result = subprocess.run(
-            [sys.executable, "-m", "hub_server", *arguments],
-            env=self._env(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if result.returncode != 0:
-            raise _child_error(
-                f"`hub_server {arguments[0]}` failed", result.stderr.strip().splitlines()
-            )
-        return result.stdout
-
-    def _create_key(self, *arguments: str) -> str:
-        return str(json.loads(self._hub_command("create-key", *arguments))["api_key"])
-
-    def _service_keys(self) -> _ServiceKeys:
-        path = self._platform.data_dir / "services.json"
-        if path.exists():
-            return _ServiceKeys(**json.loads(path.read_text()))
-        keys = _ServiceKeys(
-            worker=self._create_key("--name", "worker", "--scope", "worker"),
-            gateway=self._create_key("--name", "gateway", "--scope", "gateway"),
-        )
-        write_private(path, json.dumps(asdict(keys)))
-        return keys
-
-    def _user_key(self, credentials: CredentialStore) -> str:
-        """Return this user's key for the platform: the stored one if it still works."""
-        known = credentials.find_platform(self._platform.data_dir)
-        key = known.api_key if known and self._accepts(known.api_key) else None
-        if key is None:
-            key = self._create_key("--org", ORG, "--name", "freesolo up")
-        credentials.save(
-            Profile(self._platform.hub_url, api_key=key, data_dir=str(self._platform.data_dir))
-        )
-        return key
-
-    def _accepts(self, key: str) -> bool:
-        try:
-            with HubClient(self._platform.hub_url, key) as hub:
-                hub.whoami()
-        except Unauthorized:
-            return False
-        return True
 
     def _await_ready(self, name: str, url: str) -> None:
         child = self._children[name]
@@ -338,16 +349,26 @@ def stop_leftovers(data_dir: Path) -> bool:
     return bool(found)
 
 
-def find_running(platform: Platform, credentials: CredentialStore) -> Ready | None:
-    """Return what a platform that already runs on this data folder told when it got ready."""
+def find_running(
+    platform: Platform, credentials: CredentialStore, environ: Mapping[str, str]
+) -> Ready | None:
+    """Return what a platform that already runs on this data folder offers this user.
+
+    None if nothing runs or it is not ready yet. Raise `AlreadyRunning` if it listens elsewhere.
+    """
     if processes.find_process(platform.run_dir / "supervisor.json") is None:
         return None
     try:
-        told = json.loads((platform.run_dir / "ready.json").read_text())
+        running_on = json.loads((platform.run_dir / "ready.json").read_text())
     except (OSError, ValueError):
         return None
-    profile = credentials.find_platform(platform.data_dir)
-    return Ready(**told, api_key=profile.api_key) if profile else None
+    if running_on != {"hub_port": platform.hub_port, "gateway_port": platform.gateway_port}:
+        raise AlreadyRunning(
+            f"A platform already runs on {platform.data_dir}, on the ports "
+            f"{running_on['hub_port']} and {running_on['gateway_port']}.",
+            hint=f"`freesolo down --data-dir {platform.data_dir}` stops it.",
+        )
+    return _ready(platform, Administration(platform, environ).user_key(credentials))
 
 
 def check_port(port: int) -> None:
@@ -376,6 +397,15 @@ def _ignore_signals() -> None:
     """Let nothing interrupt the stopping itself."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+
+
+def _ready(platform: Platform, api_key: str) -> Ready:
+    return Ready(
+        hub_url=platform.hub_url,
+        gateway_url=platform.gateway_url,
+        api_key=api_key,
+        data_dir=str(platform.data_dir),
+    )
 
 
 def _answers(url: str) -> bool:

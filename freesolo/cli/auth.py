@@ -1,5 +1,7 @@
 """`freesolo login`, `logout` and `whoami`."""
 
+import sys
+
 import click
 
 from freesolo.cli.context import App, json_option, pass_app
@@ -11,7 +13,7 @@ from freesolo.schemas.accounts import WhoAmI
 @click.command()
 @click.option("--hub-url", help="Address of the hub.", metavar="URL")
 @click.option("--api-key-stdin", is_flag=True, help="Read the key from standard input.")
-@json_option
+@json_option("hub_url, org, key_name, scopes, gateway_url")
 @pass_app
 def login(app: App, hub_url: str | None, api_key_stdin: bool) -> None:
     """Store a key for a hub, after trying it."""
@@ -26,7 +28,7 @@ def login(app: App, hub_url: str | None, api_key_stdin: bool) -> None:
 
 
 @click.command()
-@json_option
+@json_option("hub_url")
 @pass_app
 def logout(app: App) -> None:
     """Forget the stored key of the hub in use."""
@@ -36,7 +38,7 @@ def logout(app: App) -> None:
 
 
 @click.command()
-@json_option
+@json_option("hub_url, org, key_name, scopes, gateway_url")
 @pass_app
 def whoami(app: App) -> None:
     """Show the hub, the org and the scopes of the key in use."""
@@ -57,7 +59,7 @@ def _read_key(app: App, *, from_stdin: bool) -> str:
     if app.settings.api_key is not None:
         return app.settings.api_key.get_secret_value()
     if from_stdin:
-        return click.get_text_stream("stdin").readline().strip()
+        return sys.stdin.readline().strip()
     return str(click.prompt("API key", hide_input=True, err=True)).strip()
 
 

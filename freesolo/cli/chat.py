@@ -1,5 +1,6 @@
 """`freesolo chat`."""
 
+import sys
 from collections.abc import Mapping
 
 import click
@@ -14,7 +15,7 @@ from freesolo.client.chat import ChatClient
 @click.option("--system", help="System message.")
 @click.option("--max-tokens", type=click.IntRange(min=1), default=256, show_default=True)
 @click.option("--temperature", type=click.FloatRange(0, 2), default=0.0, show_default=True)
-@json_option
+@json_option("model, content, finish_reason, prompt_tokens, completion_tokens")
 @pass_app
 def chat(
     app: App,
@@ -33,7 +34,7 @@ def chat(
         if message is None and app.out.interactive:
             _converse(app, gateway, model, history, max_tokens=max_tokens, temperature=temperature)
             return
-        text = message if message is not None else click.get_text_stream("stdin").read()
+        text = message if message is not None else sys.stdin.read()
         history.append({"role": "user", "content": text})
         if app.out.json_mode:
             answer = gateway.complete(

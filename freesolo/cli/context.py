@@ -51,8 +51,8 @@ class App:
 pass_app = click.make_pass_decorator(App)
 
 
-def json_option(command: _Command) -> _Command:
-    """Add `--json`: one JSON document on standard output."""
+def json_option(keys: str) -> Callable[[_Command], _Command]:
+    """Add `--json`: one JSON document with `keys` on standard output."""
 
     def remember(context: click.Context, _: click.Parameter, value: bool) -> None:
         if value:
@@ -64,8 +64,8 @@ def json_option(command: _Command) -> _Command:
         is_eager=True,
         expose_value=False,
         callback=remember,
-        help="Print one JSON document on standard output.",
-    )(command)
+        help=f"Print one JSON document on standard output, with: {keys}.",
+    )
 
 
 def sandbox_option(command: _Command) -> _Command:
@@ -75,6 +75,6 @@ def sandbox_option(command: _Command) -> _Command:
         type=click.Choice([mode.value for mode in SandboxMode]),
         default=SandboxMode.AUTO.value,
         show_default=True,
-        help="Fence in the environment's code: as well as this machine can, or not at all without "
-        "bubblewrap, or with limits only.",
+        help="How to fence in the environment's code: with bubblewrap if it works here, only with it, "
+        "or with resource limits alone.",
     )(command)

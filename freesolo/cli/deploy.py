@@ -22,7 +22,9 @@ _POLL_SECONDS = 0.5
     show_default=True,
     help="Seconds to stay with --wait.",
 )
-@json_option
+@json_option(
+    "model, revision, state, openai_base_url, id, base_model, active, error, created_at, ready_at"
+)
 @pass_app
 def deploy(app: App, adapter: str, *, wait: bool, timeout: float) -> None:
     """Serve ADAPTER (RUN_ID, RUN_ID/step-N or a revision) under its run's id."""
@@ -48,7 +50,9 @@ def deploy(app: App, adapter: str, *, wait: bool, timeout: float) -> None:
 
 @click.command()
 @click.option("--all", "everything", is_flag=True, help="Also what failed or was withdrawn.")
-@json_option
+@json_option(
+    "deployments[] (model, revision, state, active, id, base_model, error, created_at, ready_at)"
+)
 @pass_app
 def deployments(app: App, *, everything: bool) -> None:
     """List what is served, and what is on its way."""
@@ -71,7 +75,7 @@ def deployments(app: App, *, everything: bool) -> None:
 
 @click.command()
 @click.argument("model")
-@json_option
+@json_option("model, state")
 @pass_app
 def undeploy(app: App, model: str) -> None:
     """Stop serving MODEL; the adapter stays and can be deployed again."""

@@ -16,7 +16,7 @@ import psutil
 from freesolo.cli.context import App, json_option, pass_app
 from freesolo.config import DEFAULT_GATEWAY_PORT, DEFAULT_HUB_PORT
 from freesolo.errors import PortInUse
-from freesolo.runtime.sandbox import available_layers
+from freesolo.runtime.sandbox import SandboxMode, choose_sandbox
 from freesolo.supervisor import check_port
 
 _GIB = 1024**3
@@ -37,7 +37,7 @@ class Check:
 
 
 @click.command()
-@json_option
+@json_option("ok, checks[] (name, ok, detail, fix)")
 @pass_app
 def doctor(app: App) -> None:
     """Tell what this machine can and cannot do, and how to mend each thing."""
@@ -139,11 +139,11 @@ def _gpu() -> Check:
 
 
 def _sandbox() -> Check:
-    layers = available_layers()
+    sandbox = choose_sandbox(SandboxMode.AUTO, network=False)
     return Check(
         "sandbox",
-        "bubblewrap" in layers,
-        f"environment code is fenced in by: {', '.join(layers) or 'nothing'}",
+        sandbox.bubblewrap is not None,
+        f"environment code is fenced in by: {', '.join(sandbox.layers)}",
         "Install bubblewrap (Debian, Ubuntu: `apt-get install bubblewrap`) and allow user namespaces.",
     )
 

@@ -67,7 +67,7 @@ class SuiteResult:
 @click.option("--max-tokens", type=click.IntRange(min=1), default=256, show_default=True)
 @click.option("--temperature", type=click.FloatRange(0, 2), default=0.0, show_default=True)
 @sandbox_option
-@json_option
+@json_option("target, suites[] (name, total, passed, errors, mean_score, interval, cases[])")
 @pass_app
 def evaluate(  # noqa: PLR0913 - one parameter for each option
     app: App,

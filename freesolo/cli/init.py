@@ -12,7 +12,7 @@ from freesolo.package.templates import list_templates, write_template
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--template", default="single-turn", show_default=True, help="What to start from.")
 @click.option("--name", help="Name of the environment; the folder's by default.")
-@json_option
+@json_option("folder, name, template, files")
 @pass_app
 def init(app: App, folder: Path, *, template: str, name: str | None) -> None:
     """Make FOLDER: an environment that works, to change into your own."""

@@ -70,7 +70,7 @@ def run(arguments: list[str]) -> int:
     try:
         return int(cli.main(arguments, prog_name="freesolo", obj=app, standalone_mode=False) or 0)
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.ctx.get_help() if error.ctx else "", err=True)
+        click.echo(error.format_message(), err=True)
         return error.exit_code
     except click.UsageError as error:
         return _fail(app, _usage_error(error))

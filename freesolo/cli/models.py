@@ -10,7 +10,9 @@ _PER_MILLION = 1e-6
 
 
 @click.command()
-@json_option
+@json_option(
+    "models[] (id, revision, parameters, context, max_rank, algorithms, price_input, price_output, price_train: pico-dollars a token)"
+)
 @pass_app
 def models(app: App) -> None:
     """List the base models that can be trained and served."""

@@ -11,13 +11,17 @@ from rich.table import Table
 
 from freesolo.errors import FreesoloError
 
+_PIPE_WIDTH = 1000
+
 
 class Output:
     """Where a command's words go. With `json_mode`, standard output gets one JSON document."""
 
     def __init__(self) -> None:
         self.json_mode = False
-        self._data = Console(soft_wrap=True, highlight=False, markup=False)
+        # A pipe has no width: what reads it wants whole lines.
+        width = None if sys.stdout.isatty() else _PIPE_WIDTH
+        self._data = Console(soft_wrap=True, highlight=False, markup=False, width=width)
         self._talk = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
     def document(self, document: Mapping[str, object]) -> None:
@@ -39,7 +43,7 @@ class Output:
         """Print rows under headers; nothing in JSON mode."""
         if self.json_mode:
             return
-        table = Table(box=None, pad_edge=False, header_style="bold")
+        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
         for header in headers:
             table.add_column(header, overflow="fold")
         for row in rows:

@@ -29,7 +29,7 @@ from freesolo.schemas.environments import PublishedVersion
 @click.option("--name", help="Name, for a folder without a manifest.")
 @click.option("--force", is_flag=True, help="Publish in spite of errors that `validate` finds.")
 @sandbox_option
-@json_option
+@json_option("ref, version, tree_digest, archive_digest, size, status, published_at")
 @pass_app
 def publish(
     app: App, folder: Path, *, org: str | None, name: str | None, force: bool, sandbox: str

@@ -23,7 +23,7 @@ from freesolo.schemas.environments import ResolvedVersion
     help="Folder to write the files to; the environment's name by default.",
 )
 @click.option("--force", is_flag=True, help="Write into a folder that holds files already.")
-@json_option
+@json_option("ref, version, tree_digest, archive_digest, size, folder, files")
 @pass_app
 def pull(app: App, ref: str, *, output: Path | None, force: bool) -> None:
     """Fetch the files of REF (org/name, org/name@1.2.0, org/name@sha256:...), verified."""

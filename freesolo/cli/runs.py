@@ -13,7 +13,7 @@ def runs() -> None:
 
 @runs.command(name="list")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
-@json_option
+@json_option("runs[], each as in `runs show`")
 @pass_app
 def list_runs(app: App, *, limit: int) -> None:
     """List the newest runs."""
@@ -37,7 +37,9 @@ def list_runs(app: App, *, limit: int) -> None:
 
 @runs.command()
 @click.argument("run_id")
-@json_option
+@json_option(
+    "id, state, adapter_revision, attempt, spec, environment (ref, version, tree_digest), metrics (last values), step, total_steps, error, created_at, started_at, ended_at"
+)
 @pass_app
 def show(app: App, run_id: str) -> None:
     """Show one run."""
@@ -49,7 +51,7 @@ def show(app: App, run_id: str) -> None:
 @runs.command()
 @click.argument("run_id")
 @click.option("-f", "--follow", "keep_following", is_flag=True, help="Stay until the run ends.")
-@json_option
+@json_option("events[] (seq, kind, step, data, attempt, created_at); with --follow the run")
 @pass_app
 def logs(app: App, run_id: str, *, keep_following: bool) -> None:
     """Print what a run has said so far."""
@@ -70,7 +72,7 @@ def logs(app: App, run_id: str, *, keep_following: bool) -> None:
 
 @runs.command()
 @click.argument("run_id")
-@json_option
+@json_option("the run, as in `runs show`")
 @pass_app
 def cancel(app: App, run_id: str) -> None:
     """Stop a run; what it saved stays."""
@@ -82,7 +84,7 @@ def cancel(app: App, run_id: str) -> None:
 
 @runs.command()
 @click.argument("run_id")
-@json_option
+@json_option("checkpoints[] (step, digest, revision, attempt, created_at)")
 @pass_app
 def checkpoints(app: App, run_id: str) -> None:
     """List what a run has saved."""

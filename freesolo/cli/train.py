@@ -23,7 +23,9 @@ from freesolo.schemas.runs import Run, RunPlan
 )
 @click.option("--dry-run", is_flag=True, help="Make every check of a submit, and stop there.")
 @click.option("--background", is_flag=True, help="Submit and leave; the run goes on.")
-@json_option
+@json_option(
+    "id, state, adapter_revision, attempt, spec, environment (ref, version, tree_digest), metrics (last values), step, total_steps, error, created_at, started_at, ended_at"
+)
 @click.pass_context
 def train(
     context: click.Context,

@@ -12,12 +12,11 @@ import click
 
 from freesolo.cli.context import App, json_option, pass_app
 from freesolo.config import DEFAULT_GATEWAY_PORT, DEFAULT_HUB_PORT
-from freesolo.errors import AlreadyRunning, Unavailable, from_wire
+from freesolo.errors import Unavailable, from_wire
 from freesolo.logs import configure_logging
 from freesolo.supervisor import (
     Platform,
     Ready,
-    check_port,
     find_running,
     interrupt_on_sigterm,
     running,
@@ -40,7 +39,7 @@ _data_dir_option = click.option(
     "--gateway-port", type=click.IntRange(1, 65535), default=DEFAULT_GATEWAY_PORT, show_default=True
 )
 @click.option("--detach", is_flag=True, help="Return once the platform answers; it runs on.")
-@json_option
+@json_option("hub_url, gateway_url, api_key, data_dir")
 @pass_app
 def up(app: App, *, data_dir: Path | None, hub_port: int, gateway_port: int, detach: bool) -> None:
     """Start the platform on this machine: hub, worker and gateway.
@@ -53,19 +52,18 @@ def up(app: App, *, data_dir: Path | None, hub_port: int, gateway_port: int, det
         gateway_port=gateway_port,
         cache_dir=app.settings.cache,
     )
-    if (ready := find_running(platform, app.credentials)) is not None:
-        _already_running(app, platform, ready)
+    # The platform's processes inherit this one's environment, as programs that a shell starts do.
+    environ = dict(os.environ)  # noqa: TID251
+    if (ready := find_running(platform, app.credentials, environ)) is not None:
+        app.out.talk("The platform already runs.")
+        _announce(app, ready)
         return
     if detach:
-        check_port(hub_port)
-        check_port(gateway_port)
         _announce(app, _start_detached(app, platform))
         app.out.next_step("freesolo init my-task")
         return
     configure_logging("WARNING")
     interrupt_on_sigterm()
-    # The platform's processes inherit this one's environment, as programs that a shell starts do.
-    environ = dict(os.environ)  # noqa: TID251
     app.out.talk("Starting the platform ...")
     try:
         with running(platform, app.credentials, environ) as supervisor:
@@ -78,7 +76,7 @@ def up(app: App, *, data_dir: Path | None, hub_port: int, gateway_port: int, det
 
 @click.command()
 @_data_dir_option
-@json_option
+@json_option("data_dir, stopped")
 @pass_app
 def down(app: App, *, data_dir: Path | None) -> None:
     """Stop the platform of a data folder and wait until all of it is gone."""
@@ -103,16 +101,6 @@ def _announce(app: App, ready: Ready) -> None:
             "data": ready.data_dir,
         }
     )
-
-
-def _already_running(app: App, platform: Platform, ready: Ready) -> None:
-    if (ready.hub_url, ready.gateway_url) != (platform.hub_url, platform.gateway_url):
-        raise AlreadyRunning(
-            f"A platform already runs on {platform.data_dir}, at {ready.hub_url}.",
-            hint=f"`freesolo down --data-dir {platform.data_dir}` stops it.",
-        )
-    app.out.talk("The platform already runs.")
-    _announce(app, ready)
 
 
 def _start_detached(app: App, platform: Platform) -> Ready:

@@ -7,6 +7,7 @@ import click
 from freesolo.cli.context import App, json_option, sandbox_option
 from freesolo.errors import EnvironmentFailed, InvalidEnvironment
 from freesolo.package.checks import Finding, Report, Severity, check_folder
+from freesolo.package.files import has_manifest
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _MARKS = {Severity.ERROR: "error  ", Severity.WARNING: "warning", Severity.INFO: "info   "}
@@ -15,13 +16,15 @@ _MARKS = {Severity.ERROR: "error  ", Severity.WARNING: "warning", Severity.INFO:
 @click.command()
 @click.argument("folder", type=_FOLDER)
 @sandbox_option
-@json_option
+@json_option("ok, findings[] (code, severity, message, rows)")
 @click.pass_context
 def validate(context: click.Context, folder: Path, *, sandbox: str) -> None:
     """Check the environment in FOLDER: its files, its contract, its rewards on gold answers."""
     app: App = context.obj
     app.out.talk(f"Checking {folder} ...")
-    report = check_folder(folder, app.host_options(sandbox))
+    # A folder without a manifest gets its name when it is published.
+    name = None if has_manifest(folder) else folder.resolve().name
+    report = check_folder(folder, app.host_options(sandbox), name=name)
     app.out.document(report_document(report))
     show_report(app, report)
     if report.ok:

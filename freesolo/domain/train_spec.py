@@ -50,45 +50,79 @@ class _Table(BaseModel):
 class EnvironmentSpec(_Table):
     """`[environment]`: which task, and with which parameters."""
 
-    id: Annotated[str, AfterValidator(_env_ref)]
-    params: dict[str, JsonValue] = Field(default_factory=dict)
-    pip: tuple[Annotated[str, AfterValidator(_requirement)], ...] = ()
+    id: Annotated[str, AfterValidator(_env_ref)] = Field(
+        description="Reference of the environment: `org/name`, a version, a range or a digest."
+    )
+    params: dict[str, JsonValue] = Field(
+        default_factory=dict, description="Keyword arguments for `load_environment`."
+    )
+    pip: tuple[Annotated[str, AfterValidator(_requirement)], ...] = Field(
+        default=(), description="Requirements of an environment that has no manifest."
+    )
 
 
 class TrainTable(_Table):
     """`[train]`: how long, how large, how fast.
 
-    `learning_rate` falls linearly to zero after 3 % of warm-up. LoRA's alpha is always twice
-    `lora_rank`. With `save_at_steps`, `save_every` has no effect; the last step is always saved.
+    The learning rate falls linearly to zero after 3 % of warm-up. LoRA's alpha is always twice the
+    rank.
     """
 
-    epochs: float = Field(default=2.0, gt=0, le=1000)
-    max_steps: int = Field(default=0, ge=0, le=1_000_000)
-    max_examples: int = Field(default=0, ge=0)
+    epochs: float = Field(
+        default=2.0, gt=0, le=1000, description="Passes over the examples, rounded up to a step."
+    )
+    max_steps: int = Field(
+        default=0, ge=0, le=1_000_000, description="Exact number of updates; 0: `epochs` decides."
+    )
+    max_examples: int = Field(
+        default=0,
+        ge=0,
+        description="Only the first so many examples, in the dataset's order; 0: all.",
+    )
     batch_size: int = Field(
         default=32,
         ge=1,
         le=1024,
         validation_alias=AliasChoices("batch_size", "prompts_per_step"),
+        description="Rows in an update. `prompts_per_step` is the older spelling.",
     )
-    learning_rate: float = Field(default=1e-4, gt=0, le=1)
-    lora_rank: int = Field(default=32, ge=1, le=512)
-    max_context_tokens: int = Field(default=0, ge=0)
-    save_every: int = Field(default=50, ge=0)
-    save_at_steps: Annotated[tuple[int, ...], AfterValidator(_rising)] = ()
+    learning_rate: float = Field(default=1e-4, gt=0, le=1, description="Peak learning rate.")
+    lora_rank: int = Field(
+        default=32, ge=1, le=512, description="Rank of the adapter, at most the model's."
+    )
+    max_context_tokens: int = Field(
+        default=0,
+        ge=0,
+        description="Most tokens of a row, prompt and answer together; longer rows are left out. "
+        "0: 2048, or the model's context if that is smaller.",
+    )
+    save_every: int = Field(
+        default=50, ge=0, description="Steps between checkpoints; 0: only the last step is saved."
+    )
+    save_at_steps: Annotated[tuple[int, ...], AfterValidator(_rising)] = Field(
+        default=(), description="Save at these steps instead. The last step is always saved."
+    )
 
 
 class TrainSpec(_Table):
     """A run as its author wrote it. `parse_train_spec` reads it, `check_train_spec` judges it."""
 
-    model: str
-    algorithm: Algorithm = Algorithm.SFT
+    model: str = Field(description="Id of a base model; `freesolo models` lists them.")
+    algorithm: Algorithm = Field(default=Algorithm.SFT, description="How to train: `sft`.")
     environment: EnvironmentSpec
     train: TrainTable = TrainTable()
-    seed: int = Field(default=42, ge=0, le=2**31 - 1)
-    thinking: bool = False
-    model_revision: str | None = None
-    project: UUID | None = None
+    seed: int = Field(
+        default=42, ge=0, le=2**31 - 1, description="Decides the order of rows and all sampling."
+    )
+    thinking: bool = Field(
+        default=False, description="Train the model's thinking mode, if it has one."
+    )
+    model_revision: str | None = Field(
+        default=None, description="Revision of the base model; by default the catalog's."
+    )
+    project: UUID | None = Field(
+        default=None, description="Project the run belongs to; by default the org's `default`."
+    )
 
 
 def parse_document(text: str, overrides: Iterable[str] = ()) -> dict[str, Any]:
