@@ -22,7 +22,7 @@ def http_status(error: FreesoloError) -> int:
     return 400 if isinstance(error, InvalidInput) else error.http_status
 
 
-def error_body(error: FreesoloError) -> dict[str, object]:
+def error_body(error: FreesoloError) -> dict[str, dict[str, str | None]]:
     """Return `{"error": {"message", "type", "param", "code"}}`; a hint becomes part of the message."""
     return {
         "error": {

@@ -1,7 +1,9 @@
 """LoRA adapters for the tiny model of `tests.tiny_model`, made of random numbers."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -14,8 +16,14 @@ _MODULES = {"q_proj": (64, 64), "v_proj": (64, 32)}
 _RANK = 4
 
 
-def build(folder: Path, *, seed: int = 0, scale: float = 0.5, **config: object) -> Path:
-    """Write an adapter to `folder`; with `scale` 0 it has no effect. `config` overrides its config."""
+def build(
+    folder: Path,
+    *,
+    seed: int = 0,
+    scale: float = 0.5,
+    config: Mapping[str, object] = MappingProxyType({}),
+) -> Path:
+    """Write an adapter to `folder`. With `scale` 0 it has no effect; `config` replaces settings."""
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(seed)
     tensors = {}
@@ -33,7 +41,7 @@ def build(folder: Path, *, seed: int = 0, scale: float = 0.5, **config: object) 
         "target_modules": list(_MODULES),
         "bias": "none",
     }
-    (folder / "adapter_config.json").write_text(json.dumps(document | config))
+    (folder / "adapter_config.json").write_text(json.dumps({**document, **config}))
     return folder
 
 
@@ -42,5 +50,5 @@ def pack(folder: Path, destination: Path) -> Archive:
     return build_archive(folder, FILES, destination)
 
 
-def _matrix(random: np.random.Generator, rows: int, columns: int) -> "np.ndarray":
+def _matrix(random: np.random.Generator, rows: int, columns: int) -> np.ndarray:
     return random.standard_normal((rows, columns)).astype(np.float32)

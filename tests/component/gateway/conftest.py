@@ -82,7 +82,8 @@ class Platform:
     def adapter(self, name: str, *, seed: int = 0, scale: float = 0.5, rank: int = 4) -> Archive:
         """Make an adapter for the base model and pack it; `rank` is what its config claims."""
         folder = self.folder / name
-        tiny_adapter.build(folder, seed=seed, scale=scale, r=rank, base_model_name_or_path=BASE)
+        config = {"r": rank, "base_model_name_or_path": BASE}
+        tiny_adapter.build(folder, seed=seed, scale=scale, config=config)
         return tiny_adapter.pack(folder, self.folder / f"{name}.tar.zst")
 
     def complete(self, run_id: str, *adapters: Archive) -> None:
