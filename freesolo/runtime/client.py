@@ -231,7 +231,7 @@ class _Launch:
     env: Mapping[str, str]
     folder: Path
     sandbox: Sandbox
-    scratch: Path
+    scratch: Path | None
 
     def start(self) -> Child:
         """Start the process."""
@@ -239,7 +239,8 @@ class _Launch:
 
     def discard(self) -> None:
         """Remove the folder that the process could write to."""
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        if self.scratch is not None:
+            shutil.rmtree(self.scratch, ignore_errors=True)
 
 
 def _prepare(
@@ -259,13 +260,15 @@ def _prepare(
     )
     contract = ensure_contract(cache_dir)
     script = contract / "freesolo" / "runtime" / "host.py"
-    scratch = Path(tempfile.mkdtemp(prefix="freesolo-environment-"))
     command = sandbox.command(
         # Isolated, so that neither the current folder nor a user's site-packages is on the path.
         [str(python), "-I", "-B", "-u", "-X", "utf8", str(script)],
         readable=[interpreter_prefix(python), python.parent.parent, contract, folder],
         folder=folder,
     )
-    home = "/tmp" if sandbox.bubblewrap else str(scratch)  # noqa: S108 - private to the sandbox
     handed = {name: value for name, value in secrets.items() if name in declared.secrets}
-    return _Launch(tuple(command), clean_environment(handed, home), folder, sandbox, scratch)
+    # Bubblewrap gives it a /tmp of its own; otherwise a folder that is removed with the host.
+    private_tmp = sandbox.bubblewrap is not None
+    scratch = None if private_tmp else Path(tempfile.mkdtemp(prefix="freesolo-environment-"))
+    env = clean_environment(handed, str(scratch or "/tmp"))  # noqa: S108
+    return _Launch(tuple(command), env, folder, sandbox, scratch)

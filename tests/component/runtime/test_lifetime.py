@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 import threading
@@ -27,7 +28,8 @@ def test_an_environment_dies_with_a_caller_that_is_killed(
 ) -> None:
     folder = write_environment(tmp_path / "environment", OBEDIENT)
     command = [sys.executable, "-c", CALLER, str(folder), str(cache_dir), sandbox]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as caller:
+    env = {"PATH": os.defpath, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=env) as caller:
         assert caller.stdout is not None
         assert caller.stdout.readline() == b"ready\n"
         children = psutil.Process(caller.pid).children(recursive=True)
