@@ -14,6 +14,7 @@ from hub_server.migrating import migrate
 from hub_server.settings import HubSettings
 from tests.hubs import Keys, LiveHub, make_keys
 from tests.hubs import live_hub as run_live_hub
+from tests.postgres import any_postgres, create_database
 
 MARKED_FOLDERS = ("acceptance", "gpu")
 
@@ -33,6 +34,23 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("migrated") / "hub.db"
     migrate(f"sqlite:///{path}")
     return path
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str | None]:
+    """The URL of a PostgreSQL server with a migrated database `freesolo_template`, if any."""
+    with any_postgres() as server:
+        if server is not None:
+            migrate(create_database(server, "freesolo_template"))
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str | None) -> str:
+    """An empty, migrated PostgreSQL database of the test's own."""
+    if postgres_server is None:
+        pytest.skip("no PostgreSQL: set TEST_DATABASE_URL, or install the package `postgresql`")
+    return create_database(postgres_server, "freesolo_test", template="freesolo_template")
 
 
 @pytest.fixture

@@ -73,7 +73,9 @@ def _started(binaries: Path) -> Iterator[str]:
         )
 
     try:
-        run("initdb", "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8")
+        run(
+            "initdb", "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8"
+        )
         listening = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 {_OPTIONS}"
         run("pg_ctl", "--wait", "--log", str(folder / "log"), "--options", listening, "start")
         try:

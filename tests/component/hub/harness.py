@@ -18,6 +18,9 @@ from tests.hubs import make_keys, resources_of
 
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
+# The JSON object of an answer.
+Document = dict[str, Any]
+
 
 class SettableClock:
     """A clock that stands still until it is moved."""
@@ -83,11 +86,13 @@ class HubUnderTest:
             headers={"Content-Digest": content_digest(archive.archive_digest), **headers},
         )
 
-    def publish(self, name: str = "agree", version: str = "0.1.0", *, comment: str = "") -> Any:
+    def publish(
+        self, name: str = "agree", version: str = "0.1.0", *, comment: str = ""
+    ) -> Document:
         """Pack and publish an environment; return the answer's document."""
         response = self.send(self.pack(name, version, comment=comment), name, version)
         assert response.is_success, response.text
-        return response.json()
+        return _document(response)
 
     def submit(self, name: str = "agree", **train: object) -> str:
         """Queue a run on an environment and return its id."""
@@ -96,17 +101,17 @@ class HubUnderTest:
         assert response.status_code == 201, response.text
         return str(response.json()["id"])
 
-    def run(self, run_id: str) -> Any:
+    def run(self, run_id: str) -> Document:
         """Return a run as its owner sees it."""
-        return self.user.get(f"/v1/runs/{run_id}").json()
+        return _document(self.user.get(f"/v1/runs/{run_id}"))
 
-    def claim(self, worker_id: str = "worker-1") -> Any:
-        """Return the lease that a worker gets, or None."""
+    def claim(self, worker_id: str = "worker-1") -> Document:
+        """Return the lease that a worker gets, empty if nothing waits."""
         response = self.worker.post("/v1/leases/claim", json={"worker_id": worker_id})
         assert response.is_success, response.text
-        return None if response.status_code == 204 else response.json()
+        return {} if response.status_code == 204 else _document(response)
 
-    def report(self, lease: Any, call: str, body: object = None) -> Response:
+    def report(self, lease: Document, call: str, body: object = None) -> Response:
         """Make one of the calls of the worker that holds `lease`."""
         return self.worker.post(
             f"/v1/leases/{lease['run_id']}/{call}",
@@ -114,13 +119,13 @@ class HubUnderTest:
             headers={"Freesolo-Lease": lease["token"]},
         )
 
-    def save(self, lease: Any, step: int, content: bytes = b"weights") -> Any:
+    def save(self, lease: Document, step: int, content: bytes = b"weights") -> Document:
         """Store and record a checkpoint; return it."""
         response = self.try_to_save(lease, step, content)
         assert response.status_code == 201, response.text
-        return response.json()
+        return _document(response)
 
-    def try_to_save(self, lease: Any, step: int, content: bytes) -> Response:
+    def try_to_save(self, lease: Document, step: int, content: bytes) -> Response:
         """Store a checkpoint's bytes and return the answer to recording it."""
         folder = Path(self.path / f"{lease['run_id']}-{step}")
         packed = make_artifact(folder, **{"adapter_model.safetensors": content})
@@ -148,19 +153,19 @@ class HubUnderTest:
         assert self.report(lease, "complete", {"step": 2}).status_code == 204
         return run_id
 
-    def deploy(self, adapter: str) -> Any:
+    def deploy(self, adapter: str) -> Document:
         """Ask for a deployment and return it."""
         response = self.user.post("/v1/deployments", json={"adapter": adapter})
         assert response.status_code == 201, response.text
-        return response.json()
+        return _document(response)
 
-    def claim_deployment(self) -> Any:
-        """Return the deployment that a gateway gets, or None."""
+    def claim_deployment(self) -> Document:
+        """Return the deployment that a gateway gets, empty if nothing waits."""
         response = self.gateway.post("/v1/gateway/deployments/claim")
         assert response.is_success, response.text
-        return None if response.status_code == 204 else response.json()
+        return {} if response.status_code == 204 else _document(response)
 
-    def advance(self, task: Any, *states: str, error: object = None) -> Response:
+    def advance(self, task: Document, *states: str, error: object = None) -> Response:
         """Move a claimed deployment through `states`; return the last answer."""
         for state in states:
             response = self.gateway.post(
@@ -169,26 +174,30 @@ class HubUnderTest:
             )
         return response
 
-    def make_live(self, adapter: str) -> Any:
+    def make_live(self, adapter: str) -> Document:
         """Deploy an adapter all the way; return the deployment."""
         deployment = self.deploy(adapter)
         task = self.claim_deployment()
         assert task["id"] == deployment["id"]
         assert self.advance(task, "smoking", "ready").status_code == 204
-        return self.user.get(f"/v1/deployments/{deployment['id']}").json()
+        return _document(self.user.get(f"/v1/deployments/{deployment['id']}"))
 
     def resolve(self, model: str, key: str | None = None) -> Response:
         """Ask, as a gateway, what a user's key gets under a model name."""
         key_hash = sha256((key or self.keys.user).encode()).hexdigest()
-        return self.gateway.post(
-            "/v1/gateway/resolve", json={"key_hash": key_hash, "model": model}
-        )
+        return self.gateway.post("/v1/gateway/resolve", json={"key_hash": key_hash, "model": model})
 
     def take_back_lost(self) -> None:
         """Do what the hub does a few times in the length of a lease."""
         take_back_lost(self.resources)
 
 
-def error_of(response: Response) -> Any:
+def error_of(response: Response) -> Document:
     """Return the error in an answer's envelope."""
-    return response.json()["error"]
+    error: Document = _document(response)["error"]
+    return error
+
+
+def _document(response: Response) -> Document:
+    document: Document = response.json()
+    return document

@@ -26,15 +26,13 @@ def test_a_deployment_waits_for_a_gateway(hub: HubUnderTest, run_id: str) -> Non
     assert hub.resolve(run_id).status_code == 404
 
 
-def test_a_gateway_gets_what_it_needs_to_load_the_adapter(
-    hub: HubUnderTest, run_id: str
-) -> None:
+def test_a_gateway_gets_what_it_needs_to_load_the_adapter(hub: HubUnderTest, run_id: str) -> None:
     hub.deploy(run_id)
     task = hub.claim_deployment()
     assert task["base_model"]["id"] == MODEL
     stored = hub.gateway.get(f"/v1/blobs/{task['adapter']['archive_digest']}")
     assert len(stored.content) == task["adapter"]["size"]
-    assert hub.claim_deployment() is None
+    assert not hub.claim_deployment()
 
 
 def test_a_deployment_that_passed_its_smoke_is_what_the_alias_means(
@@ -120,13 +118,13 @@ def test_the_same_state_again_keeps_the_lease(hub: HubUnderTest, run_id: str) ->
     for _ in range(3):
         hub.clock.advance(LEASE_SECONDS - 1)
         assert hub.advance(task, "loading").status_code == 204
-    assert hub.claim_deployment() is None
+    assert not hub.claim_deployment()
 
 
 def test_a_deployment_at_which_gateways_keep_dying_fails(hub: HubUnderTest, run_id: str) -> None:
     deployment = hub.deploy(run_id)
     for _ in range(MAX_ATTEMPTS):
-        assert hub.claim_deployment() is not None
+        assert hub.claim_deployment()
         hub.clock.advance(LEASE_SECONDS + 1)
     hub.take_back_lost()
     assert hub.user.get(f"/v1/deployments/{deployment['id']}").json()["state"] == "failed"

@@ -83,9 +83,7 @@ def test_a_content_digest_that_is_none_is_refused(hub: HubUnderTest) -> None:
 
 
 def test_a_tree_digest_that_is_not_the_archives_is_refused(hub: HubUnderTest) -> None:
-    response = hub.send(
-        hub.pack(), "agree", "0.1.0", **{"X-Tree-Digest": f"sha256:{'0' * 64}"}
-    )
+    response = hub.send(hub.pack(), "agree", "0.1.0", **{"X-Tree-Digest": f"sha256:{'0' * 64}"})
     assert response.status_code == 422
 
 
@@ -212,4 +210,3 @@ def test_the_archive_comes_back_byte_for_byte(hub: HubUnderTest) -> None:
     downloaded = hub.user.get("/v1/environments/local/agree/versions/0.1.0/archive")
     assert downloaded.content == archive.path.read_bytes()
     assert downloaded.headers["etag"] == f'"{archive.archive_digest}"'
-

@@ -58,7 +58,7 @@ def test_a_heartbeat_keeps_the_lease(hub: HubUnderTest, run_id: str) -> None:
         hub.clock.advance(LEASE_SECONDS - 1)
         assert hub.report(lease, "heartbeat").status_code == 200
         hub.take_back_lost()
-    assert hub.claim("worker-2") is None
+    assert not hub.claim("worker-2")
 
 
 def test_a_run_whose_worker_fell_silent_goes_to_another(any_hub: HubUnderTest) -> None:
@@ -70,9 +70,7 @@ def test_a_run_whose_worker_fell_silent_goes_to_another(any_hub: HubUnderTest) -
     assert (lease["run_id"], lease["attempt"]) == (run_id, 2)
 
 
-def test_a_run_whose_worker_fell_silent_is_shown_as_queued(
-    hub: HubUnderTest, run_id: str
-) -> None:
+def test_a_run_whose_worker_fell_silent_is_shown_as_queued(hub: HubUnderTest, run_id: str) -> None:
     hub.claim()
     hub.clock.advance(LEASE_SECONDS + 1)
     hub.take_back_lost()
@@ -112,9 +110,7 @@ def test_the_next_attempt_goes_on_from_the_newest_checkpoint(
     assert resume["adapter"]["tree_digest"] == saved["digest"]
 
 
-def test_a_completed_run_has_the_adapter_of_its_last_step(
-    hub: HubUnderTest, run_id: str
-) -> None:
+def test_a_completed_run_has_the_adapter_of_its_last_step(hub: HubUnderTest, run_id: str) -> None:
     lease = hub.claim()
     hub.report(lease, "start", {"total_steps": 2})
     digest = hub.save(lease, 2)["digest"].removeprefix("sha256:")
@@ -146,18 +142,14 @@ def test_the_adapter_of_a_step_never_changes(hub: HubUnderTest, run_id: str) -> 
     assert hub.try_to_save(lease, 1, b"other weights").status_code == 409
 
 
-def test_a_checkpoint_whose_bytes_are_not_stored_is_refused(
-    hub: HubUnderTest, run_id: str
-) -> None:
+def test_a_checkpoint_whose_bytes_are_not_stored_is_refused(hub: HubUnderTest, run_id: str) -> None:
     lease = hub.claim()
     point = {"tree_digest": f"sha256:{'1' * 64}", "archive_digest": f"sha256:{'2' * 64}", "size": 1}
     response = hub.report(lease, "checkpoints", {"step": 1, "adapter": point, "state": point})
     assert (response.status_code, error_of(response)["code"]) == (404, "blob_not_found")
 
 
-def test_a_failed_run_tells_why_with_the_authors_traceback(
-    hub: HubUnderTest, run_id: str
-) -> None:
+def test_a_failed_run_tells_why_with_the_authors_traceback(hub: HubUnderTest, run_id: str) -> None:
     error = {
         "code": "env_failed",
         "message": "The reward raised.",
@@ -188,9 +180,9 @@ def test_a_run_fails_after_several_attempts_that_saved_nothing(
 
 def test_a_run_that_keeps_losing_its_worker_fails(hub: HubUnderTest, run_id: str) -> None:
     for _ in range(MAX_FRUITLESS_ATTEMPTS):
-        assert hub.claim() is not None
+        assert hub.claim()
         hub.clock.advance(LEASE_SECONDS + 1)
-    assert hub.claim() is None
+    assert not hub.claim()
     hub.take_back_lost()
     assert hub.run(run_id)["state"] == "failed"
 
@@ -213,6 +205,6 @@ def test_a_lost_run_that_was_to_be_cancelled_is_cancelled(hub: HubUnderTest, run
     hub.claim()
     hub.user.post(f"/v1/runs/{run_id}/cancel")
     hub.clock.advance(LEASE_SECONDS + 1)
-    assert hub.claim() is None
+    assert not hub.claim()
     hub.take_back_lost()
     assert hub.run(run_id)["state"] == "cancelled"

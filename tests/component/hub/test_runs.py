@@ -33,7 +33,7 @@ def test_a_dry_run_checks_everything_and_queues_nothing(hub: HubUnderTest) -> No
     response = hub.user.post("/v1/runs", json={"spec": SPEC, "dry_run": True})
     assert response.status_code == 200
     assert response.json()["environment"]["version"] == "0.1.0"
-    assert hub.claim() is None
+    assert not hub.claim()
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_a_queued_run_is_cancelled_at_once(hub: HubUnderTest) -> None:
     hub.publish()
     run_id = hub.submit()
     assert hub.user.post(f"/v1/runs/{run_id}/cancel").json()["state"] == "cancelled"
-    assert hub.claim() is None
+    assert not hub.claim()
 
 
 def test_a_training_run_is_cancelled_when_its_worker_lets_go(hub: HubUnderTest) -> None:

@@ -1,0 +1,116 @@
+"""Who may call what."""
+
+from collections.abc import Iterator
+
+import pytest
+from fastapi import FastAPI
+
+from freesolo.schemas.accounts import Scope
+from hub_server.accounts import service as accounts
+from hub_server.models import ApiKey
+from tests.component.hub.harness import HubUnderTest, error_of
+
+OPEN_ROUTES = {"/healthz", "/readyz"}
+RUN = "/v1/runs/run-0000000000"
+SCOPE_OF_CALL = [
+    ("GET", "/v1/environments", Scope.ENVIRONMENTS_READ),
+    ("PUT", "/v1/environments/local/agree/versions/1.0", Scope.ENVIRONMENTS_WRITE),
+    ("GET", RUN, Scope.RUNS_READ),
+    ("POST", f"{RUN}/cancel", Scope.RUNS_WRITE),
+    ("GET", "/v1/deployments", Scope.DEPLOYMENTS_READ),
+    ("DELETE", "/v1/deployments/run-0000000000", Scope.DEPLOYMENTS_WRITE),
+]
+
+
+def routes(app: FastAPI) -> Iterator[tuple[str, str]]:
+    """Yield the method and path of every route."""
+    for path, operations in app.openapi()["paths"].items():
+        for method in operations:
+            yield method.upper(), path
+
+
+def test_every_route_but_the_health_ones_demands_a_key(hub: HubUnderTest) -> None:
+    stranger = hub.client(None)
+    answers = {
+        (method, path): stranger.request(method, path).status_code
+        for method, path in routes(hub.app)
+        if path not in OPEN_ROUTES
+    }
+    assert len(answers) > 25
+    assert set(answers.values()) == {401}
+
+
+def test_the_health_routes_are_open(hub: HubUnderTest) -> None:
+    stranger = hub.client(None)
+    assert {stranger.get(path).status_code for path in OPEN_ROUTES} == {200}
+
+
+def test_a_missing_key_is_answered_with_how_to_send_one(hub: HubUnderTest) -> None:
+    response = hub.client(None).get("/v1/whoami")
+    assert (response.status_code, error_of(response)["code"]) == (401, "unauthorized")
+    assert response.headers["www-authenticate"] == "Bearer"
+    assert "Authorization: Bearer" in error_of(response)["hint"]
+
+
+def test_an_unknown_key_is_refused(hub: HubUnderTest) -> None:
+    response = hub.client("fslo_nobody").get("/v1/whoami")
+    assert response.status_code == 401
+    assert "fslo_nobody" not in response.text
+
+
+def test_a_revoked_key_is_refused(hub: HubUnderTest) -> None:
+    with hub.resources.sessions.begin() as session:
+        key = session.query(ApiKey).filter_by(key_hash=accounts.hash_key(hub.keys.user)).one()
+        key.revoked_at = hub.clock()
+    assert hub.user.get("/v1/whoami").status_code == 401
+
+
+def test_a_key_is_stored_only_as_its_hash(hub: HubUnderTest) -> None:
+    with hub.resources.sessions.begin() as session:
+        stored = [vars(key) for key in session.query(ApiKey)]
+    assert hub.keys.user not in str(stored)
+
+
+def test_the_last_use_of_a_key_is_noted(hub: HubUnderTest) -> None:
+    hub.user.get("/v1/whoami")
+    with hub.resources.sessions.begin() as session:
+        key = session.query(ApiKey).filter_by(key_hash=accounts.hash_key(hub.keys.user)).one()
+        assert key.last_used_at == hub.clock()
+
+
+def test_whoami_tells_the_org_and_the_gateway(hub: HubUnderTest) -> None:
+    told = hub.user.get("/v1/whoami").json()
+    assert (told["org"], told["key_name"]) == ("local", "tests")
+    assert told["gateway_url"] == hub.resources.settings.gateway_url
+    assert "chat" in told["scopes"]
+
+
+@pytest.mark.parametrize(("method", "path", "scope"), SCOPE_OF_CALL)
+def test_a_key_without_the_scope_is_told_which_one_it_lacks(
+    hub: HubUnderTest, method: str, path: str, scope: Scope
+) -> None:
+    response = hub.client(_key_with(hub, Scope.CHAT)).request(method, path)
+    assert (response.status_code, error_of(response)["code"]) == (403, "forbidden")
+    assert repr(scope.value) in error_of(response)["message"]
+
+
+@pytest.mark.parametrize("path", ["/v1/leases/claim", "/v1/gateway/deployments/claim"])
+def test_a_members_key_may_not_act_as_the_platform(hub: HubUnderTest, path: str) -> None:
+    assert hub.user.post(path, json={"worker_id": "me"}).status_code == 403
+
+
+def test_a_workers_key_may_not_act_as_a_gateway(hub: HubUnderTest) -> None:
+    assert hub.worker.post("/v1/gateway/deployments/claim").status_code == 403
+
+
+def test_a_service_key_has_no_org_to_list(hub: HubUnderTest) -> None:
+    response = hub.worker.get("/v1/runs")
+    assert (response.status_code, error_of(response)["code"]) == (403, "forbidden")
+
+
+def _key_with(hub: HubUnderTest, *scopes: Scope) -> str:
+    with hub.resources.sessions.begin() as session:
+        org = accounts.ensure_org(session, "local", now=hub.clock())
+        return accounts.create_key(
+            session, org, name="narrow", scopes=scopes, now=hub.clock()
+        ).secret

@@ -1,0 +1,53 @@
+"""`python -m hub_server` as a process."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hub_server.app import create_app
+from hub_server.settings import HubSettings
+from tests.component.hub.harness import SettableClock
+
+
+def command(data_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the hub's command on a data folder."""
+    return subprocess.run(
+        [sys.executable, "-m", "hub_server", *arguments],
+        env={"FREESOLO_SERVER_DATA_DIR": str(data_dir)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_key_made_on_a_fresh_folder_is_a_members(tmp_path: Path) -> None:
+    data_dir = tmp_path / "new" / "hub"
+    assert command(data_dir, "migrate").returncode == 0
+    made = json.loads(command(data_dir, "create-key", "--org", "acme", "--name", "me").stdout)
+    assert made["api_key"].startswith("fslo_")
+    assert (made["org"], made["name"]) == ("acme", "me")
+    assert "worker" not in made["scopes"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--name", "x"], ["--name", "x", "--org", "acme", "--scope", "worker"]]
+)
+def test_a_key_is_either_a_members_or_a_services(tmp_path: Path, arguments: list[str]) -> None:
+    result = command(tmp_path, "create-key", *arguments)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ")
+    assert "Traceback" not in result.stderr
+
+
+def test_a_catalog_file_adds_models(hub_settings: HubSettings, tmp_path: Path) -> None:
+    catalog = tmp_path / "catalog.toml"
+    catalog.write_text(
+        '[[model]]\nid = "acme/tiny"\nrevision = "1"\nparameters = 1\ncontext = 128\n'
+        f'max_rank = 8\nsource = {{ kind = "path", path = "{tmp_path}" }}\n'
+    )
+    settings = hub_settings.model_copy(update={"catalog": catalog})
+    app = create_app(settings, clock=SettableClock())
+    assert "acme/tiny" in app.state.resources.catalog
