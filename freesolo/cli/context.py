@@ -39,6 +39,11 @@ class App:
         """The hub in use."""
         return HubClient(self.connection.hub_url, self.connection.api_key)
 
+    def close(self) -> None:
+        """Close what was opened."""
+        if "hub" in self.__dict__:
+            self.hub.close()
+
     def gateway(self) -> ChatClient:
         """Open a connection to the gateway that the hub names."""
         return ChatClient(self.hub.whoami().gateway_url, self.connection.api_key)

@@ -86,6 +86,8 @@ def run(arguments: list[str]) -> int:
         return _fail(app, _os_error(error))
     except Exception:  # noqa: BLE001 - the last resort: our fault, told with its traceback
         return _fail(app, _our_fault())
+    finally:
+        app.close()
 
 
 def _fail(app: App, error: FreesoloError) -> int:

@@ -67,6 +67,7 @@ def _refuse(app: App, report: Report, *, force: bool) -> None:
         f"The environment is not sound: {errors[0].message}",
         problems=[Problem(error.code, error.message, error.code) for error in errors],
         hint="Mend it, or publish it all the same with --force.",
+        traceback=errors[0].traceback,
     )
 
 

@@ -16,7 +16,7 @@ _MARKS = {Severity.ERROR: "error  ", Severity.WARNING: "warning", Severity.INFO:
 @click.command()
 @click.argument("folder", type=_FOLDER)
 @sandbox_option
-@json_option("ok, findings[] (code, severity, message, rows)")
+@json_option("ok, findings[] (code, severity, message, rows, traceback), layers")
 @click.pass_context
 def validate(context: click.Context, folder: Path, *, sandbox: str) -> None:
     """Check the environment in FOLDER: its files, its contract, its rewards on gold answers."""
@@ -37,12 +37,14 @@ def report_document(report: Report) -> dict[str, object]:
     """Return a report as `--json` prints it."""
     return {
         "ok": report.ok,
+        "layers": list(report.layers),
         "findings": [
             {
                 "code": finding.code,
                 "severity": finding.severity,
                 "message": finding.message,
                 "rows": list(finding.rows),
+                "traceback": finding.traceback,
             }
             for finding in report.findings
         ],
@@ -57,6 +59,8 @@ def show_report(app: App, report: Report) -> None:
         app.out.data(
             f"{_MARKS[finding.severity]} {finding.code}: {finding.message}{_rows(finding)}"
         )
+    if report.layers:
+        app.out.talk(f"Its code was fenced in by: {', '.join(report.layers)}.")
     errors = sum(finding.severity is Severity.ERROR for finding in report.findings)
     app.out.data("The environment is sound." if report.ok else f"{errors} error(s) to mend.")
 

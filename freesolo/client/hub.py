@@ -11,7 +11,6 @@ from pydantic import BaseModel
 
 from freesolo.client.transport import Transport
 from freesolo.domain.refs import EnvRef
-from freesolo.domain.train_spec import TrainSpec
 from freesolo.package.archive import Archive
 from freesolo.schemas.accounts import WhoAmI
 from freesolo.schemas.deployments import (
@@ -57,6 +56,10 @@ class HubClient:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
         self._transport.close()
 
     def whoami(self) -> WhoAmI:
@@ -191,8 +194,3 @@ def _content_digest(digest: str) -> str:
     """Write `sha256:<hex>` as the header of RFC 9530 wants it."""
     raw = bytes.fromhex(digest.removeprefix("sha256:"))
     return f"sha-256=:{base64.b64encode(raw).decode()}:"
-
-
-def spec_document(spec: TrainSpec) -> dict[str, object]:
-    """Return a spec as the JSON document that `create_run` takes."""
-    return spec.model_dump(mode="json", exclude_none=True)
