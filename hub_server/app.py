@@ -13,7 +13,7 @@ from freesolo.domain.catalog import BUILT_IN, Catalog, parse_catalog, with_model
 from hub_server import failures, health
 from hub_server.accounts import routes as accounts
 from hub_server.blobs import FileBlobStore
-from hub_server.db import create_database, create_sessions
+from hub_server.db import create_database, create_readers, create_sessions
 from hub_server.dependencies import Resources
 from hub_server.deployments import routes as deployments
 from hub_server.environments import routes as environments
@@ -40,6 +40,7 @@ def create_app(settings: HubSettings, *, clock: Callable[[], datetime] = utc_now
     resources = Resources(
         settings=settings,
         sessions=create_sessions(engine),
+        readers=create_readers(engine),
         blobs=FileBlobStore(settings.data_dir / "blobs"),
         catalog=load_catalog(settings),
         clock=clock,

@@ -12,6 +12,7 @@ from hub_server.models import Base
 
 # Seconds that a writer waits for SQLite's one write lock.
 _SQLITE_PATIENCE = 30
+_READ_ONLY = "freesolo_read_only"
 
 
 def create_database(url: str) -> Engine:
@@ -23,13 +24,18 @@ def create_database(url: str) -> Engine:
         url, pool_size=10, max_overflow=30, connect_args={"timeout": _SQLITE_PATIENCE}
     )
     event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_immediate)
+    event.listen(engine, "begin", _begin)
     return engine
 
 
 def create_sessions(engine: Engine) -> sessionmaker[Session]:
-    """Return the factory of sessions; `with sessions.begin() as session` is one transaction."""
+    """Return the factory of sessions that write; `with sessions.begin()` is one transaction."""
     return sessionmaker(engine)
+
+
+def create_readers(engine: Engine) -> sessionmaker[Session]:
+    """Return the factory of sessions that only read, and so wait for nobody."""
+    return sessionmaker(engine.execution_options(**{_READ_ONLY: True}))
 
 
 def insert_if_absent(
@@ -51,6 +57,7 @@ def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None
     cursor.close()
 
 
-def _begin_immediate(connection: Connection) -> None:
+def _begin(connection: Connection) -> None:
     # A transaction that reads and then writes cannot wait for the lock; one that begins with it can.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    reads_only = connection.get_execution_options().get(_READ_ONLY, False)
+    connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")

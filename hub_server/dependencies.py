@@ -24,6 +24,7 @@ class Resources:
 
     settings: HubSettings
     sessions: sessionmaker[Session]
+    readers: sessionmaker[Session]
     blobs: BlobStore
     catalog: ModelCatalog
     clock: Callable[[], datetime]
@@ -58,6 +59,11 @@ def _session(resources: FromHub) -> Iterator[Session]:
         yield session
 
 
+def _reader(resources: FromHub) -> Iterator[Session]:
+    with resources.readers() as session:
+        yield session
+
+
 Settings = Annotated[HubSettings, Depends(_settings)]
 Blobs = Annotated[BlobStore, Depends(_blobs)]
 Catalog = Annotated[ModelCatalog, Depends(_catalog)]
@@ -65,6 +71,7 @@ Now = Annotated[datetime, Depends(_now)]
 # `function`: the transaction ends before the answer is sent, so an answer is never a promise that
 # a failing commit breaks.
 DbSession = Annotated[Session, Depends(_session, scope="function")]
+DbReader = Annotated[Session, Depends(_reader, scope="function")]
 
 _bearer = HTTPBearer(auto_error=False, description="A Freesolo API key, `fslo_...`.")
 
@@ -77,10 +84,14 @@ def _principal(
         raise Unauthorized(
             "The request carries no API key.", hint="Send `Authorization: Bearer fslo_...`."
         )
-    # A transaction of its own: the request's must not be open while a body is received.
-    with resources.sessions.begin() as session:
-        key_hash = accounts.hash_key(credentials.credentials)
-        return accounts.check_key(session, key_hash, now=resources.clock())
+    # Transactions of their own: the request's must not be open while a body is received.
+    with resources.readers() as session:
+        principal = accounts.check_key(session, accounts.hash_key(credentials.credentials))
+    now = resources.clock()
+    if principal.use_is_news(now):
+        with resources.sessions.begin() as session:
+            accounts.note_use(session, principal, now=now)
+    return principal
 
 
 Anyone = Annotated[Principal, Depends(_principal)]

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 from sqlalchemy import select
 
-from hub_server.dependencies import Blobs, DbSession
+from hub_server.dependencies import Blobs, DbReader
 from hub_server.models import Org
 
 router = APIRouter(tags=["health"])
@@ -25,7 +25,7 @@ async def healthz() -> Health:
 
 
 @router.get("/readyz")
-def readyz(session: DbSession, blobs: Blobs) -> Health:
+def readyz(session: DbReader, blobs: Blobs) -> Health:
     """Say that the database answers, with its tables, and that the storage takes writes."""
     session.scalars(select(Org.id).limit(1)).first()
     with tempfile.TemporaryFile(dir=blobs.staging) as file:

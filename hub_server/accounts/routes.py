@@ -4,7 +4,15 @@ from fastapi import APIRouter, status
 
 from freesolo.schemas import accounts as wire
 from hub_server.accounts import service
-from hub_server.dependencies import AnyMember, DbSession, Now, RunReader, RunWriter, Settings
+from hub_server.dependencies import (
+    AnyMember,
+    DbReader,
+    DbSession,
+    Now,
+    RunReader,
+    RunWriter,
+    Settings,
+)
 from hub_server.models import Project
 
 router = APIRouter(prefix="/v1", tags=["accounts"])
@@ -22,7 +30,7 @@ async def whoami(member: AnyMember, settings: Settings) -> wire.WhoAmI:
 
 
 @router.get("/projects")
-def list_projects(member: RunReader, session: DbSession) -> wire.ProjectList:
+def list_projects(member: RunReader, session: DbReader) -> wire.ProjectList:
     """List the projects of the org."""
     return wire.ProjectList(
         projects=[_project(project) for project in service.list_projects(session, member)]

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 from pydantic import BaseModel
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session, joinedload
 
 from freesolo.domain.refs import check_name, normalized_name
@@ -30,6 +30,11 @@ class Principal:
     key_id: UUID
     key_name: str
     scopes: frozenset[Scope]
+    last_used_at: datetime | None
+
+    def use_is_news(self, now: datetime) -> bool:
+        """Say whether the time of the key's last use is worth writing down again."""
+        return self.last_used_at is None or now - self.last_used_at >= _LAST_USED_GRAIN
 
     def require(self, scope: Scope) -> None:
         """Raise `Forbidden` if the key lacks `scope`."""
@@ -63,7 +68,7 @@ def hash_key(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def check_key(session: Session, key_hash: str, *, now: datetime) -> Principal:
+def check_key(session: Session, key_hash: str) -> Principal:
     """Return whom a key speaks for; raise `Unauthorized` if it is unknown or revoked."""
     key = session.scalars(
         select(ApiKey).where(ApiKey.key_hash == key_hash).options(joinedload(ApiKey.org))
@@ -72,12 +77,15 @@ def check_key(session: Session, key_hash: str, *, now: datetime) -> Principal:
         raise Unauthorized("The hub does not know this key.")
     if key.revoked_at is not None:
         raise Unauthorized(f"The key {key.name!r} was revoked.")
-    if key.last_used_at is None or now - key.last_used_at >= _LAST_USED_GRAIN:
-        key.last_used_at = now
     scopes = frozenset(Scope(scope) for scope in key.scopes)
     if key.org is None:
-        return Principal(key.id, key.name, scopes)
-    return Member(key.id, key.name, scopes, org_id=key.org.id, org=key.org.slug)
+        return Principal(key.id, key.name, scopes, key.last_used_at)
+    return Member(key.id, key.name, scopes, key.last_used_at, org_id=key.org.id, org=key.org.slug)
+
+
+def note_use(session: Session, principal: Principal, *, now: datetime) -> None:
+    """Write down that a key was used now."""
+    session.execute(update(ApiKey).where(ApiKey.id == principal.key_id).values(last_used_at=now))
 
 
 def create_key(

@@ -9,6 +9,7 @@ from freesolo.schemas import deployments as wire
 from hub_server.accounts.service import Repeatable, once
 from hub_server.dependencies import (
     Catalog,
+    DbReader,
     DbSession,
     DeploymentReader,
     DeploymentWriter,
@@ -43,7 +44,7 @@ def create_deployment(
 @router.get("/deployments")
 def list_deployments(
     member: DeploymentReader,
-    session: DbSession,
+    session: DbReader,
     everything: Annotated[
         bool, Query(alias="all", description="Also what failed or was withdrawn.")
     ] = False,
@@ -55,7 +56,7 @@ def list_deployments(
 
 @router.get("/deployments/{deployment_id}")
 def show_deployment(
-    deployment_id: str, member: DeploymentReader, session: DbSession
+    deployment_id: str, member: DeploymentReader, session: DbReader
 ) -> wire.Deployment:
     """Show one deployment."""
     return service.deployment_view(service.find(session, member, deployment_id))
@@ -68,6 +69,6 @@ def undeploy(model: str, member: DeploymentWriter, session: DbSession) -> None:
 
 
 @router.get("/usage")
-def report_usage(member: DeploymentReader, session: DbSession) -> wire.UsageReport:
+def report_usage(member: DeploymentReader, session: DbReader) -> wire.UsageReport:
     """Return the org's tokens, by key and model."""
     return wire.UsageReport(usage=service.usage_report(session, member))

@@ -14,6 +14,7 @@ from freesolo.schemas import environments as wire
 from hub_server.accounts.service import Member
 from hub_server.dependencies import (
     Blobs,
+    DbReader,
     DbSession,
     EnvironmentReader,
     EnvironmentWriter,
@@ -96,7 +97,7 @@ def publish_version(  # noqa: PLR0913  a path of three parts, and what it is sto
 
 @router.get("")
 def list_environments(
-    member: EnvironmentReader, session: DbSession, cursor: str | None = None, limit: Limit = 50
+    member: EnvironmentReader, session: DbReader, cursor: str | None = None, limit: Limit = 50
 ) -> wire.EnvironmentList:
     """List the org's environments by name."""
     page, next_cursor = service.list_environments(session, member, cursor=cursor, limit=limit)
@@ -108,7 +109,7 @@ def list_environments(
 
 @router.get("/{org}/{name}")
 def show_environment(
-    org: str, name: str, member: EnvironmentReader, session: DbSession
+    org: str, name: str, member: EnvironmentReader, session: DbReader
 ) -> wire.EnvironmentDetail:
     """Show an environment and its versions, the newest first."""
     environment, versions = service.history(session, member, EnvRef(org, name))
@@ -132,7 +133,7 @@ def resolve_version(
     org: str,
     name: str,
     member: EnvironmentReader,
-    session: DbSession,
+    session: DbReader,
     selector: Annotated[str, Query(description="What follows `@` in a reference.")] = "",
 ) -> wire.ResolvedVersion:
     """Return the one version that a reference means now."""
@@ -147,7 +148,7 @@ def download_archive(
     version: str,
     member: EnvironmentReader,
     blobs: Blobs,
-    session: DbSession,
+    session: DbReader,
 ) -> StreamingResponse:
     """Download a version's archive, as it was published."""
     ref = EnvRef(org, name, Selector(SelectorKind.EXACT, service.canonical_version(version)))

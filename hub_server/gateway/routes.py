@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Response, status
 
 from freesolo.schemas import deployments as wire
-from hub_server.dependencies import Catalog, DbSession, Gateway, Now, Settings
+from hub_server.dependencies import Catalog, DbReader, DbSession, Gateway, Now, Settings
 from hub_server.gateway import service
 
 router = APIRouter(prefix="/v1/gateway", tags=["gateway"])
@@ -11,19 +11,19 @@ router = APIRouter(prefix="/v1/gateway", tags=["gateway"])
 
 @router.post("/resolve")
 def resolve(
-    body: wire.ResolveTarget, gateway: Gateway, session: DbSession, catalog: Catalog, now: Now
+    body: wire.ResolveTarget, gateway: Gateway, session: DbReader, catalog: Catalog
 ) -> wire.Target:
     """Return what a key gets under a model name."""
-    member = service.chatting_member(session, body.key_hash, now=now)
+    member = service.chatting_member(session, body.key_hash)
     return service.resolve(session, member, body.model, catalog=catalog)
 
 
 @router.post("/models")
 def list_models(
-    body: wire.KeyHash, gateway: Gateway, session: DbSession, catalog: Catalog, now: Now
+    body: wire.KeyHash, gateway: Gateway, session: DbReader, catalog: Catalog
 ) -> wire.ServedModelList:
     """List every name a key may ask for."""
-    member = service.chatting_member(session, body.key_hash, now=now)
+    member = service.chatting_member(session, body.key_hash)
     return wire.ServedModelList(models=service.served_models(session, member, catalog=catalog))
 
 

@@ -33,9 +33,9 @@ from hub_server.models import Alias, ApiKey, Checkpoint, Deployment, Usage
 MAX_ATTEMPTS = 3
 
 
-def chatting_member(session: Session, key_hash: str, *, now: datetime) -> Member:
+def chatting_member(session: Session, key_hash: str) -> Member:
     """Return whose key this is; raise unless it belongs to an org and may chat."""
-    principal = check_key(session, key_hash, now=now)
+    principal = check_key(session, key_hash)
     principal.require(Scope.CHAT)
     if not isinstance(principal, Member):
         raise Forbidden(f"The key {principal.key_name!r} belongs to no organisation.")

@@ -10,6 +10,7 @@ from hub_server.accounts.service import Repeatable, once
 from hub_server.dependencies import (
     AnyMember,
     Catalog,
+    DbReader,
     DbSession,
     IdempotencyKey,
     Limit,
@@ -70,7 +71,7 @@ def create_run(  # noqa: PLR0913  each is one of FastAPI's inputs
 
 @router.get("/runs")
 def list_runs(
-    member: RunReader, session: DbSession, cursor: str | None = None, limit: Limit = 50
+    member: RunReader, session: DbReader, cursor: str | None = None, limit: Limit = 50
 ) -> wire.RunList:
     """List the org's runs, newest first."""
     page, next_cursor = service.list_runs(session, member, cursor=cursor, limit=limit)
@@ -78,7 +79,7 @@ def list_runs(
 
 
 @router.get("/runs/{run_id}")
-def show_run(run_id: str, member: RunReader, session: DbSession) -> wire.Run:
+def show_run(run_id: str, member: RunReader, session: DbReader) -> wire.Run:
     """Show one run."""
     return service.run_view(service.find(session, member, run_id))
 
@@ -87,7 +88,7 @@ def show_run(run_id: str, member: RunReader, session: DbSession) -> wire.Run:
 def list_events(
     run_id: str,
     member: RunReader,
-    session: DbSession,
+    session: DbReader,
     after: Annotated[
         int, Query(ge=0, le=2**31 - 1, description="The last `seq` that is known.")
     ] = 0,
@@ -99,7 +100,7 @@ def list_events(
 
 
 @router.get("/runs/{run_id}/checkpoints")
-def list_checkpoints(run_id: str, member: RunReader, session: DbSession) -> wire.CheckpointList:
+def list_checkpoints(run_id: str, member: RunReader, session: DbReader) -> wire.CheckpointList:
     """List what a run has saved, by rising step."""
     saved = service.checkpoints(session, service.find(session, member, run_id))
     return wire.CheckpointList(checkpoints=[service.checkpoint_view(point) for point in saved])
