@@ -39,6 +39,7 @@ class AdapterStore:
     def __init__(self, folder: Path, hub: Hub) -> None:
         self._folder = folder
         self._hub = hub
+        self._checked: set[tuple[str, str]] = set()
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def staged(self, adapter: Artifact, base_model: BaseModelEntry) -> Path:
@@ -47,10 +48,13 @@ class AdapterStore:
         Raise `InvalidAdapter` if `base_model` cannot serve it or the bytes are not what they should be.
         """
         folder = self._folder / adapter.tree_digest.removeprefix("sha256:")
+        wanted = (adapter.tree_digest, base_model.id)
         async with self._locks[adapter.tree_digest]:
-            if not folder.is_dir():
-                await self._fetch(adapter, folder)
-        await asyncio.to_thread(check_adapter, folder, base_model)
+            if wanted not in self._checked:
+                if not folder.is_dir():
+                    await self._fetch(adapter, folder)
+                await asyncio.to_thread(check_adapter, folder, base_model)
+                self._checked.add(wanted)
         return folder
 
     async def _fetch(self, adapter: Artifact, folder: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import logging
+import math
 import signal
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -24,8 +25,6 @@ from serving_backend.routes import router
 from serving_backend.settings import ServingSettings
 from serving_backend.usage import UsageLog
 from serving_backend.vllm_process import VllmProcess, stop_leftovers
-
-logger = logging.getLogger(__name__)
 
 logger = logging.getLogger(__name__)
 
@@ -106,10 +105,15 @@ async def _end(task: "asyncio.Task[None]") -> None:
     await asyncio.wait([task])
 
 
-async def _answer_error(_: Request, error: Exception) -> JSONResponse:
+async def _answer_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, FreesoloError)  # noqa: S101  registered for this class
-    headers = {"Retry-After": f"{error.retry_after:.0f}"} if error.retry_after else None
-    return JSONResponse(error_body(error), status_code=http_status(error), headers=headers)
+    status = http_status(error)
+    logger.info(
+        "request refused",
+        extra={"path": request.url.path, "status": status, "code": error.code},
+    )
+    headers = {"Retry-After": str(math.ceil(error.retry_after))} if error.retry_after else None
+    return JSONResponse(error_body(error), status_code=status, headers=headers)
 
 
 async def _answer_no_route(request: Request, error: Exception) -> JSONResponse:
@@ -120,8 +124,7 @@ async def _answer_no_route(request: Request, error: Exception) -> JSONResponse:
 
 async def _answer_fault(_: Request, error: Exception) -> JSONResponse:
     incident = uuid.uuid4().hex
-    # The server logs the traceback as well, next to this line.
-    logger.error("fault in the gateway", extra={"incident": incident, "kind": type(error).__name__})
+    logger.error("fault in the gateway", exc_info=error, extra={"incident": incident})
     return JSONResponse(
         error_body(Internal(f"The gateway failed; its log has the details under {incident}.")),
         status_code=Internal.http_status,

@@ -185,4 +185,4 @@ class _Reading:
 
 
 def _event(document: Mapping[str, object]) -> str:
-    return f"data: {json.dumps(document, separators=(',', ':'), ensure_ascii=False)}\n\n"
+    return f"data: {json.dumps(document, separators=(',', ':'))}\n\n"

@@ -250,9 +250,16 @@ def _fail(ready: "asyncio.Future[Session]", error: FreesoloError) -> None:
 
 
 async def _events(response: httpx.Response) -> AsyncIterator[str]:
-    async for line in response.aiter_lines():
-        if line.startswith("data:"):
-            yield line.removeprefix("data:").strip()
+    """Yield the data of server-sent events.
+
+    Lines end at a line feed only; `aiter_lines` would end them at U+2028 too, which text may hold.
+    """
+    rest = b""
+    async for piece in response.aiter_bytes():
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            if line.startswith(b"data:"):
+                yield line.removeprefix(b"data:").decode().strip()
 
 
 def _error(response: httpx.Response) -> FreesoloError:

@@ -45,7 +45,7 @@ class VllmProcess:
         await self.stop()
         model = await asyncio.to_thread(local_path, self.entry, self.settings.cache_dir)
         endpoint = Endpoint(f"http://127.0.0.1:{_free_port()}", secrets.token_urlsafe(32))
-        self._child = await asyncio.to_thread(self._spawn, model, endpoint)
+        self._child = self._spawn(model, endpoint)
         return endpoint
 
     def is_alive(self) -> bool:

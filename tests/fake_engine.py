@@ -136,7 +136,7 @@ class _Answer:
         self.model = body["model"]
         self.prompt = prompt
         limit = body.get("max_completion_tokens") or body.get("max_tokens") or 100
-        self.words = [f"{word} " for word in f"{self.model} heard {prompt}".split()][:limit]
+        self.words = [f"{word} " for word in f"{self.model} heard {prompt}".split(" ")][:limit]
         self.sent = 0
 
     def whole(self, logprob: float) -> Body:
@@ -197,4 +197,4 @@ def _error(status: int, message: str) -> Response:
 
 
 def _event(document: Body) -> str:
-    return f"data: {json.dumps(document)}\n\n"
+    return f"data: {json.dumps(document, ensure_ascii=False)}\n\n"

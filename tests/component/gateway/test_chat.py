@@ -59,6 +59,13 @@ def test_a_stream_ends_with_its_tokens_only_if_that_was_asked_for(platform: Plat
     assert last.usage.total_tokens == 6
 
 
+def test_a_stream_may_hold_any_character(platform: Platform) -> None:
+    text = "naïve\u2028日本語\x85🦊"
+    stream = platform.openai().chat.completions.create(model=BASE, messages=said(text), stream=True)
+    words = [chunk.choices[0].delta.content or "" for chunk in stream]
+    assert "".join(words) == f"base heard {text} "
+
+
 def test_a_stream_has_one_done_at_its_end(platform: Platform) -> None:
     events = _post(platform, model=BASE, messages=HELLO, stream=True).text.split("\n\n")
     assert [event for event in events if "[DONE]" in event] == ["data: [DONE]"]
