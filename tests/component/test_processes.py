@@ -1,0 +1,108 @@
+"""Child processes: ended with all their descendants, and never anybody else's."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from freesolo import processes
+
+# A leader with a child that ignores SIGTERM, as an engine's workers may.
+FAMILY = """
+import signal, subprocess, sys, time
+stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+child = subprocess.Popen([sys.executable, "-c", stubborn], stdout=subprocess.PIPE)
+child.stdout.readline()
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Path:
+    return tmp_path / "run" / "child.json"
+
+
+@pytest.fixture
+def family(tmp_path: Path, record: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """A recorded leader and the process id of its child, both alive."""
+    log = tmp_path / "child.log"
+    leader = processes.start(
+        [sys.executable, "-c", FAMILY], env={"PATH": "/usr/bin"}, log=log, record=record
+    )
+    deadline = time.monotonic() + 20
+    while not (text := log.read_text()).strip() and time.monotonic() < deadline:
+        os.sched_yield()
+    yield leader, int(text)
+    processes.stop_recorded(record, grace=0.1)
+    leader.wait()
+
+
+def test_the_whole_session_is_ended(
+    family: tuple[subprocess.Popen[bytes], int], record: Path
+) -> None:
+    leader, child = family
+    assert processes.is_running(record)
+    processes.stop_recorded(record, grace=0.5)
+    leader.wait()
+    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+    assert not record.exists()
+
+
+def test_descendants_of_a_killed_leader_are_found(
+    family: tuple[subprocess.Popen[bytes], int], record: Path
+) -> None:
+    leader, child = family
+    leader.kill()
+    leader.wait()
+    assert psutil.pid_exists(child)
+    assert processes.is_running(record)
+    processes.stop_recorded(record, grace=0.5)
+    assert not processes.is_running(record)
+
+
+def test_a_process_id_that_was_given_to_somebody_else_is_left_alone(
+    family: tuple[subprocess.Popen[bytes], int], record: Path
+) -> None:
+    leader, _ = family
+    entry = json.loads(record.read_text())
+    stale = record.with_name("stale.json")
+    stale.write_text(json.dumps({**entry, "started": entry["started"] - 1000}))
+    assert not processes.is_running(stale)
+    processes.stop_recorded(stale, grace=0.1)
+    assert leader.poll() is None
+    assert processes.find_process(stale) is None
+
+
+def test_a_record_of_another_boot_ends_nothing(
+    family: tuple[subprocess.Popen[bytes], int], record: Path
+) -> None:
+    entry = json.loads(record.read_text())
+    stale = record.with_name("stale.json")
+    stale.write_text(json.dumps({**entry, "boot": entry["boot"] - 10_000}))
+    processes.stop_recorded(stale, grace=0.1)
+    assert family[0].poll() is None
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"session": 1}'])
+def test_a_half_written_record_ends_nothing(record: Path, content: str) -> None:
+    record.parent.mkdir()
+    record.write_text(content)
+    assert not processes.is_running(record)
+    processes.stop_recorded(record, grace=0.1)
+    assert not record.exists()
+
+
+def test_stopping_one_process_leaves_its_session_alone(
+    family: tuple[subprocess.Popen[bytes], int], record: Path
+) -> None:
+    leader, child = family
+    assert processes.stop_process(record, grace=5)
+    leader.wait()
+    assert psutil.pid_exists(child)
