@@ -17,6 +17,9 @@ from hub_server.settings import HubSettings
 
 _SERVICE_SCOPES = frozenset({Scope.WORKER, Scope.GATEWAY})
 
+# How long requests in flight may take when the hub is told to stop.
+_GRACE_SECONDS = 10
+
 
 @click.group()
 @click.pass_context
@@ -37,6 +40,7 @@ def serve(settings: HubSettings) -> None:
         port=settings.port,
         log_config=None,
         access_log=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
     )
     uvicorn.Server(config).run()
 

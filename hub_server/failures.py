@@ -3,6 +3,7 @@
 import errno
 import logging
 import secrets
+from collections.abc import Mapping
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -32,76 +33,58 @@ _POSTGRES_FULL = "53100"
 
 def install(app: FastAPI) -> None:
     """Make `app` answer every failure with the envelope of `FreesoloError.to_wire`."""
-    app.add_exception_handler(FreesoloError, _expected)
-    app.add_exception_handler(RequestValidationError, _malformed)
-    app.add_exception_handler(HTTPException, _no_such_route)
-    app.add_exception_handler(DBAPIError, _database)
-    app.add_exception_handler(PoolTimeout, _database)
-    app.add_exception_handler(OSError, _system)
-    app.add_exception_handler(Exception, _unexpected)
+    # `Exception` alone would do, but the framework re-raises what only that handler answers.
+    for expected in (FreesoloError, RequestValidationError, HTTPException, DBAPIError, OSError):
+        app.add_exception_handler(expected, _answer)
+    app.add_exception_handler(PoolTimeout, _answer)
+    app.add_exception_handler(Exception, _answer)
 
 
-async def _expected(request: Request, error: Exception) -> JSONResponse:
-    if not isinstance(error, FreesoloError):
-        return _unforeseen(error)
-    return _answer(error)
+async def _answer(request: Request, error: Exception) -> JSONResponse:
+    explained = _explain(request, error)
+    status = error.status_code if isinstance(error, HTTPException) else explained.http_status
+    return JSONResponse(explained.to_wire(), status, headers=_headers(error, explained))
 
 
-async def _malformed(request: Request, error: Exception) -> JSONResponse:
-    if not isinstance(error, RequestValidationError):
-        return _unforeseen(error)
+def _explain(request: Request, error: Exception) -> FreesoloError:
+    match error:
+        case FreesoloError():
+            return error
+        case RequestValidationError():
+            return _malformed(error)
+        case HTTPException(status_code=NotFound.http_status):
+            return NotFound(f"The hub has no {request.method} {request.url.path}.")
+        case HTTPException():
+            return InvalidInput(f"{request.method} {request.url.path}: {error.detail}.")
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            return _full()
+        case DBAPIError() | PoolTimeout():
+            return _database(error)
+        case _:
+            return _unforeseen(error)
+
+
+def _malformed(error: RequestValidationError) -> InvalidInput:
     problems = [
         Problem(".".join(str(part) for part in found["loc"]), found["msg"], found["type"])
         for found in error.errors()
     ]
     first = problems[0]
-    return _answer(
-        InvalidInput(f"The request is wrong at {first.path}: {first.message}.", problems=problems)
+    return InvalidInput(
+        f"The request is wrong at {first.path}: {first.message}.", problems=problems
     )
 
 
-async def _no_such_route(request: Request, error: Exception) -> JSONResponse:
-    if not isinstance(error, HTTPException):
-        return _unforeseen(error)
-    if error.status_code == NotFound.http_status:
-        return _answer(NotFound(f"The hub has no {request.method} {request.url.path}."))
-    refused = InvalidInput(f"{request.method} {request.url.path}: {error.detail}.")
-    return JSONResponse(refused.to_wire(), error.status_code, headers=error.headers)
-
-
-async def _database(request: Request, error: Exception) -> JSONResponse:
+def _database(error: DBAPIError | PoolTimeout) -> FreesoloError:
     cause = getattr(error, "orig", None)
     if _SQLITE_FULL in str(cause) or getattr(cause, "sqlstate", None) == _POSTGRES_FULL:
-        return _answer(_full())
+        return _full()
     if isinstance(error, DataError):
-        return _answer(InvalidInput("A value in the request is too long or cannot be stored."))
+        return InvalidInput("A value in the request is too long, or cannot be stored.")
     if isinstance(error, OperationalError | PoolTimeout):
         logger.error("database unavailable", exc_info=error)
-        return _answer(
-            Unavailable("The hub's database does not answer.", retry_after=_RETRY_SECONDS)
-        )
+        return Unavailable("The hub's database does not answer.", retry_after=_RETRY_SECONDS)
     return _unforeseen(error)
-
-
-async def _system(request: Request, error: Exception) -> JSONResponse:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return _answer(_full())
-    return _unforeseen(error)
-
-
-async def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    return _unforeseen(error)
-
-
-def _unforeseen(error: Exception) -> JSONResponse:
-    incident = secrets.token_hex(6)
-    logger.error("unexpected failure", exc_info=error, extra={"incident": incident})
-    return _answer(
-        Internal(
-            f"The hub failed unexpectedly (incident {incident}).",
-            hint="Its log has the details under this incident.",
-        )
-    )
 
 
 def _full() -> StorageFull:
@@ -111,10 +94,19 @@ def _full() -> StorageFull:
     )
 
 
-def _answer(error: FreesoloError) -> JSONResponse:
-    headers = {}
-    if error.retry_after is not None:
-        headers["Retry-After"] = str(max(1, round(error.retry_after)))
-    if isinstance(error, Unauthorized):
+def _unforeseen(error: Exception) -> Internal:
+    incident = secrets.token_hex(6)
+    logger.error("unexpected failure", exc_info=error, extra={"incident": incident})
+    return Internal(
+        f"The hub failed unexpectedly (incident {incident}).",
+        hint="Its log has the details under this incident.",
+    )
+
+
+def _headers(error: Exception, explained: FreesoloError) -> Mapping[str, str]:
+    headers = dict((error.headers if isinstance(error, HTTPException) else None) or {})
+    if explained.retry_after is not None:
+        headers["Retry-After"] = str(max(1, round(explained.retry_after)))
+    if isinstance(explained, Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(error.to_wire(), error.http_status, headers=headers)
+    return headers

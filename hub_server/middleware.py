@@ -11,7 +11,7 @@ from freesolo.logs import request_id
 
 logger = logging.getLogger(__name__)
 
-_QUIET = frozenset({"/healthz", "/readyz"})
+_HEALTH = frozenset({"/healthz", "/readyz"})
 
 
 class RequestLog:
@@ -40,9 +40,14 @@ class RequestLog:
         try:
             await self._app(scope, receive, send_marked)
         finally:
-            if scope["path"] not in _QUIET:
+            if not _is_idle(scope["path"], status):
                 _log(scope, status, milliseconds=(time.perf_counter() - began) * 1000)
             request_id.reset(token)
+
+
+def _is_idle(path: str, status: int) -> bool:
+    """Say whether a request only asked how things are, or whether there is something to do."""
+    return path in _HEALTH or (path.endswith("/claim") and status == 204)
 
 
 def _log(scope: Scope, status: int, *, milliseconds: float) -> None:

@@ -92,7 +92,11 @@ def deploy(
 def undeploy(session: Session, member: Member, name: str) -> None:
     """Stop serving an alias, and stop what was on its way to be served under it."""
     current = session.scalars(
-        _of_alias(member, name).where(Deployment.state.in_(_CURRENT)).with_for_update()
+        _of_alias(member, name)
+        .where(Deployment.state.in_(_CURRENT))
+        # The order in which an activation locks them: the new one, then the one it replaces.
+        .order_by(Deployment.generation.desc())
+        .with_for_update()
     ).all()
     if not current:
         raise DeploymentNotFound(

@@ -113,7 +113,9 @@ def renew(run: Run, *, now: datetime, lease_seconds: float) -> datetime:
 
 
 def start(session: Session, run: Run, *, total_steps: int, now: datetime) -> None:
-    """Note that a run trains now."""
+    """Note that a run trains now. Saying so again is harmless."""
+    if run.state is RunState.RUNNING:
+        return
     run.total_steps = total_steps
     run.started_at = run.started_at or now
     move(session, run, RunState.RUNNING, now=now)

@@ -32,7 +32,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class AsJson(TypeDecorator[Model]):
-    """A pydantic model kept as JSON. It is compared by identity: assign a new one to change it."""
+    """A frozen pydantic model kept as JSON. Assign a new one to change it."""
 
     impl = JSON(none_as_null=True)
     cache_ok = True

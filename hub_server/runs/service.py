@@ -1,5 +1,6 @@
 """Runs as their owners see them: submit, look, cancel."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +22,8 @@ from hub_server.environments import service as environments
 from hub_server.identifiers import new_id
 from hub_server.models import Checkpoint, EnvironmentVersion, Project, Run, RunEvent
 from hub_server.paging import decode_cursor, encode_cursor
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,7 @@ def move(session: Session, run: Run, state: RunState, *, now: datetime) -> None:
     if state in RUN_ENDED or state is RunState.QUEUED:
         run.lease_token = run.lease_until = run.worker_id = None
     add_event(session, run, wire.EventKind.STATE, {"state": state.value}, now=now)
+    logger.info("run moved", extra={"run": run.id, "attempt": run.attempt, "state": state.value})
 
 
 def add_event(

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.component.hub.harness import HubUnderTest, error_of
-from tests.factories import content_digest, pack_folder
+from tests.factories import ENVIRONMENT_PY, content_digest, pack_folder
 
 
 def test_publishing_answers_with_the_digests_of_what_was_sent(hub: HubUnderTest) -> None:
@@ -104,6 +104,19 @@ def test_an_archive_without_an_entry_point_is_refused(hub: HubUnderTest) -> None
     (folder / "README.md").write_text("nothing here")
     response = hub.send(pack_folder(folder), "empty", "1.0")
     assert error_of(response)["code"] == "invalid_environment"
+
+
+def test_an_environment_without_a_manifest_can_be_published(hub: HubUnderTest) -> None:
+    folder = hub.path / "bare"
+    folder.mkdir()
+    (folder / "environment.py").write_text(ENVIRONMENT_PY)
+    response = hub.send(pack_folder(folder), "bare", "0.1.0")
+    assert (response.status_code, response.json()["ref"]) == (201, "local/bare")
+
+
+def test_what_is_no_version_is_refused(hub: HubUnderTest) -> None:
+    response = hub.send(hub.pack(), "agree", "newest")
+    assert "'newest' is not a version" in error_of(response)["message"]
 
 
 def test_a_body_over_the_limit_is_refused_before_it_is_read(hub: HubUnderTest) -> None:

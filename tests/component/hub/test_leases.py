@@ -110,6 +110,13 @@ def test_the_next_attempt_goes_on_from_the_newest_checkpoint(
     assert resume["adapter"]["tree_digest"] == saved["digest"]
 
 
+def test_saying_twice_that_training_begins_is_harmless(hub: HubUnderTest, run_id: str) -> None:
+    lease = hub.claim()
+    for _ in range(2):
+        assert hub.report(lease, "start", {"total_steps": 2}).status_code == 204
+    assert hub.run(run_id)["state"] == "running"
+
+
 def test_a_completed_run_has_the_adapter_of_its_last_step(hub: HubUnderTest, run_id: str) -> None:
     lease = hub.claim()
     hub.report(lease, "start", {"total_steps": 2})
