@@ -40,24 +40,11 @@ HELLO = said("hello there")
 
 
 @dataclass
-class Platform:
-    """The hub, the gateway and its engine, with the short calls that tests are made of."""
+class Author:
+    """Who trains and deploys: the short calls that a test makes of the hub."""
 
     hub: LiveHub
-    settings: ServingSettings
-    url: str
-    process: FakeProcess
     folder: Path
-
-    @property
-    def engine(self) -> FakeEngine:
-        return self.process.engine
-
-    def openai(self, key: str | None = None) -> openai.OpenAI:
-        """Return a stock client of OpenAI's with the user's key."""
-        return openai.OpenAI(
-            base_url=f"{self.url}/v1", api_key=key or self.hub.user_key, max_retries=0
-        )
 
     def client(self) -> HubClient:
         """Return the user's client of the hub."""
@@ -120,6 +107,25 @@ class Platform:
                 lambda deployment: deployment.state in DEPLOYMENT_ENDED,
             )
 
+
+@dataclass
+class Platform(Author):
+    """The gateway between the hub and a stand-in for vLLM."""
+
+    settings: ServingSettings
+    url: str
+    process: FakeProcess
+
+    @property
+    def engine(self) -> FakeEngine:
+        return self.process.engine
+
+    def openai(self, key: str | None = None) -> openai.OpenAI:
+        """Return a stock client of OpenAI's with the user's key."""
+        return openai.OpenAI(
+            base_url=f"{self.url}/v1", api_key=key or self.hub.user_key, max_retries=0
+        )
+
     def usage_of(self, requests: int) -> UsageReport:
         """Wait until the hub has counted so many requests, and return its report."""
         with self.client() as hub:
@@ -152,7 +158,7 @@ def start_gateway(tmp_path: Path) -> Iterator[Callable[[LiveHub], Platform]]:
                 engine_wait_seconds=10,
             )
             app = create_app(settings, process=lambda _entry, _settings: process)
-            return Platform(hub, settings, stack.enter_context(serving(app)), process, tmp_path)
+            return Platform(hub, tmp_path, settings, stack.enter_context(serving(app)), process)
 
         yield start
 

@@ -1,11 +1,15 @@
 """OpenAI's own client against the gateway: answers, streams, and errors as its classes."""
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import httpx
 import openai
 import pytest
 
 from freesolo.domain.catalog import SMOLLM2_135M
 from tests.component.gateway.conftest import BASE, HELLO, Platform, said
+from tests.hubs import LiveHub
 
 
 def test_a_whole_answer_comes_from_the_public_model_with_its_tokens(platform: Platform) -> None:
@@ -167,9 +171,32 @@ def test_an_engine_that_does_not_start_is_a_503_with_the_time_to_wait(platform: 
     assert platform.process.starts == 1
 
 
-def test_readiness_needs_the_hub(platform: Platform) -> None:
+def test_a_gateway_with_its_hub_is_ready(platform: Platform) -> None:
     assert httpx.get(f"{platform.url}/readyz").status_code == 200
+
+
+def test_without_its_hub_a_gateway_lives_but_is_not_ready(
+    live_hub: LiveHub, start_gateway: Callable[[LiveHub], Platform]
+) -> None:
+    platform = start_gateway(replace(live_hub, url="http://127.0.0.1:9"))
     assert httpx.get(f"{platform.url}/healthz").status_code == 200
+    assert httpx.get(f"{platform.url}/readyz").status_code == 503
+    assert _post(platform, model=BASE, messages=HELLO).status_code == 503
+
+
+def test_a_gateway_whose_own_key_is_wrong_says_so(
+    live_hub: LiveHub, start_gateway: Callable[[LiveHub], Platform]
+) -> None:
+    platform = start_gateway(replace(live_hub, gateway_key=live_hub.user_key))
+    response = httpx.get(f"{platform.url}/readyz")
+    assert response.status_code == 503
+    assert "the gateway's own key" in response.json()["error"]["message"]
+
+
+def test_a_path_that_is_not_there_is_answered_in_openai_s_form(platform: Platform) -> None:
+    response = httpx.get(f"{platform.url}/v1/embeddings")
+    assert response.status_code == 404
+    assert response.json()["error"]["type"] == "invalid_request_error"
 
 
 def _post(platform: Platform, **body: object) -> httpx.Response:

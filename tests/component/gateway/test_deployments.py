@@ -1,10 +1,15 @@
 """From a finished run to an adapter that answers under the run's id."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import openai
 import pytest
 
+from freesolo.client.transport import Transport
 from freesolo.domain.lifecycle import DeploymentState
-from tests.component.gateway.conftest import BASE, HELLO, Platform, eventually
+from tests.component.gateway.conftest import BASE, HELLO, Author, Platform, eventually
+from tests.hubs import LiveHub
 
 
 def test_a_deployed_adapter_answers_under_its_run_s_id(platform: Platform) -> None:
@@ -41,6 +46,23 @@ def test_a_failed_deployment_leaves_the_old_adapter_in_its_place(platform: Platf
     assert (first.state, second.state) == (DeploymentState.READY, DeploymentState.FAILED)
     answer = platform.openai().chat.completions.create(model=run_id, messages=HELLO)
     assert answer.system_fingerprint == first.revision
+
+
+def test_what_a_killed_gateway_had_claimed_is_deployed_by_the_next(
+    start_live_hub: Callable[..., LiveHub],
+    start_gateway: Callable[[LiveHub], Platform],
+    tmp_path: Path,
+) -> None:
+    author = Author(start_live_hub(lease_seconds=1), tmp_path)
+    run_id = author.saved_run()
+    author.complete(run_id, author.adapter("adapter"))
+    with author.client() as hub:
+        deployment = hub.deploy(run_id)
+    killed = Transport(author.hub.url, author.hub.gateway_key)
+    killed.request("POST", "/v1/gateway/deployments/claim")
+    killed.close()
+    platform = start_gateway(author.hub)
+    assert platform.settled(deployment.id).state is DeploymentState.READY
 
 
 def test_an_adapter_is_loaded_again_into_a_new_engine(platform: Platform) -> None:
