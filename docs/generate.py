@@ -153,7 +153,9 @@ def _default(field: FieldInfo) -> str:
         return "computed" if field.default_factory is not dict else "`{}`"
     if field.default is PydanticUndefined:
         return "required"
-    return "" if field.default is None else f"`{field.default}`"
+    # The same page whoever writes it.
+    home = str(Path.home())
+    return "" if field.default is None else f"`{field.default}`".replace(home, "~")
 
 
 def _first_line(text: str | None) -> str:
