@@ -50,7 +50,7 @@ def publish(
             f"Publishing {ref} {version}: {len(archive.files)} files, {archive.size} bytes"
         )
         published = app.hub.publish(ref, version, archive)
-    _show(app, published)
+    _show(app, published, folder)
 
 
 def _refuse(app: App, report: Report, *, force: bool) -> None:
@@ -83,9 +83,14 @@ def _next_version(app: App, ref: EnvRef, archive: Archive, manifest: Manifest) -
     return f"{release.major}.{release.minor}.{release.micro + 1}"
 
 
-def _show(app: App, published: PublishedVersion) -> None:
+def _show(app: App, published: PublishedVersion, folder: Path) -> None:
     app.out.document(published.model_dump(mode="json"))
     app.out.data(
         f"{published.ref} {published.version} {published.tree_digest} ({published.status})"
     )
-    app.out.next_step(f"freesolo pull {published.ref}@{published.version}")
+    config = next(iter(sorted((folder / "configs").glob("*.toml"))), None)
+    app.out.next_step(
+        f"freesolo train {config}"
+        if config
+        else f"freesolo pull {published.ref}@{published.version}"
+    )

@@ -59,6 +59,8 @@ def show_report(app: App, report: Report) -> None:
         app.out.data(
             f"{_MARKS[finding.severity]} {finding.code}: {finding.message}{_rows(finding)}"
         )
+        if finding.traceback:
+            app.out.data(finding.traceback.rstrip())
     if report.layers:
         app.out.talk(f"Its code was fenced in by: {', '.join(report.layers)}.")
     errors = sum(finding.severity is Severity.ERROR for finding in report.findings)
