@@ -68,7 +68,9 @@ class Completions:
             name = engine_name(target.adapter)
             folder = await self._adapters.staged(target.adapter, target.base_model)
             await session.load(name, folder)
-        return Admitted(request, target, session, request.for_engine(name))
+        # What one org has asked must not shorten, or show in the counts of, another's answers.
+        body = request.for_engine(name) | {"cache_salt": target.org}
+        return Admitted(request, target, session, body)
 
     async def answer(self, admitted: Admitted) -> Document:
         """Return the whole answer."""

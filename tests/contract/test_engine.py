@@ -112,7 +112,7 @@ def test_a_prompt_that_does_not_fit_is_refused_with_the_limit(engine: Running) -
 
 def test_an_aborted_stream_still_ends_with_its_token_counts(engine: Running) -> None:
     url = "/v1/chat/completions"
-    body = _body(BASE_MODEL, "hold " * 20, stream=True, max_tokens=800, ignore_eos=True)
+    body = _body(BASE_MODEL, "hold " * 20, stream=True, max_completion_tokens=800, ignore_eos=True)
     with engine.http.stream(
         "POST", url, json=body, headers={"X-Request-Id": "to-abort"}
     ) as response:
@@ -171,8 +171,9 @@ def _body(model: str, prompt: str, **options: object) -> dict[str, object]:
     body: dict[str, object] = {
         "model": model,
         "messages": [{"role": "user", "content": prompt}],
-        "max_tokens": 8,
+        "max_completion_tokens": 8,
         "temperature": 0,
+        "cache_salt": "org",
     }
     if options.get("stream"):
         body["stream_options"] = {"include_usage": True}

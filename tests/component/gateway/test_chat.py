@@ -94,6 +94,11 @@ def test_the_newer_spelling_of_the_limit_wins(platform: Platform) -> None:
     assert "max_tokens" not in platform.engine.requests[-1]
 
 
+def test_the_engine_s_cache_is_kept_apart_for_each_org(platform: Platform) -> None:
+    platform.openai().chat.completions.create(model=BASE, messages=HELLO)
+    assert platform.engine.requests[-1]["cache_salt"] == "local"
+
+
 def test_a_wrong_key_is_an_authentication_error(platform: Platform) -> None:
     with pytest.raises(openai.AuthenticationError) as caught:
         platform.openai("fslo_wrong").chat.completions.create(model=BASE, messages=HELLO)
