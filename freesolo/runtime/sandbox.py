@@ -51,6 +51,8 @@ _NETWORK_PATHS = (
     "/etc/resolv.conf",
     "/etc/ssl",
 )
+# Kept in memory, each bounded. Semaphores of `multiprocessing` need /dev/shm.
+_WRITABLE_PATHS = ("/tmp", "/dev/shm")  # noqa: S108
 _NOBODY = "65534"
 _PROBE_SECONDS = 10
 
@@ -131,10 +133,14 @@ def bubblewrap_arguments(*, readable: Sequence[Path], folder: Path, network: boo
         arguments += ["--share-net"]
     for path in visible:
         arguments += ["--ro-bind-try", path, path]
-    arguments += ["--proc", "/proc", "--dev", "/dev", "--size", str(_GIB), "--tmpfs", "/tmp"]  # noqa: S108
+    arguments += ["--proc", "/proc", "--dev", "/dev"]
+    for writable in _WRITABLE_PATHS:
+        arguments += ["--size", str(_GIB), "--tmpfs", writable]
     # After /tmp, since what is shown may lie in it.
     for path in readable:
         arguments += ["--ro-bind", str(path), str(path)]
+    # Both are made in memory, without a bound of size.
+    arguments += ["--remount-ro", "/dev", "--remount-ro", "/"]
     return [*arguments, "--chdir", str(folder)]
 
 

@@ -101,6 +101,8 @@ def test_the_environments_own_folder_can_be_read(host_of: OpenHost, sandbox: San
     [
         "open('written', 'w')",
         "open('/usr/written', 'w')",
+        "open('/written', 'w')",
+        "open('/dev/written', 'w')",
         "open('/etc/shadow')",
         "os.listdir('/home')",
         "os.kill({pid}, 0)",
@@ -129,6 +131,27 @@ def test_inside_bubblewrap_the_rest_of_the_machine_is_out_of_reach(
             "ConnectionRefusedError",
         )
     )
+
+
+def test_inside_bubblewrap_there_is_a_bounded_place_for_scratch_files_and_semaphores(
+    host_of: OpenHost, has_bubblewrap: bool
+) -> None:
+    if not has_bubblewrap:
+        pytest.skip("bubblewrap does not work here")
+    host = host_of(OBEDIENT, sandbox=SandboxMode.REQUIRED)
+    size = "os.statvfs({path!r}).f_blocks * os.statvfs({path!r}).f_frsize"
+
+    scores = host.score_responses(
+        host.examples()[0],
+        [
+            "return open('/tmp/written', 'w').write('x')",
+            "return int(__import__('multiprocessing').Semaphore(1).acquire())",
+            f"return {size.format(path='/tmp')}",
+            f"return {size.format(path='/dev/shm')}",
+        ],
+    )
+
+    assert [score.reward for score in scores] == [1.0, 1.0, 2.0**30, 2.0**30]
 
 
 def test_a_manifest_may_ask_for_the_network(host_of: OpenHost, sandbox: SandboxMode) -> None:

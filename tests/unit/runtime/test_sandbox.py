@@ -11,7 +11,7 @@ def pairs(arguments: list[str], option: str) -> list[str]:
     return [following for argument, following in pairwise(arguments) if argument == option]
 
 
-def test_everything_is_unshared_and_nothing_is_writable_but_tmp() -> None:
+def test_everything_is_unshared_and_only_bounded_memory_is_writable() -> None:
     arguments = bubblewrap_arguments(readable=[FOLDER], folder=FOLDER, network=False)
 
     assert "--unshare-all" in arguments
@@ -19,7 +19,9 @@ def test_everything_is_unshared_and_nothing_is_writable_but_tmp() -> None:
     assert "--share-net" not in arguments
     assert "--bind" not in arguments
     assert pairs(arguments, "--cap-drop") == ["ALL"]
-    assert pairs(arguments, "--tmpfs") == ["/tmp"]
+    assert pairs(arguments, "--tmpfs") == ["/tmp", "/dev/shm"]
+    assert len(pairs(arguments, "--size")) == 2
+    assert pairs(arguments, "--remount-ro") == ["/dev", "/"]
     assert pairs(arguments, "--chdir") == [str(FOLDER)]
 
 
