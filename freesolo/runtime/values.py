@@ -92,10 +92,8 @@ def read_scores(value: object, expected: int) -> list[Score]:
 def read_score(value: object) -> Score:
     """Check one reward; an unusable one makes its answer unscorable."""
     match value:
-        case {"reward": int() | float() as reward, "success": bool() as success} if not isinstance(
-            reward, bool
-        ) and math.isfinite(reward):
-            return Score(reward=float(reward), success=success)
+        case {"reward": float() as reward, "success": bool() as success} if math.isfinite(reward):
+            return Score(reward=reward, success=success)
         case {"unusable": str() as what}:
             return unscorable(
                 EnvironmentFailed(
