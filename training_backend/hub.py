@@ -1,7 +1,6 @@
 """The hub as the holder of a lease sees it: claim, keep alive, report, store and fetch blobs."""
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -9,7 +8,7 @@ from pydantic import BaseModel
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from freesolo.client.transport import Transport
-from freesolo.errors import IllegalTransition, StorageFull, Unavailable
+from freesolo.errors import StorageFull, Unavailable
 from freesolo.package.archive import Archive
 from freesolo.schemas.base import Artifact
 from freesolo.schemas.leases import (
@@ -60,9 +59,7 @@ class LeaseHub:
     def started(self, lease: Lease, total_steps: int) -> None:
         """Say that the run trains now."""
         body = Started(total_steps=total_steps)
-        # Refused when said again because the first answer was lost.
-        with suppress(IllegalTransition):
-            _patiently(lambda: self._post(lease, "start", body))
+        _patiently(lambda: self._post(lease, "start", body))
 
     def send_events(self, lease: Lease, events: Sequence[NewEvent]) -> None:
         """Append events to the run."""

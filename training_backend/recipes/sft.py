@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
+from peft import PeftModel
+from torch.nn.functional import nll_loss
 from transformers import (
     AutoTokenizer,
     PrinterCallback,
@@ -21,7 +23,14 @@ from trl import SFTConfig, SFTTrainer
 
 from freesolo.domain.train_spec import TrainTable, context_tokens, save_due, total_steps
 from freesolo.errors import InvalidTrainSpec, LimitExceeded
-from training_backend.data import Row, build_rows, micro_batch_size, read_conversations, row_order
+from training_backend.data import (
+    IGNORED,
+    Row,
+    build_rows,
+    micro_batch_size,
+    read_conversations,
+    row_order,
+)
 from training_backend.lora import Device, find_device, load_base_model, lora_config
 from training_backend.recipes.task import Progress, Task
 
@@ -78,7 +87,7 @@ def fit(plan: Plan, progress: Progress) -> int:
     order = list(row_order(len(plan.rows), take=steps * plan.train.batch_size, seed=plan.seed))
     device = find_device()
     set_seed(plan.seed)
-    trainer = SFTTrainer(
+    trainer = CompletionTrainer(
         model=load_base_model(plan.model_folder, device),
         args=_arguments(plan, steps, device),
         train_dataset=_dataset(plan.rows).select(order),
@@ -97,6 +106,45 @@ def fit(plan: Plan, progress: Progress) -> int:
             hint="Lower `train.max_context_tokens` or `train.lora_rank`, or use a larger one.",
         ) from None
     return steps
+
+
+class CompletionTrainer(SFTTrainer):  # type: ignore[misc]
+    """Sends only the completions' positions through the output layer, also on a CPU.
+
+    TRL does so where it has a Triton kernel; elsewhere it scores the prompts as well, and throws
+    those scores away: a third of a step's time for a small model with a large vocabulary.
+    """
+
+    def compute_loss(
+        self,
+        model: PeftModel,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return the mean loss of the completions' tokens."""
+        if self.args.device.type != "cpu" or num_items_in_batch is None:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        labels = inputs["labels"][:, 1:]
+        scored = labels != IGNORED
+        causal = model.get_base_model()
+        with torch.autocast("cpu", torch.bfloat16):
+            hidden = causal.base_model(
+                input_ids=inputs["input_ids"],
+                attention_mask=inputs["attention_mask"],
+                use_cache=False,
+            ).last_hidden_state[:, :-1]
+            logits = causal.get_output_embeddings()(hidden[scored])
+        log_probs = logits.float().log_softmax(dim=-1)
+        self._measure(log_probs.detach(), labels[scored])
+        return nll_loss(log_probs, labels[scored], reduction="sum") / num_items_in_batch
+
+    def _measure(self, log_probs: torch.Tensor, labels: torch.Tensor) -> None:
+        metrics = self._metrics["train"]
+        metrics["mean_token_accuracy"].append(
+            (log_probs.argmax(-1) == labels).float().mean().item()
+        )
+        metrics["entropy"].append(-(log_probs.exp() * log_probs).sum(-1).mean().item())
 
 
 def _dataset(rows: tuple[Row, ...]) -> Dataset:
