@@ -23,16 +23,18 @@ Codes of warnings:
   heldout_overlap       training rows that are held-out questions too
 
 Codes of information: no_summary, no_license, no_readme, no_heldout, gold_missing, gold_not_scored,
-sampled.
+sampled, files_left_out.
 """
 
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from freesolo.errors import EnvironmentFailed
 from freesolo.package.audit import check_contract, check_gold, code_failure
+from freesolo.package.files import collect_files, copy_files
 from freesolo.package.findings import Finding, Report, Severity
-from freesolo.package.static import check_files
+from freesolo.package.static import check_files, left_out
 from freesolo.runtime.client import HostOptions, open_host
 
 __all__ = ["Finding", "Report", "Severity", "check_folder", "check_gold"]
@@ -47,7 +49,8 @@ def check_folder(
     name: str | None = None,
     secrets: Mapping[str, str] | None = None,
 ) -> Report:
-    """Check the environment in `root`. Its code is only run if its files have no error.
+    """Check the environment in `root`. Its code is only run if its files have no error, and only
+    with those that would be packed: what works here must work for whoever pulls it.
 
     `name` is for a folder without a manifest. Raise `Unavailable` if its dependencies cannot be
     fetched now, or if a sandbox is required and there is none.
@@ -56,11 +59,13 @@ def check_folder(
     if not Report(tuple(findings)).ok:
         return Report(tuple(findings))
     layers: tuple[str, ...] = ()
-    try:
-        with open_host(root, options, secrets=secrets) as host:
-            layers = host.layers
-            findings += check_contract(host)
-    except EnvironmentFailed as error:
-        findings.append(code_failure(error))
+    with tempfile.TemporaryDirectory(prefix="freesolo-packed-") as packed:
+        copy_files(root, collect_files(root), Path(packed))
+        try:
+            with open_host(Path(packed), options, secrets=secrets) as host:
+                layers = host.layers
+                findings += check_contract(host)
+        except EnvironmentFailed as error:
+            findings += [code_failure(error), *left_out(root)]
     failed = any(finding.code in _CODE_FAILED for finding in findings)
     return Report(tuple(findings), code_failed=failed, layers=layers)

@@ -12,11 +12,12 @@ from freesolo.domain.manifest import MANIFEST_NAME, Manifest
 from freesolo.domain.packaging import ENVIRONMENT_LIMITS, tree_problems
 from freesolo.domain.train_spec import parse_document, parse_train_spec
 from freesolo.errors import InvalidEnvironment, InvalidInput
-from freesolo.package.files import collect_files, load_manifest
+from freesolo.package.files import IGNORE_FILES, collect_files, has_manifest, load_manifest
 from freesolo.package.findings import Finding, Severity
 from freesolo.runtime.client import ENTRY_POINT
 
 _LICENSE_NAMES = ("license", "licence", "copying")
+_LEFT_OUT = f"is left out of the package by {' or '.join(IGNORE_FILES)}"
 _TEXT_BYTES = 1024**2
 # Forms of secrets that hardly ever mean anything else.
 _SECRET = re.compile(
@@ -42,12 +43,24 @@ def check_files(root: Path, *, name: str | None) -> list[Finding]:
     ]
 
 
+def left_out(root: Path) -> Iterator[Finding]:
+    """Yield, for code that failed, what may have been missing from the files that it ran with."""
+    present = [name for name in IGNORE_FILES if (root / name).is_file()]
+    if present:
+        yield _info(
+            "files_left_out",
+            f"The code ran without the files that {' and '.join(present)} leave out of the package.",
+        )
+
+
 def _manifest(root: Path, name: str | None, paths: Sequence[str]) -> Iterator[Finding]:
     try:
         manifest = load_manifest(root, name=name)
     except InvalidInput as error:
         yield from _problems("manifest_invalid", MANIFEST_NAME, error)
         return
+    if has_manifest(root) and MANIFEST_NAME not in paths:
+        yield _error("manifest_invalid", f"{MANIFEST_NAME} {_LEFT_OUT}.")
     yield from _documents(manifest, paths)
 
 
@@ -70,9 +83,12 @@ def _limits(root: Path, paths: Sequence[str]) -> Iterator[Finding]:
 
 def _code(root: Path, paths: Sequence[str]) -> Iterator[Finding]:
     if ENTRY_POINT not in paths:
+        left_out = (root / ENTRY_POINT).is_file()
         yield _error(
             "entry_point_missing",
-            f"There is no {ENTRY_POINT}; it must define `load_environment(**params)`.",
+            f"{ENTRY_POINT} {_LEFT_OUT}."
+            if left_out
+            else f"There is no {ENTRY_POINT}; it must define `load_environment(**params)`.",
         )
     for path in paths:
         if not path.endswith(".py"):
@@ -83,6 +99,8 @@ def _code(root: Path, paths: Sequence[str]) -> Iterator[Finding]:
                 ast.parse((root / path).read_bytes(), path)
         except (SyntaxError, ValueError) as error:
             yield _error("syntax_error", f"{path} is not Python: {error}.")
+        except (RecursionError, MemoryError):
+            yield _error("syntax_error", f"{path} is nested too deeply for Python.")
 
 
 def _datasets(root: Path, paths: Sequence[str]) -> Iterator[Finding]:
@@ -98,6 +116,8 @@ def _datasets(root: Path, paths: Sequence[str]) -> Iterator[Finding]:
         except ValueError as error:
             reason = str(error).replace(f"{root}/", "")
             yield _error("dataset_unreadable", f"{path} cannot be read: {reason}.")
+        except RecursionError:
+            yield _error("dataset_unreadable", f"{path} cannot be read: it is nested too deeply.")
 
 
 def _configs(root: Path, paths: Sequence[str]) -> Iterator[Finding]:

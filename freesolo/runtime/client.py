@@ -16,7 +16,7 @@ from typing import Self
 
 from freesolo.datasets.types import Message, TaskExample
 from freesolo.domain.manifest import MANIFEST_NAME, Manifest, parse_manifest
-from freesolo.errors import EnvironmentFailed, InvalidEnvironment
+from freesolo.errors import EnvironmentFailed, InvalidEnvironment, InvalidManifest
 from freesolo.runtime.child import Child, ChildLost
 from freesolo.runtime.sandbox import (
     RESOURCE_LIMITS,
@@ -94,7 +94,13 @@ def open_host(
 def read_manifest(folder: Path) -> Manifest | None:
     """Return the manifest of an environment's folder, None if it has none."""
     path = folder / MANIFEST_NAME
-    return parse_manifest(path.read_text(encoding="utf-8")) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidManifest(f"{MANIFEST_NAME} is not UTF-8: {error}.") from None
+    return parse_manifest(text)
 
 
 class EnvironmentHost:

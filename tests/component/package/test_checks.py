@@ -77,6 +77,10 @@ def test_a_folder_without_a_manifest_needs_a_name(check: Check) -> None:
         ("configs/sft.toml", "modle = 'x'", "config_invalid", "configs/sft.toml"),
         ("notes.txt", "\nkey = hf_" + 34 * "a", "secret_found", "notes.txt, line 2"),
         ("aux.txt", "", "package_limits", "Windows"),
+        ("dataset/deep.json", "[" * 100_000, "dataset_unreadable", "nested too deeply"),
+        ("deep.py", "-" * 100_000 + "1", "syntax_error", "nested too deeply"),
+        (".gitignore", "environment.toml", "manifest_invalid", "left out of the package"),
+        (".gitignore", "environment.py", "entry_point_missing", "left out of the package"),
     ],
 )
 def test_a_fault_in_a_file_is_found_before_any_code_runs(
@@ -88,6 +92,23 @@ def test_a_fault_in_a_file_is_found_before_any_code_runs(
     assert any(said in message for message in found)
     assert not report.ok
     assert report.layers == ()
+
+
+def test_a_manifest_that_is_not_utf8_is_found(tmp_path: Path, options: HostOptions) -> None:
+    folder = write_environment(tmp_path, SOUND)
+    (folder / "environment.toml").write_bytes(b"[environment]\nname = 'caf\xe9'\n")
+
+    assert "not UTF-8" in only(check_folder(folder, options), "manifest_invalid").message
+
+
+def test_code_is_run_with_only_the_files_that_would_be_packed(check: Check) -> None:
+    code = f"open(__file__.replace('environment.py', 'words.txt')).close()\n{SOUND}"
+
+    assert check(code, files={"words.txt": ""}).ok
+    report = check(code, files={"words.txt": "", ".gitignore": "*.txt\n"})
+
+    assert "words.txt" in only(report, "env_failed").message
+    assert ".gitignore" in only(report, "files_left_out").message
 
 
 def test_a_missing_entry_point_is_found(tmp_path: Path, options: HostOptions) -> None:

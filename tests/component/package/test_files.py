@@ -1,8 +1,9 @@
+import os
 from pathlib import Path
 
 import pytest
 
-from freesolo.errors import InvalidEnvironment, InvalidManifest
+from freesolo.errors import InvalidEnvironment, InvalidManifest, InvalidRef
 from freesolo.package.files import collect_files, has_manifest, load_manifest
 
 
@@ -51,6 +52,16 @@ def test_an_ignored_link_is_nobodys_business(tmp_path: Path) -> None:
     assert collect_files(tmp_path) == []
 
 
+def test_a_name_that_is_not_utf8_is_refused_unless_ignored(tmp_path: Path) -> None:
+    with open(os.fsencode(tmp_path) + b"/caf\xe9", "w"):  # noqa: PTH123 - a path in bytes
+        pass
+
+    with pytest.raises(InvalidEnvironment, match="is not UTF-8"):
+        collect_files(tmp_path)
+    (tmp_path / ".gitignore").write_bytes(b"caf\xe9\n.gitignore\n")
+    assert collect_files(tmp_path) == []
+
+
 def test_a_folder_with_a_manifest_names_itself(tmp_path: Path) -> None:
     (tmp_path / "environment.toml").write_text('[environment]\nname = "task"\nversion = "2.0"\n')
 
@@ -67,3 +78,5 @@ def test_a_folder_without_a_manifest_needs_a_name(tmp_path: Path) -> None:
     assert not has_manifest(tmp_path)
     with pytest.raises(InvalidManifest, match=r"no environment\.toml"):
         load_manifest(tmp_path)
+    with pytest.raises(InvalidRef, match="'my task' cannot name"):
+        load_manifest(tmp_path, name="my task")
