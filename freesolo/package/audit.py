@@ -18,7 +18,7 @@ from freesolo.runtime.client import EnvironmentHost, Score
 # Enough to judge by, and few enough for a reward that asks another model.
 _GOLD_ROWS = 256
 _PROMPT_ROWS = 5000
-# Each failure may have cost a whole timeout.
+# Each failure may have cost a whole timeout or several.
 _ENOUGH_FAILURES = 3
 
 
@@ -101,11 +101,15 @@ def _outcomes(
 ) -> list[_Outcome]:
     outcomes: list[_Outcome] = []
     others = [*list(gold.values())[1:], *list(gold.values())[:1]]
+    failed = fragile = 0
     for (row, answer), other in zip(gold.items(), others, strict=True):
-        wrong = [text for text in ("", other) if text.strip() != answer.strip()]
+        tried = ("", other) if fragile < _ENOUGH_FAILURES else ()
+        wrong = [text for text in tried if text.strip() != answer.strip()]
         first, again, *rest = host.score_responses(examples[row], [answer, answer, *wrong])
         outcomes.append(_Outcome(row, first, again, rest))
-        if sum(outcome.gold.error is not None for outcome in outcomes) == _ENOUGH_FAILURES:
+        failed += first.error is not None
+        fragile += any(score.error for score in rest)
+        if failed == _ENOUGH_FAILURES:
             break
     return outcomes
 

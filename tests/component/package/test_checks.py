@@ -174,7 +174,16 @@ def test_a_reward_that_fails_on_a_wrong_answer_is_a_warning(check: Check) -> Non
 
     finding = only(report, "wrong_failed")
     assert finding.severity is Severity.WARNING
-    assert finding.rows == tuple(range(8))
+    # Three are enough, since each might have taken a whole timeout.
+    assert finding.rows == (0, 1, 2)
+
+
+def test_after_enough_wrong_answers_that_fail_every_gold_answer_is_still_scored(
+    check: Check,
+) -> None:
+    reward = "RewardResult(float(int(response_text) == int(example.output) != 8))"
+
+    assert only(check(changed(reward)), "gold_some_zero").rows == (7,)
 
 
 def test_a_reward_that_changes_its_mind_is_a_warning(check: Check) -> None:
