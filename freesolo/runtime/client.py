@@ -50,6 +50,8 @@ __all__ = [
 ]
 
 ENTRY_POINT = "environment.py"
+# Variables of the platform itself, its keys among them: no environment gets one by declaring it.
+_PLATFORM_PREFIX = "FREESOLO_"
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,8 @@ def open_host(
     """Load the environment in `folder` in a process of its own.
 
     `requirements` are installed on top of the manifest's. Of `secrets` the process gets those that
-    the manifest names. Raise `EnvironmentFailed` with the author's traceback if it does not load.
+    the manifest names, but never a variable of the platform. Raise `EnvironmentFailed` with the
+    author's traceback if it does not load.
     """
     folder = folder.resolve()
     if not (folder / ENTRY_POINT).is_file():
@@ -86,7 +89,7 @@ def open_host(
     launch = _prepare(folder, options, manifest, requirements, secrets or {})
     try:
         return EnvironmentHost(launch, options, params or {})
-    except EnvironmentFailed:
+    except BaseException:
         launch.discard()
         raise
 
@@ -114,6 +117,7 @@ class EnvironmentHost:
         self._params = dict(params)
         self._turn = threading.Lock()
         self._child: Child | None = None
+        self._closed = False
         self.multi_turn = False
         self._score_concurrency = 1
         with self._turn:
@@ -131,8 +135,9 @@ class EnvironmentHost:
         self.close()
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, for good."""
         with self._turn:
+            self._closed = True
             if self._child is not None:
                 self._child.close()
                 self._child = None
@@ -195,6 +200,8 @@ class EnvironmentHost:
 
     def _call(self, method: str, *, seconds: float | None = None, **arguments: object) -> object:
         with self._turn:
+            if self._closed:
+                raise RuntimeError("The environment's host is closed")
             child = self._child or self._start()
             return self._ask(child, method, arguments, seconds or self._options.call_timeout)
 
@@ -223,6 +230,12 @@ class EnvironmentHost:
             raise EnvironmentFailed(
                 f"The environment failed: {error}.", traceback=child.output() or None
             ) from None
+        except EnvironmentFailed:
+            raise
+        except BaseException:
+            # Interrupted: the answer that still comes would be taken for that to the next call.
+            self._drop(child)
+            raise
 
     def _drop(self, child: Child) -> None:
         child.kill()
@@ -272,7 +285,11 @@ def _prepare(
         readable=[interpreter_prefix(python), python.parent.parent, contract, folder],
         folder=folder,
     )
-    handed = {name: value for name, value in secrets.items() if name in declared.secrets}
+    handed = {
+        name: value
+        for name, value in secrets.items()
+        if name in declared.secrets and not name.startswith(_PLATFORM_PREFIX)
+    }
     # Bubblewrap gives it a /tmp of its own; otherwise a folder that is removed with the host.
     private_tmp = sandbox.bubblewrap is not None
     scratch = None if private_tmp else Path(tempfile.mkdtemp(prefix="freesolo-environment-"))

@@ -178,7 +178,8 @@ def _answer(connection: socket.socket, host: Host, request: dict[str, Any]) -> N
     try:
         send(connection, {"value": value})
     except (TypeError, ValueError) as error:
-        send(connection, {"raised": f"The result is not JSON: {error}", "traceback": None})
+        problem = f"{type(error).__name__}: what it returns must be JSON: {error}"
+        send(connection, {"raised": problem, "traceback": None})
 
 
 def _raised(error: BaseException, folder: str) -> dict[str, Any]:

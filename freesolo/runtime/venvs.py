@@ -41,10 +41,9 @@ def ensure_venv(cache_dir: Path, requirements: Iterable[str], *, requires_python
     recipe = json.dumps([python, platform.python_version(), sys.base_prefix, wanted])
 
     def build(folder: Path) -> None:
-        _uv(folder, "venv", "--quiet", "--relocatable", "--python", python, str(folder))
+        _make(folder, python)
         if wanted:
-            executable = str(folder / "bin" / "python")
-            _uv(folder, "pip", "install", "--no-build", "--quiet", "--python", executable, *wanted)
+            _install(folder, wanted)
 
     return _ensure(cache_dir / "venvs", recipe.encode(), build) / "bin" / "python"
 
@@ -100,11 +99,35 @@ def _build_beside(target: Path, build: Callable[[Path], None]) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _uv(folder: Path, *arguments: str) -> None:
+def _make(folder: Path, python: str) -> None:
+    made = _uv(folder, "venv", "--quiet", "--relocatable", "--python", python, str(folder))
+    if made.returncode != 0:
+        raise Unavailable(
+            f"A virtual environment for Python {python!r} cannot be made: {_reason(made)}",
+            hint="Install such a Python, or widen `requires-python` in environment.toml.",
+        )
+
+
+def _install(folder: Path, requirements: Sequence[str]) -> None:
+    python = str(folder / "bin" / "python")
+    done = _uv(folder, "pip", "install", "--no-build", "--quiet", "--python", python, *requirements)
+    if done.returncode == _UNSOLVABLE:
+        raise EnvironmentFailed(
+            f"The environment's dependencies cannot be installed: {_reason(done)}",
+            hint="Only wheels are installed; see `dependencies` in environment.toml.",
+        )
+    if done.returncode != 0:
+        raise Unavailable(
+            f"The environment's dependencies could not be fetched: {_reason(done)}",
+            hint="Try again.",
+        )
+
+
+def _uv(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     # Run in our folder: uv obeys the configuration it finds where it is, which may be an author's.
     command: Sequence[str] = [find_uv_bin(), *arguments, "--no-python-downloads"]
     try:
-        done = subprocess.run(
+        return subprocess.run(
             command,
             cwd=folder,
             capture_output=True,
@@ -116,14 +139,7 @@ def _uv(folder: Path, *arguments: str) -> None:
         raise Unavailable(
             f"Installing the environment's dependencies took more than {_INSTALL_SECONDS} seconds."
         ) from None
-    if done.returncode == 0:
-        return
-    reason = done.stderr.strip()[-_ERROR_CHARS:]
-    if done.returncode == _UNSOLVABLE:
-        raise EnvironmentFailed(
-            f"The environment's dependencies cannot be installed: {reason}",
-            hint="Only wheels are installed; see `dependencies` in environment.toml.",
-        )
-    raise Unavailable(
-        f"The environment's dependencies could not be fetched: {reason}", hint="Try again."
-    )
+
+
+def _reason(failed: subprocess.CompletedProcess[str]) -> str:
+    return failed.stderr.strip()[-_ERROR_CHARS:]

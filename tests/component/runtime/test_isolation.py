@@ -50,8 +50,10 @@ def test_a_virtual_environment_is_built_once_whatever_the_order(cache_dir: Path)
 
 
 def test_an_interpreter_that_the_environment_refuses_is_not_used(cache_dir: Path) -> None:
-    with pytest.raises((EnvironmentFailed, Unavailable)):
+    with pytest.raises(Unavailable, match="for Python '>=99' cannot be made") as failure:
         ensure_venv(cache_dir, [], requires_python=">=99")
+
+    assert "requires-python" in str(failure.value.hint)
 
 
 def test_the_contract_holds_only_what_an_environment_may_import(cache_dir: Path) -> None:
@@ -65,25 +67,30 @@ def test_the_contract_holds_only_what_an_environment_may_import(cache_dir: Path)
     }
 
 
-def test_only_declared_secrets_are_visible(host_of: OpenHost, sandbox: SandboxMode) -> None:
-    manifest = '[environment]\nname = "example"\nsecrets = ["JUDGE_API_KEY"]\n'
+def test_only_declared_secrets_are_visible_and_never_a_key_of_the_platform(
+    host_of: OpenHost, sandbox: SandboxMode
+) -> None:
+    secrets = '["JUDGE_API_KEY", "FREESOLO_API_KEY"]'
+    manifest = f'[environment]\nname = "example"\nsecrets = {secrets}\n'
     host = host_of(
         OBEDIENT,
         manifest=manifest,
         sandbox=sandbox,
-        secrets={"JUDGE_API_KEY": "1", "FREESOLO_API_KEY": "2"},
+        secrets={"JUDGE_API_KEY": "1", "OTHER_API_KEY": "1", "FREESOLO_API_KEY": "1"},
     )
 
-    judge, platform, variables = host.score_responses(
+    judge, other, platform, variables = host.score_responses(
         host.examples()[0],
         [
             "return float(os.environ.get('JUDGE_API_KEY', 0))",
+            "return float(os.environ.get('OTHER_API_KEY', 0))",
             "return float(os.environ.get('FREESOLO_API_KEY', 0))",
             "return len(set(os.environ) - {'PATH', 'HOME', 'TMPDIR', 'LANG', 'PWD', 'LC_CTYPE'})",
         ],
     )
 
-    assert (judge.reward, platform.reward, variables.reward) == (1.0, 0.0, 1.0)
+    assert (judge.reward, other.reward, platform.reward) == (1.0, 0.0, 0.0)
+    assert variables.reward == 1.0
 
 
 def test_the_environments_own_folder_can_be_read(host_of: OpenHost, sandbox: SandboxMode) -> None:

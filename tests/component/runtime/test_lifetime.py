@@ -1,10 +1,12 @@
 import os
+import signal
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import psutil
+import pytest
 
 from freesolo.runtime.client import EnvironmentHost, HostOptions, SandboxMode, Score, open_host
 from tests.component.runtime.conftest import OpenHost
@@ -64,6 +66,40 @@ def test_a_closed_host_leaves_no_process(host_of: OpenHost, sandbox: SandboxMode
     host = host_of(OBEDIENT, sandbox=sandbox)
 
     host.close()
+
+    assert psutil.Process().children(recursive=True) == before
+
+
+def test_a_closed_host_is_not_started_again(host_of: OpenHost) -> None:
+    host = host_of(OBEDIENT)
+    host.close()
+
+    with pytest.raises(RuntimeError, match="closed"):
+        host.examples()
+
+
+def test_an_interrupted_call_does_not_answer_the_next_one(host_of: OpenHost) -> None:
+    host = host_of(OBEDIENT)
+    example = host.examples()[0]
+    previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            host.score_responses(example, ["return time.sleep(1) or 0.25"])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+    assert host.score_responses(example, ["answer 0"])[0].reward == 1.0
+
+
+def test_what_cannot_be_opened_leaves_no_process(tmp_path: Path, cache_dir: Path) -> None:
+    folder = write_environment(tmp_path / "environment", OBEDIENT)
+    options = HostOptions(cache_dir, sandbox=SandboxMode.OFF)
+    before = psutil.Process().children(recursive=True)
+
+    with pytest.raises(TypeError):
+        open_host(folder, options, params={"x": object()})
 
     assert psutil.Process().children(recursive=True) == before
 
