@@ -1,11 +1,14 @@
 """What endpoints ask for: a session, the caller, the moment, the stores."""
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
 
+from anyio import CapacityLimiter
+from anyio.lowlevel import RunVar
 from fastapi import Depends, Header, Query, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -16,6 +19,13 @@ from hub_server.accounts import service as accounts
 from hub_server.accounts.service import Member, Principal
 from hub_server.blobs import BlobStore
 from hub_server.settings import HubSettings
+
+# How many requests may hold or await the database, of the forty that may have a thread. A request's
+# transaction stays open while its answer waits for a thread to be checked in, so if all threads
+# could wait for that transaction, none would be left to end it.
+_AT_ONCE = 20
+# One for each event loop, as the threads are.
+_turns: RunVar[CapacityLimiter] = RunVar("turns")
 
 
 @dataclass(frozen=True)
@@ -54,12 +64,28 @@ async def _now(resources: FromHub) -> datetime:
     return resources.clock()
 
 
-def _session(resources: FromHub) -> Iterator[Session]:
+async def _turn() -> AsyncIterator[None]:
+    async with _turns_of_this_loop():
+        yield
+
+
+def _turns_of_this_loop() -> CapacityLimiter:
+    turns = _turns.get(None)
+    if turns is None:
+        turns = CapacityLimiter(_AT_ONCE)
+        _turns.set(turns)
+    return turns
+
+
+Turn = Annotated[None, Depends(_turn, scope="function")]
+
+
+def _session(resources: FromHub, turn: Turn) -> Iterator[Session]:
     with resources.sessions.begin() as session:
         yield session
 
 
-def _reader(resources: FromHub) -> Iterator[Session]:
+def _reader(resources: FromHub, turn: Turn) -> Iterator[Session]:
     with resources.readers() as session:
         yield session
 
@@ -76,7 +102,7 @@ DbReader = Annotated[Session, Depends(_reader, scope="function")]
 _bearer = HTTPBearer(auto_error=False, description="A Freesolo API key, `fslo_...`.")
 
 
-def _principal(
+async def _principal(
     resources: FromHub,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Principal:
@@ -85,13 +111,21 @@ def _principal(
             "The request carries no API key.", hint="Send `Authorization: Bearer fslo_...`."
         )
     # Transactions of their own: the request's must not be open while a body is received.
-    with resources.readers() as session:
-        principal = accounts.check_key(session, accounts.hash_key(credentials.credentials))
-    now = resources.clock()
-    if principal.use_is_news(now):
-        with resources.sessions.begin() as session:
-            accounts.note_use(session, principal, now=now)
+    principal = await run_in_threadpool(_check_key, resources, credentials.credentials)
+    if principal.use_is_news(resources.clock()):
+        async with _turns_of_this_loop():
+            await run_in_threadpool(_note_use, resources, principal)
     return principal
+
+
+def _check_key(resources: Resources, secret: str) -> Principal:
+    with resources.readers() as session:
+        return accounts.check_key(session, accounts.hash_key(secret))
+
+
+def _note_use(resources: Resources, principal: Principal) -> None:
+    with resources.sessions.begin() as session:
+        accounts.note_use(session, principal, now=resources.clock())
 
 
 Anyone = Annotated[Principal, Depends(_principal)]

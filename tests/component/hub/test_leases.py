@@ -2,10 +2,12 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 
 from hub_server.leases.service import MAX_FRUITLESS_ATTEMPTS
-from tests.component.hub.harness import HubUnderTest, error_of
+from tests.component.hub.harness import Document, HubUnderTest, error_of
+from tests.hubs import serving
 
 LEASE_SECONDS = 30
 FAILURE = {"error": {"code": "internal", "message": "It broke."}}
@@ -215,3 +217,29 @@ def test_a_lost_run_that_was_to_be_cancelled_is_cancelled(hub: HubUnderTest, run
     assert not hub.claim()
     hub.take_back_lost()
     assert hub.run(run_id)["state"] == "cancelled"
+
+
+def test_more_calls_at_once_than_the_hub_has_threads_are_all_answered(
+    any_hub: HubUnderTest,
+) -> None:
+    any_hub.publish()
+    calls = 60
+    for _ in range(calls):
+        any_hub.submit()
+    leases = [any_hub.claim() for _ in range(calls)]
+    # So late that each of them also notes the use of the key.
+    any_hub.clock.advance(3600)
+    with (
+        serving(any_hub.app) as url,
+        httpx.Client(base_url=url, timeout=20, limits=httpx.Limits(max_connections=calls)) as http,
+        ThreadPoolExecutor(calls) as callers,
+    ):
+
+        def beat(lease: Document) -> int:
+            headers = {
+                "Authorization": f"Bearer {any_hub.keys.worker}",
+                "Freesolo-Lease": lease["token"],
+            }
+            return http.post(f"/v1/leases/{lease['run_id']}/heartbeat", headers=headers).status_code
+
+        assert list(callers.map(beat, leases)) == [200] * calls
