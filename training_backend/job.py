@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 import shutil
 import tempfile
 import traceback
@@ -117,9 +118,8 @@ def refuse_bad_rewards(host: EnvironmentHost) -> None:
 
 def explain(error: Exception, work_dir: Path) -> FreesoloError:
     """Say what an unforeseen error means to the run's owner."""
-    full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-    # torch and safetensors have exceptions of their own for it, without a number.
-    if full or shutil.disk_usage(work_dir).free < _FULL:
+    # torch has an exception of its own for a full disk, and does not name the reason.
+    if os.strerror(errno.ENOSPC) in str(error) or shutil.disk_usage(work_dir).free < _FULL:
         return StorageFull(
             f"The worker's disk is full: {work_dir}.",
             hint="Free some space and start the run again; its checkpoints are safe in the hub.",

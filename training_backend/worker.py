@@ -31,6 +31,7 @@ _RECORD = "process.json"
 _LOG = "job.log"
 _GRACE = 10.0
 _TICK = 0.1
+_LONGEST_PAUSE = 10.0
 _LOG_TAIL = 4000
 
 # A waiting thread that spins takes the core from the engine and the environment beside it.
@@ -87,28 +88,42 @@ class Worker:
             ) from None
 
     def _loop(self) -> None:
+        pause = self._settings.poll_seconds
         while not self._stop.is_set():
             try:
                 lease = self._hub.claim(self._settings.worker_id)
             except FreesoloError as error:
+                pause = min(2 * pause, _LONGEST_PAUSE)
                 logger.warning("no answer to a claim", extra={"reason": error.message})
-                lease = None
+                self._stop.wait(pause)
+                continue
+            pause = self._settings.poll_seconds
             if lease is None:
-                self._stop.wait(self._settings.poll_seconds)
+                self._stop.wait(pause)
             else:
                 self._attend(lease)
 
     def _attend(self, lease: Lease) -> None:
         facts = {"run": lease.run_id, "attempt": lease.attempt}
         logger.info("lease claimed", extra=facts)
+        try:
+            job, end = self._train(lease)
+            facts |= {"end": str(end), "exit": job.process.returncode}
+            self._tell(lease, job, end)
+            shutil.rmtree(job.folder)
+        except Exception:
+            # A full disk, say. The lease runs out and the run finds another worker; this one lives.
+            logger.exception("attempt abandoned", extra=facts)
+            self._stop.wait(self._settings.poll_seconds)
+        else:
+            logger.info("attempt over", extra=facts)
+
+    def _train(self, lease: Lease) -> tuple[Job, End]:
         job = self._start(lease)
-        end = self._watch(lease, job)
-        job.stop()
-        logger.info(
-            "attempt over", extra={**facts, "end": str(end), "exit": job.process.returncode}
-        )
-        self._tell(lease, job, end)
-        shutil.rmtree(job.folder)
+        try:
+            return job, self._watch(lease, job)
+        finally:
+            job.stop()
 
     def _start(self, lease: Lease) -> Job:
         folder = self._settings.work_dir / f"{lease.run_id}-{lease.attempt}"
