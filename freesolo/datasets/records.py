@@ -15,6 +15,9 @@ Record = dict[str, Any]
 Source = str | Path | Iterable[Record | TaskExample]
 
 _SHOWN_IDS = 5
+_SHOWN_CHARS = 80
+# Spreadsheets begin their UTF-8 files with a byte order mark.
+_ENCODING = "utf-8-sig"
 
 
 def load_dataset(source: Source) -> Dataset:
@@ -31,10 +34,7 @@ def load_task_examples(source: Source) -> list[TaskExample]:
     if isinstance(source, Mapping):
         raise TypeError("A dataset is a list of rows, not one row")
     items = load_records(source) if isinstance(source, str | Path) else source
-    return [
-        replace(task_example_from_source_item(item), id=stable_example_id(index))
-        for index, item in enumerate(items)
-    ]
+    return [_numbered_example(item, index) for index, item in enumerate(items)]
 
 
 def load_records(path: str | Path) -> list[Record]:
@@ -57,7 +57,7 @@ def task_example_from_source_item(item: Record | TaskExample) -> TaskExample:
 def task_example_from_record(record: object) -> TaskExample:
     """Turn a row into an example. Raise `ValueError` if it has no `input`."""
     if not isinstance(record, dict) or record.get("input") is None:
-        raise ValueError("Each record must contain input")
+        raise ValueError(f"Each record must contain input, not only: {_shown(record)}")
     metadata = record.get("metadata")
     return TaskExample(
         record=record,
@@ -105,6 +105,21 @@ def warn_missing_think_tags(examples: Iterable[TaskExample]) -> list[str]:
     return missing
 
 
+def _numbered_example(item: Record | TaskExample, index: int) -> TaskExample:
+    try:
+        example = task_example_from_source_item(item)
+    except ValueError as error:
+        raise ValueError(f"Row {index}: {error}") from None
+    return replace(example, id=stable_example_id(index))
+
+
+def _shown(record: object) -> str:
+    if isinstance(record, dict):
+        filled = [str(key) for key, value in record.items() if value is not None]
+        return (", ".join(filled) or "nothing")[:_SHOWN_CHARS]
+    return repr(record)[:_SHOWN_CHARS]
+
+
 def _thinks(output: object) -> bool:
     text = "".join(
         message.get("content") or ""
@@ -116,7 +131,7 @@ def _thinks(output: object) -> bool:
 
 def _read_jsonl(path: Path) -> list[Record]:
     records = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+    for number, line in enumerate(path.read_text(encoding=_ENCODING).split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -131,7 +146,7 @@ def _read_jsonl(path: Path) -> list[Record]:
 
 
 def _read_json(path: Path) -> list[Record]:
-    document = json.loads(path.read_text(encoding="utf-8"))
+    document = json.loads(path.read_text(encoding=_ENCODING))
     if isinstance(document, dict):
         document = document.get("data")
     if not isinstance(document, list):
@@ -140,10 +155,10 @@ def _read_json(path: Path) -> list[Record]:
 
 
 def _read_csv(path: Path) -> list[Record]:
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding=_ENCODING, newline="") as file:
         return list(csv.DictReader(file))
 
 
 def _read_txt(path: Path) -> list[Record]:
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_text(encoding=_ENCODING).splitlines()
     return [{"input": line.strip()} for line in lines if line.strip()]

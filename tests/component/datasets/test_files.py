@@ -37,6 +37,21 @@ def test_csv_values_are_text_and_missing_cells_are_absent(tmp_path: Path) -> Non
     assert second.output is None
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", "input\na\n"),
+        ("a.txt", "a\n"),
+        ("a.json", '["a"]'),
+        ("a.jsonl", '"a"\n'),
+    ],
+)
+def test_a_byte_order_mark_is_no_part_of_the_data(tmp_path: Path, name: str, text: str) -> None:
+    dataset = load_dataset(write(tmp_path, name, f"\ufeff{text}"))
+
+    assert [example.input for example in dataset.examples] == ["a"]
+
+
 def test_a_broken_line_is_named(tmp_path: Path) -> None:
     with pytest.raises(json.JSONDecodeError, match="Line 2 of"):
         load_records(write(tmp_path, "a.jsonl", '"a"\n{"input": \n'))

@@ -24,8 +24,8 @@ def test_text_inputs_are_stripped_and_others_become_sorted_json() -> None:
 
 def test_an_empty_input_is_accepted_and_a_missing_one_is_not() -> None:
     assert load_task_examples([{"input": ""}])[0].input == ""
-    with pytest.raises(ValueError, match="must contain input"):
-        load_task_examples([{"prompt": "a"}])
+    with pytest.raises(ValueError, match="Row 1: Each record must contain input, not only: prompt"):
+        load_task_examples([{"input": ""}, {"prompt": "a"}])
 
 
 def test_the_record_is_kept_as_it_was() -> None:
