@@ -42,7 +42,7 @@ def read_object(text: str) -> dict[str, object] | None:
     """Return the JSON object that `text` is, None if it is anything else."""
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # a model may well write a thousand brackets
         return None
     return value if isinstance(value, dict) else None
 

@@ -36,6 +36,19 @@ def test_a_template_has_held_out_cases(template: str, tmp_path: Path, options: H
 
 
 @pytest.mark.parametrize("template", list_templates())
+def test_a_template_can_score_whatever_a_model_writes(
+    template: str, tmp_path: Path, options: HostOptions
+) -> None:
+    write_template(template, tmp_path / "mine", name="mine")
+    answers = ["", "[" * 100_000, "{" * 100_000, "9" * 10_000, "null", "\ud800", "\x00"]
+
+    with open_host(tmp_path / "mine", options) as host:
+        scores = host.score_responses(host.examples()[0], answers)
+
+    assert [score.reward for score in scores] == [0.0] * len(answers)
+
+
+@pytest.mark.parametrize("template", list_templates())
 def test_a_template_takes_the_name_it_is_given(template: str, tmp_path: Path) -> None:
     folder = tmp_path / "mine"
 
