@@ -21,7 +21,7 @@ from hub_server.gateway import routes as gateway
 from hub_server.gateway import service as gateway_service
 from hub_server.leases import routes as leases
 from hub_server.leases import service as leases_service
-from hub_server.middleware import RequestLog
+from hub_server.middleware import BodyLimit, RequestLog
 from hub_server.runs import routes as runs
 from hub_server.settings import HubSettings
 from hub_server.storage import routes as storage
@@ -63,6 +63,7 @@ def create_app(settings: HubSettings, *, clock: Callable[[], datetime] = utc_now
         openapi_url=None,
     )
     app.state.resources = resources
+    app.add_middleware(BodyLimit)
     app.add_middleware(RequestLog)
     failures.install(app)
     for part in (accounts, environments, runs, leases, deployments, gateway, storage, health):

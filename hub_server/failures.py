@@ -41,6 +41,9 @@ def install(app: FastAPI) -> None:
 
 
 async def _answer(request: Request, error: Exception) -> JSONResponse:
+    # What goes wrong while the framework reads a body it reports as an exception of its own.
+    if isinstance(error, HTTPException) and isinstance(error.__cause__, FreesoloError):
+        error = error.__cause__
     explained = _explain(request, error)
     status = error.status_code if isinstance(error, HTTPException) else explained.http_status
     return JSONResponse(explained.to_wire(), status, headers=_headers(error, explained))

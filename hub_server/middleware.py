@@ -1,4 +1,4 @@
-"""What surrounds every request: its id, and one line in the log."""
+"""What surrounds every request: its id, one line in the log, and a limit to what is kept in memory."""
 
 import logging
 import secrets
@@ -7,11 +7,14 @@ import time
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from freesolo.errors import PayloadTooLarge
 from freesolo.logs import request_id
 
 logger = logging.getLogger(__name__)
 
 _HEALTH = frozenset({"/healthz", "/readyz"})
+# Many times the largest batch of events that a worker sends.
+_MAX_BODY_BYTES = 16 << 20
 
 
 class RequestLog:
@@ -43,6 +46,37 @@ class RequestLog:
             if not _is_idle(scope["path"], status):
                 _log(scope, status, milliseconds=(time.perf_counter() - began) * 1000)
             request_id.reset(token)
+
+
+class BodyLimit:
+    """Refuse bodies that would be kept in memory and are too large for that, whoever sends them.
+
+    The framework reads a body before it asks for the key. Files, sent by PUT, it leaves alone:
+    `uploads.spooled` counts those while it writes them to disk.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one ASGI connection."""
+        if scope["type"] != "http" or scope["method"] == "PUT":
+            await self._app(scope, receive, send)
+            return
+        received = 0
+
+        async def receive_counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > _MAX_BODY_BYTES:
+                raise PayloadTooLarge(
+                    f"The body is larger than the {_MAX_BODY_BYTES} bytes that are accepted here.",
+                    hint="Send less at once.",
+                )
+            return message
+
+        await self._app(scope, receive_counted, send)
 
 
 def _is_idle(path: str, status: int) -> bool:

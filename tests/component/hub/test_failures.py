@@ -102,6 +102,15 @@ def test_a_malformed_body_is_answered_with_where_it_is_wrong(hub: HubUnderTest) 
     assert error_of(response)["problems"][0]["path"] == "body.worker_id"
 
 
+@pytest.mark.parametrize("announced", [True, False])
+def test_nobody_can_make_the_hub_keep_a_huge_body_in_memory(
+    hub: HubUnderTest, announced: bool
+) -> None:
+    parts = (b" " * 2**20 for _ in range(20))
+    response = hub.client(None).post("/v1/runs", content=b"".join(parts) if announced else parts)
+    assert (response.status_code, error_of(response)["code"]) == (413, "limit_payload")
+
+
 def test_a_route_that_does_not_exist_is_not_found(hub: HubUnderTest) -> None:
     response = hub.user.get("/v2/whoami")
     assert (response.status_code, error_of(response)["code"]) == (404, "not_found")
