@@ -15,6 +15,9 @@ MAX_ARCHIVE_BYTES = 64 * 1024**2
 MAX_TREE_BYTES = 256 * 1024**2
 MAX_FILE_BYTES = 128 * 1024**2
 MAX_FILES = 5000
+# What common file systems take: characters of a path, bytes of each of its parts.
+_MAX_PATH = 1024
+_MAX_PART = 255
 
 # gitignore patterns, applied before the author's own .gitignore and .freesoloignore.
 DEFAULT_IGNORES = (
@@ -75,6 +78,8 @@ ARTIFACT_LIMITS = Limits(
 
 def path_problem(path: str) -> str | None:
     """Say why `path` may not be in a package, or return None if it may."""
+    if len(path) > _MAX_PATH:
+        return f"has more than {_MAX_PATH} characters"
     if unicodedata.normalize("NFC", path) != path:
         return "is not in Unicode normal form C"
     if any(unicodedata.category(character).startswith("C") for character in path):
@@ -83,14 +88,20 @@ def path_problem(path: str) -> str | None:
         return "contains `\\` or `:`"
     if not path or path.startswith("/"):
         return "is not relative"
-    parts = path.split("/")
-    if any(part in ("", ".", "..") for part in parts):
+    reasons = (_part_problem(part) for part in path.split("/"))
+    return next((reason for reason in reasons if reason), None)
+
+
+def _part_problem(part: str) -> str | None:
+    if part in ("", ".", ".."):
         return "contains an empty part, `.` or `..`"
-    if any(part.endswith((".", " ")) for part in parts):
+    if len(part.encode()) > _MAX_PART:
+        return f"has a part of more than {_MAX_PART} bytes"
+    if part.endswith((".", " ")):
         return "has a part that ends with a dot or a space"
-    if any(PurePosixPath(part).stem.casefold() in _WINDOWS_DEVICES for part in parts):
+    if PurePosixPath(part).stem.casefold() in _WINDOWS_DEVICES:
         return "has a part that Windows reserves"
-    if any(part in _FORBIDDEN_PARTS for part in parts):
+    if part in _FORBIDDEN_PARTS:
         return "lies in a folder that is never packed"
     return None
 

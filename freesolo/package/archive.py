@@ -12,12 +12,12 @@ import os
 import shutil
 import tarfile
 import tempfile
-import uuid
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn, Self
 
 import zstandard
 
@@ -31,6 +31,22 @@ _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _TAR_BLOCK = 512
 # Room for headers beside the members' bytes: a plain and a pax header, rounded up generously.
 _HEADER_BYTES = 4096
+# Members that only describe the next one. `tarfile` reads each of them whole.
+_HEADER_TYPES = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+_DAMAGE = (
+    tarfile.TarError,
+    zstandard.ZstdError,
+    zlib.error,
+    gzip.BadGzipFile,
+    EOFError,
+    RecursionError,  # headers that describe headers, a thousand deep
+)
 
 
 @dataclass(frozen=True)
@@ -83,11 +99,12 @@ def inspect_archive(path: Path, limits: Limits, keep: Iterable[str] = ()) -> Con
     wanted = set(keep)
     kept: dict[str, bytes] = {}
     files = []
-    for member, body in _members(path, limits):
-        sink = io.BytesIO() if member.name in wanted else None
-        files.append(_copy(member, body, sink))
-        if sink is not None:
-            kept[member.name] = sink.getvalue()
+    with _damage_refused():
+        for member, body in _members(path, limits):
+            sink = io.BytesIO() if member.name in wanted else None
+            files.append(_copy(member, body, sink))
+            if sink is not None:
+                kept[member.name] = sink.getvalue()
     _refuse(tree_problems(((file.path, file.size) for file in files), limits))
     return Contents(tree_digest=tree_digest(files), files=tuple(files), kept=kept)
 
@@ -100,7 +117,7 @@ def unpack_archive(
     If another process completes the same folder first, theirs is kept. Raise as `inspect_archive`
     does, and `InvalidEnvironment` if the content is not `expect_tree`.
     """
-    with _appearing(destination) as folder:
+    with _appearing(destination) as folder, _damage_refused():
         files = []
         for member, body in _members(path, limits):
             target = folder / member.name
@@ -161,32 +178,63 @@ def _members(path: Path, limits: Limits) -> Iterator[tuple[tarfile.TarInfo, IO[b
     seen = 0
     files: set[str] = set()
     folders: set[str] = set()
+    with (
+        _decompressed(path, limits) as stream,
+        tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member) as tar,
+    ):
+        for member in tar:
+            seen += 1
+            if seen > limits.max_files:
+                raise PayloadTooLarge(f"The archive has more than {limits.max_files} members.")
+            if member.isdir():
+                continue
+            _check_member(member)
+            _check_collision(member.name, files, folders)
+            body = tar.extractfile(member)
+            if body is None:
+                raise InvalidEnvironment(f"{member.name!r} in the archive cannot be read.")
+            yield member, body
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose headers cannot make `tarfile` read without bound before we see it."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        member = super().frombuf(buf, encoding, errors)
+        if member.type == tarfile.GNUTYPE_SPARSE:
+            raise _not_plain(member.name)
+        if member.type in _HEADER_TYPES and member.size > _HEADER_BYTES:
+            raise InvalidEnvironment(
+                f"A header in the archive has {member.size} bytes; {_HEADER_BYTES} are allowed."
+            )
+        return member
+
+    def _proc_gnusparse_10(self, *_: object) -> NoReturn:
+        raise _not_plain(self.name)
+
+
+@contextmanager
+def _damage_refused() -> Iterator[None]:
+    """Tell whatever the decompressors and `tarfile` raise on bad bytes as `InvalidEnvironment`."""
     try:
-        with _decompressed(path, limits) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
-            for member in tar:
-                seen += 1
-                if seen > limits.max_files:
-                    raise PayloadTooLarge(f"The archive has more than {limits.max_files} members.")
-                if member.isdir():
-                    continue
-                _check_member(member)
-                _check_collision(member.name, files, folders)
-                body = tar.extractfile(member)
-                if body is None:
-                    raise InvalidEnvironment(f"{member.name!r} in the archive cannot be read.")
-                yield member, body
-    except (tarfile.TarError, zstandard.ZstdError, EOFError, gzip.BadGzipFile) as error:
+        yield
+    except _DAMAGE as error:
         raise InvalidEnvironment(f"The archive is damaged: {error}.") from None
 
 
 def _check_member(member: tarfile.TarInfo) -> None:
     if not member.isreg() or member.sparse is not None:
-        raise InvalidEnvironment(
-            f"{member.name!r} in the archive is not a plain file.",
-            hint="Links, devices and sparse files are refused.",
-        )
+        raise _not_plain(member.name)
     if reason := path_problem(member.name):
         raise InvalidEnvironment(f"The path {member.name!r} in the archive {reason}.")
+
+
+def _not_plain(name: str) -> InvalidEnvironment:
+    return InvalidEnvironment(
+        f"{name!r} in the archive is not a plain file.",
+        hint="Links, devices and sparse files are refused.",
+    )
 
 
 def _check_collision(path: str, files: set[str], folders: set[str]) -> None:
@@ -281,8 +329,3 @@ def _create(target: Path, *, executable: bool) -> Iterator[IO[bytes]]:
     descriptor = os.open(target, flags, 0o755 if executable else 0o644)
     with os.fdopen(descriptor, "wb") as out:
         yield out
-
-
-def temporary_name(path: Path) -> Path:
-    """Return a name beside `path` that nothing else uses, for writing before a rename."""
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex}")

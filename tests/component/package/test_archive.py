@@ -2,11 +2,13 @@
 
 import gzip
 import io
+import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from freesolo.domain.packaging import ENVIRONMENT_LIMITS, Limits
 from freesolo.errors import InvalidEnvironment, PayloadTooLarge
@@ -161,3 +163,58 @@ def test_a_truncated_archive_is_refused(folder: Path) -> None:
     archive.path.write_bytes(archive.path.read_bytes()[:-20])
     with pytest.raises(InvalidEnvironment):
         inspect_archive(archive.path, ENVIRONMENT_LIMITS)
+
+
+def header(kind: bytes, size: int, name: str = "x") -> bytes:
+    """Return the raw block of a member that claims `size` bytes."""
+    info = member(name, kind)
+    info.size = size
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+def padded(content: bytes) -> bytes:
+    return content + bytes(-len(content) % 512)
+
+
+PAX_SPARSE = b"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n27 GNU.sparse.realsize=5\n21 GNU.sparse.name=x\n"
+NESTED = (header(tarfile.XHDTYPE, 8) + padded(b"8 a=bcd\n")) * 3000
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (header(tarfile.GNUTYPE_LONGNAME, 10**6) + padded(b"a" * 10**6), "1000000 bytes"),
+        (header(tarfile.XHDTYPE, 10**6) + padded(b"a" * 10**6), "1000000 bytes"),
+        (header(tarfile.GNUTYPE_SPARSE, 512) + bytes(512), "not a plain file"),
+        (
+            header(tarfile.XHDTYPE, len(PAX_SPARSE))
+            + padded(PAX_SPARSE)
+            + header(tarfile.REGTYPE, 1024)
+            + padded(b"9\n" * 500),
+            "not a plain file",
+        ),
+        (NESTED, "damaged"),
+        (header(tarfile.REGTYPE, 5000) + bytes(100), "damaged"),
+    ],
+    ids=["long name", "pax header", "sparse", "sparse in pax", "nested headers", "short"],
+)
+def test_headers_that_would_cost_the_reader_dearly_are_refused(
+    tmp_path: Path, raw: bytes, words: str
+) -> None:
+    path = tmp_path / "crafted.tar.gz"
+    path.write_bytes(gzip.compress(raw))
+    with pytest.raises(InvalidEnvironment, match=words):
+        inspect_archive(path, ENVIRONMENT_LIMITS)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
+def test_an_archive_cut_in_the_middle_of_a_file_is_damaged(
+    tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    whole = pack(header(tarfile.REGTYPE, 200_000) + padded(os.urandom(200_000)) + bytes(1024))
+    path = tmp_path / "cut"
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InvalidEnvironment, match="damaged"):
+        inspect_archive(path, ENVIRONMENT_LIMITS)
+    with pytest.raises(InvalidEnvironment, match="damaged"):
+        unpack_archive(path, tmp_path / "out", ENVIRONMENT_LIMITS)
