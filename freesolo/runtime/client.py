@@ -118,6 +118,7 @@ class EnvironmentHost:
         self._turn = threading.Lock()
         self._child: Child | None = None
         self._closed = False
+        self._has_suites = False
         self.multi_turn = False
         self._score_concurrency = 1
         with self._turn:
@@ -179,10 +180,12 @@ class EnvironmentHost:
 
     def suites(self) -> list[Suite]:
         """Return the evaluation suites, none if the folder has no `evaluations.py`."""
-        return read_suites(self._call("suites", seconds=self._options.load_timeout))
+        suites = read_suites(self._call("suites", seconds=self._options.load_timeout))
+        self._has_suites = True
+        return suites
 
     def score_case(self, suite: str, index: int, text: str) -> Score:
-        """Grade an answer to the case at `index` of a suite."""
+        """Grade an answer to the case at `index` of one of `suites()`."""
         try:
             return read_score(self._call("score_case", suite=suite, index=index, text=text))
         except EnvironmentFailed as error:
@@ -207,7 +210,11 @@ class EnvironmentHost:
 
     def _start(self) -> Child:
         child = self._child = self._launch.start()
-        arguments = {"params": self._params, "limits": RESOURCE_LIMITS}
+        arguments = {
+            "params": self._params,
+            "limits": RESOURCE_LIMITS,
+            "suites": self._has_suites,
+        }
         try:
             facts = self._ask(child, "load", arguments, self._options.load_timeout)
         except EnvironmentFailed:

@@ -41,7 +41,7 @@ _PR_SET_PDEATHSIG = 1
 
 def send(connection: socket.socket, message: object) -> None:
     """Write one message. Raise `TypeError` or `ValueError` if it is not JSON, or too long."""
-    body = json.dumps(message).encode()
+    body = json.dumps(message, ensure_ascii=False).encode(errors="surrogatepass")
     if len(body) > MAX_MESSAGE_BYTES:
         raise ValueError(f"{len(body)} bytes are more than the {MAX_MESSAGE_BYTES} of a message")
     connection.sendall(_LENGTH.pack(len(body)) + body)
@@ -67,13 +67,20 @@ class Host:
         self._examples: list[TaskExample] | None = None
         self._suites: list[tuple[EvalSuite, list[TaskExample]]] = []
 
-    def load(self, params: dict[str, Any], limits: dict[str, int]) -> dict[str, Any]:
-        """Lower this process's limits, then build the environment in the working directory."""
+    def load(
+        self, params: dict[str, Any], limits: dict[str, int], *, suites: bool
+    ) -> dict[str, Any]:
+        """Lower this process's limits, then build the environment in the working directory.
+
+        With `suites`, load these too: a process that is started again has to know them.
+        """
         for name, value in limits.items():
             _lower_limit(getattr(resource, name), value)
         from freesolo.environments import EnvironmentMultiTurn, load_environment
 
         self._environment = load_environment("environment.py", **params)
+        if suites:
+            self.suites()
         return {
             "multi_turn": isinstance(self._environment, EnvironmentMultiTurn),
             "score_concurrency": max(1, self._environment.max_score_concurrency),
@@ -112,8 +119,6 @@ class Host:
 
     def score_case(self, suite: str, index: int, text: str) -> Any:  # noqa: ANN401 - JSON
         """Grade an answer to one case of a suite."""
-        if not self._suites:
-            self.suites()
         for candidate, cases in self._suites:
             if candidate.name == suite:
                 return _plain_reward(candidate.score(cases[index], text))

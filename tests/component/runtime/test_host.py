@@ -113,6 +113,21 @@ def test_the_authors_traceback_names_their_file_and_line_and_no_frame_of_ours(
     assert re.findall('File "(.*?)"', error.traceback) == ["environment.py"]
 
 
+@pytest.mark.parametrize("text", ["\ud800", "\x00", "日本語", "\u2028"])
+def test_any_text_a_model_writes_reaches_the_reward(host_of: OpenHost, text: str) -> None:
+    host = host_of(
+        f"""{BASE}
+class Same(Base):
+    def score_response(self, example, response_text):
+        return RewardResult(float(response_text == {text!a}))
+def load_environment():
+    return Same()
+"""
+    )
+
+    assert host.score_responses(host.examples()[0], [text])[0].reward == 1.0
+
+
 def test_prints_do_not_disturb_the_conversation(host_of: OpenHost) -> None:
     host = host_of(OBEDIENT)
     example = host.examples()[0]
@@ -303,8 +318,11 @@ def test_suites_are_listed_and_their_cases_graded(host_of: OpenHost, sandbox: Sa
     assert host.score_case("missing", 0, "yes").reward is None
 
 
-def test_cases_can_be_graded_after_a_restart(host_of: OpenHost) -> None:
-    host = host_of(OBEDIENT, modules={"evaluations": HELD_OUT})
+def test_cases_can_be_graded_after_a_restart_however_long_suites_take_to_load(
+    host_of: OpenHost,
+) -> None:
+    slow = f"import time\ntime.sleep(1.5)\n{HELD_OUT}"
+    host = host_of(OBEDIENT, modules={"evaluations": slow}, call_timeout=1)
     host.suites()
 
     assert host.score_case("heldout", 0, "leave").reward is None
