@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 # Short enough that a hub which hangs does not cost the lease.
 _TIMEOUT = 10.0
+# How long a job waits for a hub that does not answer: a restart, not a move.
+_PATIENCE = 600.0
 
 
 @click.group()
@@ -36,7 +38,7 @@ def worker() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    Worker(_hub(settings), settings, stop).run_forever()
+    Worker(LeaseHub(_transport(settings)), settings, stop).run_forever()
 
 
 @main.command()
@@ -47,18 +49,17 @@ def job(lease_file: Path) -> None:
     configure_logging(settings.log_level)
     lease = Lease.model_validate_json(lease_file.read_text())
     run_id.set(lease.run_id)
-    run_job(lease, _hub(settings), settings=settings, work_dir=lease_file.parent)
+    hub = LeaseHub(_transport(settings), patience=_PATIENCE)
+    run_job(lease, hub, settings=settings, work_dir=lease_file.parent)
 
 
-def _hub(settings: TrainingSettings) -> LeaseHub:
-    return LeaseHub(
-        Transport(settings.hub_url, settings.api_key.get_secret_value(), timeout=_TIMEOUT)
-    )
+def _transport(settings: TrainingSettings) -> Transport:
+    return Transport(settings.hub_url, settings.api_key.get_secret_value(), timeout=_TIMEOUT)
 
 
 if __name__ == "__main__":
     try:
-        main(standalone_mode=False)
+        main()
     except FreesoloError as error:
         logger.error(error.message)
         sys.exit(error.exit_code)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from pydantic import BaseModel
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
@@ -24,22 +23,18 @@ from freesolo.schemas.leases import (
 )
 from freesolo.schemas.runs import NewEvent
 
-# How long a job waits for a hub that does not answer: a restart, not a move.
-PATIENCE = 600.0
-
-Answer = TypeVar("Answer")
-
 
 class LeaseHub:
     """Calls that carry a worker's key.
 
-    What a job reports is said again until the hub answers, for up to ten minutes; `claim`,
-    `heartbeat` and `release` raise `Unavailable` at once, because their caller comes back anyway.
-    Every call on a lease raises `LeaseLost` once the run is no longer ours.
+    While the hub does not answer, what must be told or fetched is tried again for `patience`
+    seconds; `claim`, `heartbeat` and `release` raise `Unavailable` at once, because their caller
+    comes back anyway. Every call on a lease raises `LeaseLost` once the run is no longer ours.
     """
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, *, patience: float = 0.0) -> None:
         self._transport = transport
+        self._patience = patience
 
     def claim(self, worker_id: str) -> Lease | None:
         """Take the next waiting run, or return None if there is none."""
@@ -59,28 +54,28 @@ class LeaseHub:
     def started(self, lease: Lease, total_steps: int) -> None:
         """Say that the run trains now."""
         body = Started(total_steps=total_steps)
-        _patiently(lambda: self._post(lease, "start", body))
+        self._patiently(lambda: self._post(lease, "start", body))
 
     def send_events(self, lease: Lease, events: Sequence[NewEvent]) -> None:
         """Append events to the run."""
         body = EventBatch(events=list(events))
-        _patiently(lambda: self._post(lease, "events", body))
+        self._patiently(lambda: self._post(lease, "events", body))
 
     def add_checkpoint(self, lease: Lease, checkpoint: NewCheckpoint) -> None:
         """Record a checkpoint whose two blobs are stored."""
-        _patiently(lambda: self._post(lease, "checkpoints", checkpoint))
+        self._patiently(lambda: self._post(lease, "checkpoints", checkpoint))
 
     def complete(self, lease: Lease, step: int) -> None:
         """End the run well, with the checkpoint of `step` as its result."""
-        _patiently(lambda: self._post(lease, "complete", Completion(step=step)))
+        self._patiently(lambda: self._post(lease, "complete", Completion(step=step)))
 
     def fail(self, lease: Lease, failure: Failure) -> None:
         """End this attempt badly."""
-        _patiently(lambda: self._post(lease, "fail", failure))
+        self._patiently(lambda: self._post(lease, "fail", failure))
 
     def store(self, archive: Archive) -> Artifact:
         """Upload an archive under its digest and return its description."""
-        _patiently(
+        self._patiently(
             lambda: self._transport.request(
                 "PUT", f"/v1/blobs/{archive.archive_digest}", upload=archive.path
             )
@@ -93,7 +88,7 @@ class LeaseHub:
 
     def fetch(self, digest: str, destination: Path) -> None:
         """Download the blob `digest` to a file."""
-        _patiently(lambda: self._transport.download(f"/v1/blobs/{digest}", destination))
+        self._patiently(lambda: self._transport.download(f"/v1/blobs/{digest}", destination))
 
     def _post(self, lease: Lease, action: str, body: BaseModel | None = None) -> bytes:
         response = self._transport.request(
@@ -104,15 +99,14 @@ class LeaseHub:
         )
         return response.content
 
-
-def _patiently(call: Callable[[], Answer]) -> Answer:
-    retrying = Retrying(
-        retry=retry_if_exception(_passes),
-        wait=wait_random_exponential(multiplier=0.5, max=10),
-        stop=stop_after_delay(PATIENCE),
-        reraise=True,
-    )
-    return retrying(call)
+    def _patiently(self, call: Callable[[], object]) -> None:
+        retrying = Retrying(
+            retry=retry_if_exception(_passes),
+            wait=wait_random_exponential(multiplier=0.5, max=10),
+            stop=stop_after_delay(self._patience),
+            reraise=True,
+        )
+        retrying(call)
 
 
 def _passes(error: BaseException) -> bool:

@@ -135,9 +135,9 @@ class Worker:
         process = processes.start(
             [sys.executable, "-m", "training_backend", "job", str(lease_file)],
             env={
-                "OMP_NUM_THREADS": str(self._settings.threads),
                 **_JOB_ENVIRONMENT,
                 **os.environ,  # noqa: TID251 - handed on, not read
+                "OMP_NUM_THREADS": str(self._settings.threads),
             },
             log=folder / _LOG,
             record=folder / _RECORD,
@@ -180,10 +180,10 @@ class Worker:
             logger.warning("outcome not told", extra={"reason": error.message})
 
     def _sweep(self) -> None:
-        """End what a worker that was killed left running in this folder."""
-        for record in self._settings.work_dir.glob(f"*/{_RECORD}"):
-            processes.stop_recorded(record, grace=_GRACE)
-            shutil.rmtree(record.parent)
+        """End what a worker that was killed left running in this folder, and remove it."""
+        for folder in self._settings.work_dir.glob("run-*"):
+            processes.stop_recorded(folder / _RECORD, grace=_GRACE)
+            shutil.rmtree(folder)
 
 
 def post_mortem(job: Job) -> RunError:
