@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from freesolo.errors import (
     FreesoloError,
@@ -37,6 +38,7 @@ def install(app: FastAPI) -> None:
     for expected in (FreesoloError, RequestValidationError, HTTPException, DBAPIError, OSError):
         app.add_exception_handler(expected, _answer)
     app.add_exception_handler(PoolTimeout, _answer)
+    app.add_exception_handler(ClientDisconnect, _answer)
     app.add_exception_handler(Exception, _answer)
 
 
@@ -59,6 +61,9 @@ def _explain(request: Request, error: Exception) -> FreesoloError:
             return NotFound(f"The hub has no {request.method} {request.url.path}.")
         case HTTPException():
             return InvalidInput(f"{request.method} {request.url.path}: {error.detail}.")
+        case ClientDisconnect():
+            # Nobody is left to read this; it keeps a torn upload from being called our fault.
+            return InvalidInput("The connection ended before the body did.")
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):
             return _full()
         case DBAPIError() | PoolTimeout():

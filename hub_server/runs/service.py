@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from pydantic import JsonValue
 from sqlalchemy import and_, or_, select
@@ -14,14 +14,14 @@ from freesolo.domain.lifecycle import RUN_ENDED, RunState, next_run_state
 from freesolo.domain.refs import EnvRef, adapter_revision
 from freesolo.domain.suggest import did_you_mean
 from freesolo.domain.train_spec import TrainSpec, check_train_spec, parse_train_spec
-from freesolo.errors import IllegalTransition, InvalidInput, RunNotFound
+from freesolo.errors import IllegalTransition, RunNotFound
 from freesolo.schemas import runs as wire
 from freesolo.schemas.environments import EnvironmentPin, ResolvedVersion
 from hub_server.accounts.service import Member, find_project
 from hub_server.environments import service as environments
 from hub_server.identifiers import new_id
 from hub_server.models import Checkpoint, EnvironmentVersion, Project, Run, RunEvent
-from hub_server.paging import decode_cursor, encode_cursor
+from hub_server.paging import decode_cursor, encode_cursor, not_a_cursor
 
 logger = logging.getLogger(__name__)
 
@@ -218,6 +218,10 @@ def environment_pin(environment: ResolvedVersion) -> EnvironmentPin:
 def _read_cursor(cursor: str) -> tuple[datetime, str]:
     created_at, run_id = decode_cursor(cursor, parts=2)
     try:
-        return datetime.fromisoformat(created_at), run_id
+        moment = datetime.fromisoformat(created_at)
     except ValueError:
-        raise InvalidInput(f"{cursor!r} is not a cursor of this listing.") from None
+        raise not_a_cursor(cursor) from None
+    # As `list_runs` writes it: another zone may lie outside of what UTC can say.
+    if moment.tzinfo != UTC:
+        raise not_a_cursor(cursor)
+    return moment, run_id

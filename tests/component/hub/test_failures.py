@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from sqlalchemy import event, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
+from starlette.requests import ClientDisconnect
 
 from hub_server.models import Project
 from tests.component.hub.harness import HubUnderTest, error_of
@@ -69,6 +70,7 @@ def test_a_request_that_fails_leaves_nothing_behind(any_hub: HubUnderTest) -> No
         ),
         (RuntimeError("a secret detail"), 500, "internal"),
         (OSError(errno.EIO, "a secret detail"), 500, "internal"),
+        (ClientDisconnect(), 422, "invalid_input"),
     ],
 )
 def test_a_failure_has_its_code(

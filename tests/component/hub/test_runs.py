@@ -2,6 +2,7 @@
 
 import pytest
 
+from hub_server.paging import encode_cursor
 from tests.component.hub.harness import MODEL, HubUnderTest, error_of
 
 SPEC = {"model": MODEL, "environment": {"id": "local/agree"}}
@@ -183,3 +184,12 @@ def test_a_new_project_can_hold_runs(hub: HubUnderTest) -> None:
 def test_the_catalog_is_listed(hub: HubUnderTest) -> None:
     models = hub.user.get("/v1/models").json()["models"]
     assert [model["id"] for model in models] == [MODEL]
+
+
+@pytest.mark.parametrize(
+    "moment", ["yesterday", "2030-01-01T00:00:00", "0001-01-01T00:00:00+14:00"]
+)
+def test_a_cursor_without_a_moment_of_the_hubs_is_refused(hub: HubUnderTest, moment: str) -> None:
+    cursor = encode_cursor(moment, "run-0000000000")
+    response = hub.user.get("/v1/runs", params={"cursor": cursor})
+    assert (response.status_code, error_of(response)["code"]) == (422, "invalid_input")
