@@ -32,6 +32,8 @@ from hub_server.models import Environment, EnvironmentVersion
 from hub_server.paging import decode_cursor, encode_cursor
 
 _ENTRY_POINT = "environment.py"
+# Of a version as it is sent; the one form it is stored in may be a little longer.
+_MAX_VERSION_LENGTH = 90
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,9 @@ def publish(session: Session, member: Member, package: Package, *, now: datetime
     """
     environment = _claim_name(session, member, package.name, now=now)
     versions = _versions(session, environment)
-    existing = next((v for v in versions if v.version == package.version), None)
+    # 1.0 and 1.0.0 are one version, written twice: no reference could tell them apart.
+    wanted = Version(package.version)
+    existing = next((v for v in versions if Version(v.version) == wanted), None)
     if existing is not None:
         if existing.tree_digest != package.tree_digest:
             raise _version_exists(member, package, existing)
@@ -178,11 +182,14 @@ def require_own_org(member: Member, org: str) -> None:
 def canonical_version(version: str) -> str:
     """Return a version in the one form it is stored in; raise `InvalidInput` if it is none."""
     try:
-        return str(Version(version))
+        if len(version) <= _MAX_VERSION_LENGTH:
+            return str(Version(version))
     except InvalidVersion:
-        raise InvalidInput(
-            f"{version!r} is not a version.", hint="Write a PEP 440 version such as 0.1.0."
-        ) from None
+        pass
+    raise InvalidInput(
+        f"{version!r} is not a version.",
+        hint=f"Write a PEP 440 version such as 0.1.0, in at most {_MAX_VERSION_LENGTH} characters.",
+    )
 
 
 def _claim_name(session: Session, member: Member, name: str, *, now: datetime) -> Environment:
@@ -240,7 +247,7 @@ def _version_exists(
     member: Member, package: Package, existing: EnvironmentVersion
 ) -> VersionExists:
     return VersionExists(
-        f"{member.org}/{package.name} {package.version} is already published as "
+        f"{member.org}/{package.name} {existing.version} is already published as "
         f"{existing.tree_digest}; what was sent is {package.tree_digest}.",
         hint=f"Published versions never change: raise `version` in {MANIFEST_NAME}.",
     )

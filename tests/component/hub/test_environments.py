@@ -42,6 +42,13 @@ def test_publishing_another_tree_under_a_version_is_a_conflict_naming_both_diges
     assert other.tree_digest in error["message"]
 
 
+def test_two_ways_to_write_a_version_are_one_version(hub: HubUnderTest) -> None:
+    first = hub.publish(version="1.0")
+    response = hub.send(hub.pack(version="1.0.0"), "agree", "1.0.0")
+    assert response.status_code == 409
+    assert f"local/agree 1.0 is already published as {first['tree_digest']}" in response.text
+
+
 def test_of_two_that_publish_different_trees_at_once_one_wins(any_hub: HubUnderTest) -> None:
     archives = [any_hub.pack(comment=f"by {author}") for author in ("me", "you")]
     with ThreadPoolExecutor() as threads:
@@ -114,9 +121,11 @@ def test_an_environment_without_a_manifest_can_be_published(hub: HubUnderTest) -
     assert (response.status_code, response.json()["ref"]) == (201, "local/bare")
 
 
-def test_what_is_no_version_is_refused(hub: HubUnderTest) -> None:
-    response = hub.send(hub.pack(), "agree", "newest")
-    assert "'newest' is not a version" in error_of(response)["message"]
+@pytest.mark.parametrize("version", ["newest", f"1.{'0' * 90}", f"1.{'9' * 5000}"])
+def test_what_is_no_version_is_refused(hub: HubUnderTest, version: str) -> None:
+    response = hub.send(hub.pack(), "agree", version)
+    assert response.status_code == 422
+    assert f"{version!r} is not a version" in error_of(response)["message"]
 
 
 def test_a_body_over_the_limit_is_refused_before_it_is_read(hub: HubUnderTest) -> None:
