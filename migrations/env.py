@@ -21,6 +21,7 @@ def run() -> None:
     url = context.config.attributes.get("database_url") or HubSettings().database_url
     engine = create_database(url or "sqlite://")
     with engine.connect() as connection:
+        _allow_copying(connection)
         context.configure(
             connection=connection,
             target_metadata=Base.metadata,
@@ -33,6 +34,7 @@ def run() -> None:
         with context.begin_transaction():
             _limit_waiting(connection)
             context.run_migrations()
+            _check_references(connection)
     engine.dispose()
 
 
@@ -41,6 +43,23 @@ def _render(kind: str, item: object, _: AutogenContext) -> str | Literal[False]:
     if kind == "type" and isinstance(item, TypeDecorator):
         return f"sa.{item.impl_instance!r}"
     return False
+
+
+def _allow_copying(connection: Connection) -> None:
+    """Let SQLite drop a table that others refer to, once it was copied.
+
+    It takes this setting only before the transaction, so it goes past SQLAlchemy, which would begin one.
+    """
+    if connection.dialect.name == "sqlite":
+        connection.connection.cursor().execute("PRAGMA foreign_keys = OFF")
+
+
+def _check_references(connection: Connection) -> None:
+    """Raise, and so undo everything, if a migration left a row that refers to nothing."""
+    if connection.dialect.name == "sqlite":
+        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+        if broken:
+            raise RuntimeError(f"The migrations leave {len(broken)} rows that refer to nothing.")
 
 
 def _limit_waiting(connection: Connection) -> None:

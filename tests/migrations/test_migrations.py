@@ -1,14 +1,24 @@
 """The migrations make the tables of the models, on both databases, and unmake them."""
 
 import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from alembic import command
-from sqlalchemy import inspect
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, inspect, select
+from sqlalchemy.exc import IntegrityError
 
-from hub_server.db import create_database
+from hub_server.accounts import service as accounts
+from hub_server.db import create_database, create_sessions
 from hub_server.migrating import configured
+from hub_server.models import Org, Project
+
+WIDER_ORGS = (
+    "with op.batch_alter_table('orgs') as orgs: orgs.alter_column('slug', type_=sa.String(100))"
+)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -34,3 +44,45 @@ def test_the_migrations_can_be_undone_and_done_again(database_url: str) -> None:
         engine.dispose()
         command.upgrade(config, "head")
         command.check(config)
+
+
+@pytest.fixture
+def database_with_an_org(database_url: str) -> Iterator[Engine]:
+    """A migrated database that holds an org and, referring to it, its default project."""
+    engine = create_database(database_url)
+    with create_sessions(engine).begin() as session:
+        accounts.ensure_org(session, "acme", now=datetime.now(UTC))
+    yield engine
+    engine.dispose()
+
+
+def test_a_migration_may_change_a_table_that_others_refer_to(
+    database_with_an_org: Engine, tmp_path: Path
+) -> None:
+    _migrate(database_with_an_org, tmp_path, WIDER_ORGS)
+    with create_sessions(database_with_an_org)() as session:
+        assert session.scalars(select(Project.slug)).all() == ["default"]
+
+
+def test_a_migration_that_breaks_references_changes_nothing(
+    database_with_an_org: Engine, tmp_path: Path
+) -> None:
+    with pytest.raises((RuntimeError, IntegrityError)):
+        _migrate(database_with_an_org, tmp_path, "op.execute('DELETE FROM orgs')")
+    with create_sessions(database_with_an_org)() as session:
+        assert session.scalars(select(Org.slug)).all() == ["acme"]
+
+
+def _migrate(engine: Engine, folder: Path, step: str) -> None:
+    """Run one more migration after those of the release."""
+    with configured(engine.url.render_as_string(hide_password=False)) as config:
+        head = ScriptDirectory.from_config(config).get_current_head()
+        (folder / "next.py").write_text(
+            "import sqlalchemy as sa\nfrom alembic import op\n"
+            f"revision, down_revision = 'next', {head!r}\n"
+            f"def upgrade() -> None:\n    {step}\n"
+        )
+        released = Path(config.get_main_option("script_location") or "") / "versions"
+        config.set_main_option("path_separator", "newline")
+        config.set_main_option("version_locations", f"{released}\n{folder}")
+        command.upgrade(config, "next")
