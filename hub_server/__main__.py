@@ -2,11 +2,13 @@
 
 import json
 import sys
+from typing import NoReturn
 
 import click
 import uvicorn
+from sqlalchemy.exc import DBAPIError
 
-from freesolo.errors import FreesoloError, InvalidInput
+from freesolo.errors import FreesoloError, InvalidInput, Unavailable
 from freesolo.logs import configure_logging
 from freesolo.schemas.accounts import USER_SCOPES, Scope
 from hub_server.accounts import service as accounts
@@ -99,11 +101,23 @@ def _check_scopes(org: str | None, scopes: list[Scope]) -> None:
         raise InvalidInput("The scopes `worker` and `gateway` are for keys without an org.")
 
 
+def _exit(error: FreesoloError) -> NoReturn:
+    click.echo(f"error: {error.message}", err=True)
+    if error.hint:
+        click.echo(error.hint, err=True)
+    sys.exit(error.exit_code)
+
+
 if __name__ == "__main__":
     try:
         main()
     except FreesoloError as error:
-        click.echo(f"error: {error.message}", err=True)
-        if error.hint:
-            click.echo(error.hint, err=True)
-        sys.exit(error.exit_code)
+        _exit(error)
+    except DBAPIError as error:
+        _exit(
+            Unavailable(
+                f"The hub's database does not answer: {error.orig}.",
+                hint="`python -m hub_server migrate` makes its tables; "
+                "FREESOLO_SERVER_DATABASE_URL or FREESOLO_SERVER_DATA_DIR says where it is.",
+            )
+        )

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 
 from freesolo.domain.catalog import BUILT_IN, Catalog, parse_catalog, with_models
+from freesolo.errors import InvalidInput
 from hub_server import failures, health
 from hub_server.accounts import routes as accounts
 from hub_server.blobs import FileBlobStore
@@ -75,7 +76,14 @@ def load_catalog(settings: HubSettings) -> Catalog:
     """Return the built-in base models with those of the settings' catalog file."""
     if settings.catalog is None:
         return BUILT_IN
-    return with_models(BUILT_IN, parse_catalog(settings.catalog.read_text()))
+    try:
+        text = settings.catalog.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(
+            f"The catalog file {settings.catalog} cannot be read: {error}.",
+            hint="FREESOLO_SERVER_CATALOG names it.",
+        ) from None
+    return with_models(BUILT_IN, parse_catalog(text))
 
 
 def take_back_lost(resources: Resources) -> None:

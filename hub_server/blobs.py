@@ -2,6 +2,7 @@
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -50,9 +51,10 @@ class FileBlobStore:
         """Make the folders and remove the uploads that a killed hub left behind."""
         self.staging.mkdir(parents=True, exist_ok=True)
         for file in self.staging.iterdir():
-            # A younger one may belong to another hub process on the same folder.
-            if time.time() - file.stat().st_mtime > _ABANDONED_SECONDS:
-                file.unlink(missing_ok=True)
+            # A younger one may belong to another hub process on the same folder, and be gone by now.
+            with suppress(FileNotFoundError):
+                if time.time() - file.stat().st_mtime > _ABANDONED_SECONDS:
+                    file.unlink()
 
     def put(self, digest: str, file: Path) -> None:
         """Move `file` into its place. A second put of the same bytes changes nothing."""
@@ -60,7 +62,9 @@ class FileBlobStore:
         if target.exists():
             return
         _sync(file)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.parent.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _sync(target.parent.parent)
         file.replace(target)
         _sync(target.parent)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hub_server.app import create_app
+from freesolo.errors import InvalidInput
+from hub_server.app import create_app, load_catalog
 from hub_server.settings import HubSettings
 from tests.component.hub.harness import SettableClock
 
@@ -40,6 +41,20 @@ def test_a_key_is_either_a_members_or_a_services(tmp_path: Path, arguments: list
     assert result.returncode == 2
     assert result.stderr.startswith("error: ")
     assert "Traceback" not in result.stderr
+
+
+def test_a_key_on_a_database_without_tables_is_told_how_to_make_them(tmp_path: Path) -> None:
+    result = command(tmp_path, "create-key", "--name", "x", "--org", "acme")
+    assert result.returncode == 8
+    assert "no such table: orgs" in result.stderr
+    assert "python -m hub_server migrate" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_catalog_file_that_is_not_there_is_named(hub_settings: HubSettings) -> None:
+    settings = hub_settings.model_copy(update={"catalog": Path("/nowhere/catalog.toml")})
+    with pytest.raises(InvalidInput, match="/nowhere/catalog"):
+        load_catalog(settings)
 
 
 def test_a_catalog_file_adds_models(hub_settings: HubSettings, tmp_path: Path) -> None:

@@ -82,3 +82,13 @@ def test_uploads_that_were_abandoned_are_removed_at_the_start(hub: HubUnderTest)
     os.utime(old, (time.time() - 7200,) * 2)
     blobs.prepare()
     assert list(blobs.staging.iterdir()) == [young]
+
+
+def test_an_upload_that_another_hub_moves_meanwhile_does_not_stop_the_start(
+    hub: HubUnderTest,
+) -> None:
+    blobs = FileBlobStore(hub.path / "store")
+    blobs.prepare()
+    # As if it went away between being listed and being looked at.
+    (blobs.staging / "moved").symlink_to(blobs.staging / "gone")
+    blobs.prepare()
