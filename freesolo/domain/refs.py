@@ -27,9 +27,10 @@ RUN_ID_PATTERN = re.compile(r"run-[a-z0-9]{10}")
 _CHANNEL_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _DIGEST_PATTERN = re.compile(r"sha256:[0-9a-f]{64}")
 _REVISION_PATTERN = re.compile(
-    r"(?P<run>[^@/]+)@(?P<point>final|step-[0-9]+)\.(?P<hash>[0-9a-f]{40})"
+    r"(?P<run>[^@/]+)@(?P<point>final|step-[0-9]{1,9})\.(?P<hash>[0-9a-f]{40})"
 )
-_STEP_PATTERN = re.compile(r"(?P<run>[^@/]+)/step-(?P<step>[0-9]+)")
+_MAX_SELECTOR = 200
+_STEP_PATTERN = re.compile(r"(?P<run>[^@/]+)/step-(?P<step>[0-9]{1,9})")
 
 
 class SelectorKind(StrEnum):
@@ -55,6 +56,11 @@ class Selector:
         text = text.strip()
         if not text or text == "latest":
             return cls(SelectorKind.LATEST)
+        if len(text) > _MAX_SELECTOR:
+            raise InvalidRef(
+                f"{text[:40] + '...'!r} is too long for a version, a range, a channel or a digest.",
+                hint=f"A reference has at most {_MAX_SELECTOR} characters after its `@`.",
+            )
         if text.startswith("sha256:"):
             if not _DIGEST_PATTERN.fullmatch(text):
                 raise InvalidRef(

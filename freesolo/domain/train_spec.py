@@ -44,7 +44,9 @@ def _rising(steps: tuple[int, ...]) -> tuple[int, ...]:
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False
+    )
 
 
 class EnvironmentSpec(_Table):

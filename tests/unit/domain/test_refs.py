@@ -110,3 +110,14 @@ def test_a_revision_prints_as_it_was_parsed(step: int | None) -> None:
 def test_a_wrong_adapter_reference_is_refused(text: str) -> None:
     with pytest.raises(InvalidRef):
         AdapterRef.parse(text)
+
+
+@pytest.mark.parametrize("selector", ["1." + "9" * 5000, "<" * 5000, ">=1," * 100 + ">=1"])
+def test_a_selector_of_absurd_length_is_refused(selector: str) -> None:
+    with pytest.raises(InvalidRef, match="too long"):
+        EnvRef.parse(f"org/name@{selector}")
+
+
+def test_a_step_of_absurd_length_is_refused() -> None:
+    with pytest.raises(InvalidRef):
+        AdapterRef.parse("run-ab12cd34ef/step-" + "9" * 5000)

@@ -131,3 +131,10 @@ def test_saves_fall_where_they_were_asked_for_and_at_the_end() -> None:
 def test_the_context_is_bounded_by_the_model() -> None:
     assert context_tokens(TrainTable(), SMOLLM2_135M) == 2048
     assert context_tokens(TrainTable(max_context_tokens=99), SMOLLM2_135M) == 99
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "[1.0, -inf]"])
+def test_a_parameter_that_json_cannot_carry_is_refused(value: str) -> None:
+    document = parse_document(CONFIG, [f"environment.params.x={value}"])
+    with pytest.raises(InvalidTrainSpec, match=r"environment\.params\.x"):
+        parse_train_spec(document)
