@@ -7,13 +7,14 @@ only its owner can read.
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from freesolo.errors import Unauthorized
+from freesolo.errors import InvalidInput, Unauthorized
 
 DEFAULT_HUB_PORT = 8420
 DEFAULT_GATEWAY_PORT = 8421
@@ -22,7 +23,7 @@ DEFAULT_GATEWAY_PORT = 8421
 class ClientSettings(BaseSettings):
     """What the command line reads from the environment."""
 
-    model_config = SettingsConfigDict(env_prefix="FREESOLO_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="FREESOLO_", frozen=True, env_ignore_empty=True)
 
     hub_url: str | None = Field(
         default=None, description="Address of the hub; overrides the one that `login` stored."
@@ -66,53 +67,62 @@ class Profile:
 
 
 class CredentialStore:
-    """`credentials.json`: the profiles by hub address, and which of them is in use."""
+    """`credentials.json`: the profiles, the one that was used last first, and the hub in use.
+
+    Several platforms of this machine may take turns at one address; each keeps its profile.
+    """
 
     def __init__(self, home: Path) -> None:
         self._path = home / "credentials.json"
 
     def active(self) -> Profile | None:
         """Return the profile in use, or None before the first `login` or `up`."""
-        active, profiles = self._read()
-        return profiles.get(active)
+        return self.find(self._read()[0])
 
     def find(self, hub_url: str) -> Profile | None:
-        """Return the profile of a hub."""
-        return self._read()[1].get(hub_url)
+        """Return the profile that was used last for a hub."""
+        profiles = self._read()[1]
+        return next((profile for profile in profiles if profile.hub_url == hub_url), None)
 
     def find_platform(self, data_dir: Path) -> Profile | None:
         """Return the profile of the platform whose data lies in `data_dir`."""
-        profiles = self._read()[1].values()
+        profiles = self._read()[1]
         return next((profile for profile in profiles if profile.data_dir == str(data_dir)), None)
 
     def save(self, profile: Profile) -> None:
-        """Keep a profile and use it from now on; it replaces others of the same hub or data."""
+        """Keep a profile and use it from now on; it replaces the one of the same platform or hub."""
         _, profiles = self._read()
-        kept = {
-            url: other
-            for url, other in profiles.items()
-            if profile.data_dir is None or other.data_dir != profile.data_dir
-        }
-        self._write(profile.hub_url, {**kept, profile.hub_url: profile})
+        kept = [other for other in profiles if _owner(other) != _owner(profile)]
+        self._write(profile.hub_url, [profile, *kept])
 
-    def forget_active(self) -> Profile | None:
-        """Remove the profile in use and return it, or None if there was none."""
+    def forget(self, hub_url: str | None) -> str | None:
+        """Remove what is kept for a hub, by default the one in use; return which, None if nothing."""
         active, profiles = self._read()
-        removed = profiles.pop(active, None)
-        self._write("", profiles)
-        return removed
+        forgotten = hub_url.rstrip("/") if hub_url else active
+        kept = [profile for profile in profiles if profile.hub_url != forgotten]
+        self._write("" if active == forgotten else active, kept)
+        return forgotten if len(kept) < len(profiles) else None
 
-    def _read(self) -> tuple[str, dict[str, Profile]]:
+    def _read(self) -> tuple[str, list[Profile]]:
         if not self._path.exists():
-            return "", {}
-        document = json.loads(self._path.read_text())
-        profiles = {entry["hub_url"]: Profile(**entry) for entry in document["profiles"]}
-        return document["active"], profiles
+            return "", []
+        try:
+            document = json.loads(self._path.read_text())
+            return document["active"], [Profile(**entry) for entry in document["profiles"]]
+        except (ValueError, TypeError, KeyError):
+            raise InvalidInput(
+                f"{self._path} is damaged.",
+                hint="Delete it; `freesolo login` or `freesolo up` writes it anew.",
+            ) from None
 
-    def _write(self, active: str, profiles: dict[str, Profile]) -> None:
-        document = {"active": active, "profiles": [asdict(item) for item in profiles.values()]}
+    def _write(self, active: str, profiles: Sequence[Profile]) -> None:
+        document = {"active": active, "profiles": [asdict(item) for item in profiles]}
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_private(self._path, json.dumps(document, indent=2))
+
+
+def _owner(profile: Profile) -> tuple[str, str]:
+    return ("data", profile.data_dir) if profile.data_dir else ("hub", profile.hub_url)
 
 
 @dataclass(frozen=True)
@@ -128,10 +138,9 @@ def connection(settings: ClientSettings, store: CredentialStore) -> Connection:
     active = store.active()
     hub_url = settings.hub_url or (active.hub_url if active else None)
     hub_url = (hub_url or f"http://127.0.0.1:{DEFAULT_HUB_PORT}").rstrip("/")
-    profile = store.find(hub_url)
     if settings.api_key is not None:
         return Connection(hub_url, settings.api_key.get_secret_value())
-    if profile is None:
+    if (profile := store.find(hub_url)) is None:
         raise Unauthorized(
             f"There is no key for {hub_url}.",
             hint="`freesolo up` starts a platform on this machine; `freesolo login` stores a key; "

@@ -32,9 +32,9 @@ def login(app: App, hub_url: str | None, api_key_stdin: bool) -> None:
 @pass_app
 def logout(app: App) -> None:
     """Forget the stored key of the hub in use."""
-    removed = app.credentials.forget_active()
-    app.out.document({"hub_url": removed.hub_url if removed else None})
-    app.out.data(f"Forgot the key for {removed.hub_url}." if removed else "No key was stored.")
+    removed = app.credentials.forget(app.settings.hub_url)
+    app.out.document({"hub_url": removed})
+    app.out.data(f"Forgot the key for {removed}." if removed else "No key was stored.")
 
 
 @click.command()
@@ -56,10 +56,10 @@ def whoami(app: App) -> None:
 
 
 def _read_key(app: App, *, from_stdin: bool) -> str:
-    if app.settings.api_key is not None:
-        return app.settings.api_key.get_secret_value()
     if from_stdin:
         return sys.stdin.readline().strip()
+    if app.settings.api_key is not None:
+        return app.settings.api_key.get_secret_value().strip()
     return str(click.prompt("API key", hide_input=True, err=True)).strip()
 
 
