@@ -328,6 +328,8 @@ def from_wire(body: Mapping[str, object], http_status: int) -> FreesoloError:
 
 
 def _by_status(http_status: int) -> type[FreesoloError]:
+    if http_status in (502, 504):  # a proxy whose service is away
+        return Unavailable
     for error in FreesoloError.__subclasses__():
         if error.http_status == http_status:
             return error

@@ -2,15 +2,17 @@
 
 import base64
 import secrets
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
+from urllib.parse import quote
 
-from pydantic import BaseModel
+import httpx
+from pydantic import BaseModel, ValidationError
 
 from freesolo.client.transport import Transport
 from freesolo.domain.refs import EnvRef
+from freesolo.errors import InvalidInput
 from freesolo.package.archive import Archive
 from freesolo.schemas.accounts import WhoAmI
 from freesolo.schemas.deployments import (
@@ -23,8 +25,6 @@ from freesolo.schemas.deployments import (
 )
 from freesolo.schemas.environments import (
     EnvironmentDetail,
-    EnvironmentList,
-    EnvironmentSummary,
     PublishedVersion,
     ResolvedVersion,
 )
@@ -82,16 +82,7 @@ class HubClient:
                 "X-Tree-Digest": archive.tree_digest,
             },
         )
-        return PublishedVersion.model_validate_json(response.content)
-
-    def environments(self) -> Iterator[EnvironmentSummary]:
-        """Yield the environments this key can see."""
-        cursor: str | None = None
-        while True:
-            page = self._get(EnvironmentList, "/v1/environments", cursor=cursor)
-            yield from page.environments
-            if (cursor := page.next_cursor) is None:
-                return
+        return self._read(PublishedVersion, response)
 
     def environment(self, ref: EnvRef) -> EnvironmentDetail:
         """Return an environment with all its versions, newest first."""
@@ -119,7 +110,7 @@ class HubClient:
             json_body=body.model_dump(mode="json"),
             headers={"Idempotency-Key": secrets.token_hex(16)},
         )
-        return Run.model_validate_json(response.content)
+        return self._read(Run, response)
 
     def plan_run(self, document: dict[str, object]) -> RunPlan:
         """Make every check of a submit and return what would be trained."""
@@ -127,7 +118,7 @@ class HubClient:
         response = self._transport.request(
             "POST", "/v1/runs", json_body=body.model_dump(mode="json")
         )
-        return RunPlan.model_validate_json(response.content)
+        return self._read(RunPlan, response)
 
     def runs(self, *, limit: int) -> list[Run]:
         """Return the newest runs of the org, at most `limit`."""
@@ -142,20 +133,20 @@ class HubClient:
 
     def run(self, run_id: str) -> Run:
         """Return one run."""
-        return self._get(Run, f"/v1/runs/{run_id}")
+        return self._get(Run, f"/v1/runs/{_part(run_id)}")
 
     def run_events(self, run_id: str, *, after: int) -> EventPage:
         """Return the events that follow number `after`, oldest first, a page at a time."""
-        return self._get(EventPage, f"/v1/runs/{run_id}/events", after=after)
+        return self._get(EventPage, f"/v1/runs/{_part(run_id)}/events", after=after)
 
     def cancel_run(self, run_id: str) -> Run:
         """Ask a run to stop; what it saved stays."""
-        response = self._transport.request("POST", f"/v1/runs/{run_id}/cancel")
-        return Run.model_validate_json(response.content)
+        response = self._transport.request("POST", f"/v1/runs/{_part(run_id)}/cancel")
+        return self._read(Run, response)
 
     def checkpoints(self, run_id: str) -> list[Checkpoint]:
         """Return what a run has saved, by rising step."""
-        return self._get(CheckpointList, f"/v1/runs/{run_id}/checkpoints").checkpoints
+        return self._get(CheckpointList, f"/v1/runs/{_part(run_id)}/checkpoints").checkpoints
 
     def deploy(self, adapter: str) -> Deployment:
         """Ask for an adapter to be served under its run's id."""
@@ -165,7 +156,7 @@ class HubClient:
             json_body=NewDeployment(adapter=adapter).model_dump(),
             headers={"Idempotency-Key": secrets.token_hex(16)},
         )
-        return Deployment.model_validate_json(response.content)
+        return self._read(Deployment, response)
 
     def deployments(self, *, everything: bool = False) -> list[Deployment]:
         """Return what is live or coming; with `everything`, also what failed or was withdrawn."""
@@ -175,11 +166,11 @@ class HubClient:
 
     def deployment(self, deployment_id: str) -> Deployment:
         """Return one deployment."""
-        return self._get(Deployment, f"/v1/deployments/{deployment_id}")
+        return self._get(Deployment, f"/v1/deployments/{_part(deployment_id)}")
 
     def undeploy(self, model: str) -> None:
         """Stop serving an alias."""
-        self._transport.request("DELETE", f"/v1/deployments/{model}")
+        self._transport.request("DELETE", f"/v1/deployments/{_part(model)}")
 
     def usage(self) -> UsageReport:
         """Return the org's tokens by key and model."""
@@ -187,7 +178,23 @@ class HubClient:
 
     def _get(self, model: type[_Model], path: str, **params: object) -> _Model:
         response = self._transport.request("GET", path, params=params)
-        return model.model_validate_json(response.content)
+        return self._read(model, response)
+
+    def _read(self, model: type[_Model], response: httpx.Response) -> _Model:
+        try:
+            return model.model_validate_json(response.content)
+        except ValidationError:
+            raise InvalidInput(
+                f"{self._transport.base_url} does not answer as a hub of this release does.",
+                hint="Is it a hub's address? FREESOLO_HUB_URL or `freesolo login --hub-url` sets it.",
+            ) from None
+
+
+def _part(text: str) -> str:
+    """Write what a user typed as one part of a path, so that it can name nothing else."""
+    if text in ("", ".", ".."):
+        raise InvalidInput(f"{text!r} is not an id.")
+    return quote(text, safe="")
 
 
 def _content_digest(digest: str) -> str:

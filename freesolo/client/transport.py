@@ -5,14 +5,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from freesolo.errors import FreesoloError, Unauthorized, Unavailable, from_wire
+from freesolo.errors import FreesoloError, InvalidInput, Unauthorized, Unavailable, from_wire
 
 _CHUNK = 1 << 20
 _SAFE_TO_REPEAT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class Transport:
@@ -27,10 +29,10 @@ class Transport:
         attempts: int = 4,
         http: httpx.Client | None = None,
     ) -> None:
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self.base_url = base_url.rstrip("/")
-        self._http = http or httpx.Client(timeout=timeout)
-        self._headers = headers
+        # A proxy of the environment does not lead back to this machine.
+        self._http = http or httpx.Client(timeout=timeout, trust_env=not is_loopback(base_url))
+        self._headers = _authorization(api_key)
         self._attempts = attempts
 
     def close(self) -> None:
@@ -75,7 +77,7 @@ class Transport:
                 method, f"{self.base_url}{path}", headers=self._headers, **_body(json_body, None)
             ) as response,
         ):
-            if response.is_error:
+            if not response.is_success:
                 response.read()
             yield raise_for_error(response)
 
@@ -101,24 +103,32 @@ def reachable(base_url: str) -> Iterator[None]:
         yield
     except httpx.TimeoutException:
         raise Unavailable(f"{base_url} did not answer in time.", hint="Try again.") from None
+    except (httpx.UnsupportedProtocol, httpx.InvalidURL):
+        raise InvalidInput(
+            f"{base_url!r} is not the address of a service.",
+            hint="An address begins with http:// or https://.",
+        ) from None
     except httpx.TransportError as error:
         raise Unavailable(
-            f"{base_url} cannot be reached: {error}.",
+            f"{base_url} cannot be reached: {str(error).rstrip('.')}.",
             hint="Is the platform up? `freesolo up` starts one; FREESOLO_HUB_URL names another.",
         ) from None
-    except httpx.InvalidURL as error:
-        raise Unavailable(f"{base_url!r} is not an address: {error}.") from None
 
 
 def raise_for_error(response: httpx.Response) -> httpx.Response:
     """Return a good answer; raise the error that a bad one carries."""
-    if not response.is_error:
+    if response.is_success:
         return response
     raise error_of(response)
 
 
 def error_of(response: httpx.Response) -> FreesoloError:
     """Rebuild the error of an answer whose body has been read."""
+    if response.is_redirect:
+        return InvalidInput(
+            f"{response.url} redirects to {response.headers.get('Location')}.",
+            hint="Requests with a key are not redirected; use the address it leads to.",
+        )
     try:
         body = response.json()
     except (json.JSONDecodeError, UnicodeDecodeError):
@@ -127,6 +137,24 @@ def error_of(response: httpx.Response) -> FreesoloError:
     if isinstance(error, Unauthorized) and error.hint is None:
         error.hint = "`freesolo login` stores a key; `freesolo up` makes one on this machine."
     return error
+
+
+def is_loopback(url: str) -> bool:
+    """Say whether a service's address is on this machine."""
+    try:
+        return urlsplit(url).hostname in _LOOPBACK
+    except ValueError:
+        return False
+
+
+def _authorization(api_key: str | None) -> dict[str, str]:
+    key = (api_key or "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise Unauthorized(
+            "The key holds characters that no key has.",
+            hint="A key is `fslo_` and letters and digits; was it copied whole?",
+        )
+    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def _body(json_body: object, upload: Path | None) -> dict[str, Any]:

@@ -35,7 +35,14 @@ def test_codes_are_unique() -> None:
 
 @pytest.mark.parametrize(
     ("status", "error_class"),
-    [(404, NotFound), (503, Unavailable), (422, InvalidInput), (502, Internal)],
+    [
+        (404, NotFound),
+        (422, InvalidInput),
+        (500, Internal),
+        (502, Unavailable),
+        (503, Unavailable),
+        (504, Unavailable),
+    ],
 )
 def test_an_unknown_code_becomes_the_class_of_its_status(
     status: int, error_class: type[FreesoloError]
