@@ -139,7 +139,10 @@ def find_project(session: Session, member: Member, project_id: UUID | None) -> P
         select(Project).where(Project.org_id == member.org_id, chosen)
     ).one_or_none()
     if project is None:
-        raise ProjectNotFound(f"{member.org!r} has no project {project_id}.")
+        raise ProjectNotFound(
+            f"{member.org!r} has no project {project_id}.",
+            hint="Leave `project` out for the default one; `GET /v1/projects` lists all.",
+        )
     return project
 
 

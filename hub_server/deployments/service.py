@@ -7,11 +7,11 @@ from datetime import datetime
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from freesolo.domain.catalog import Catalog, find_model
+from freesolo.domain.catalog import BaseModelEntry, Catalog, find_model
 from freesolo.domain.lifecycle import DeploymentState, next_deployment_state
 from freesolo.domain.refs import AdapterRef, adapter_revision
 from freesolo.domain.suggest import did_you_mean
-from freesolo.errors import AdapterNotFound, DeploymentNotFound
+from freesolo.errors import AdapterNotFound, Conflict, DeploymentNotFound
 from freesolo.schemas import deployments as wire
 from hub_server.accounts.service import Member
 from hub_server.db import insert_if_absent
@@ -65,7 +65,7 @@ def deploy(
 
     If just this revision is served, or on its way, under the alias already, that is returned.
     """
-    find_model(catalog, adapter.run.model_id)
+    _require_its_base(adapter.run, find_model(catalog, adapter.run.model_id))
     alias = _locked_alias(session, member, adapter.run.id)
     newest = session.scalars(
         _of_alias(member, alias.name).where(Deployment.generation == alias.issued)
@@ -175,6 +175,16 @@ def usage_report(session: Session, member: Member) -> list[wire.UsageLine]:
         )
         for key_name, model, requests, prompt, cached, completion in session.execute(query)
     ]
+
+
+def _require_its_base(run: Run, model: BaseModelEntry) -> None:
+    """Raise `Conflict` unless the catalog has the very weights that a run's adapters were made on."""
+    if run.model_revision != model.revision:
+        raise Conflict(
+            f"{run.id} was trained on {model.id} {run.model_revision}; "
+            f"the catalog now has {model.revision}.",
+            hint="Train it again, or bring that revision back into the catalog.",
+        )
 
 
 def _locked_alias(session: Session, member: Member, name: str) -> Alias:

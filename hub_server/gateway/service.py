@@ -1,6 +1,7 @@
 """The gateway's side: who may ask for which model, which adapters to deploy, what was used."""
 
 import hmac
+import logging
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -28,6 +29,8 @@ from hub_server.accounts.service import Member, check_key
 from hub_server.db import insert_if_absent
 from hub_server.identifiers import new_secret
 from hub_server.models import Alias, ApiKey, Checkpoint, Deployment, Usage
+
+logger = logging.getLogger(__name__)
 
 # A deployment at which this many gateways fell silent would end the next one too.
 MAX_ATTEMPTS = 3
@@ -157,6 +160,7 @@ def advance(
         deployment.error = step.error
     if deployment.state not in DEPLOYMENT_LEASED:
         deployment.lease_token = deployment.lease_until = None
+    _log_move(deployment)
 
 
 def take_back_lost(session: Session, *, now: datetime) -> int:
@@ -175,6 +179,7 @@ def take_back_lost(session: Session, *, now: datetime) -> int:
                 hint="Its log says why; deploy again when that is mended.",
             )
         deployment.state = next_deployment_state(deployment.state, state)
+        _log_move(deployment)
     return len(lost)
 
 
@@ -217,6 +222,17 @@ def _activate(session: Session, deployment: Deployment, *, now: datetime) -> Non
             Deployment.id != deployment.id,
         )
         .values(state=DeploymentState.UNDEPLOYED)
+    )
+
+
+def _log_move(deployment: Deployment) -> None:
+    logger.info(
+        "deployment moved",
+        extra={
+            "deployment": deployment.id,
+            "attempt": deployment.attempt,
+            "state": deployment.state.value,
+        },
     )
 
 

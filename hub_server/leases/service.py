@@ -6,6 +6,7 @@ back by `take_back_lost`.
 """
 
 import hmac
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from freesolo.schemas.runs import EventKind, NewEvent, RunError
 from hub_server.identifiers import new_secret
 from hub_server.models import Checkpoint, Run
 from hub_server.runs.service import add_event, move
+
+logger = logging.getLogger(__name__)
 
 # A run that was begun this often without saving anything would only fail again.
 MAX_FRUITLESS_ATTEMPTS = 5
@@ -79,6 +82,9 @@ def claim(
     ).one_or_none()
     if run is not None:
         add_event(session, run, EventKind.STATE, {"state": run.state.value}, now=now)
+        logger.info(
+            "run claimed", extra={"run": run.id, "attempt": run.attempt, "worker": worker_id}
+        )
     return run
 
 

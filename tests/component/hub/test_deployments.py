@@ -1,6 +1,8 @@
 """Deployments: asked for by members, made by gateways, found under their alias."""
 
+import logging
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from hashlib import sha256
 
 import pytest
@@ -263,3 +265,26 @@ def test_tokens_of_an_unknown_key_are_refused(hub: HubUnderTest) -> None:
     }
     response = hub.gateway.post("/v1/gateway/usage", json={"records": [record]})
     assert response.status_code == 422
+
+
+def test_an_adapter_is_not_served_on_other_weights_than_it_was_made_on(
+    hub: HubUnderTest, run_id: str
+) -> None:
+    newer = hub.resources.catalog[MODEL].model_copy(update={"revision": "newer"})
+    hub.app.state.resources = replace(hub.resources, catalog={MODEL: newer})
+    response = hub.user.post("/v1/deployments", json={"adapter": run_id})
+    assert response.status_code == 409
+    assert "the catalog now has newer" in error_of(response)["message"]
+
+
+def test_the_log_follows_a_run_and_its_deployment(
+    hub: HubUnderTest, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub.publish()
+    with caplog.at_level(logging.INFO, logger="hub_server"):
+        run_id = hub.train()
+        live = hub.make_live(run_id)
+    told = [vars(record) for record in caplog.records]
+    claims = [facts["run"] for facts in told if facts["message"] == "run claimed"]
+    states = [facts["state"] for facts in told if facts.get("deployment") == live["id"]]
+    assert (claims, states) == ([run_id], ["smoking", "ready"])
