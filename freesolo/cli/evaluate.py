@@ -14,6 +14,7 @@ from freesolo.domain.refs import EnvRef
 from freesolo.domain.statistics import mean, wilson_interval
 from freesolo.domain.suggest import did_you_mean
 from freesolo.errors import (
+    ContextLengthExceeded,
     EnvironmentFailed,
     FreesoloError,
     InvalidEnvironment,
@@ -158,7 +159,7 @@ def _answer(ask: _Asking, case: Case) -> str | FreesoloError:
     """Return the model's answer, or why there is none; what would fail every case is raised."""
     try:
         return ask(case)
-    except (LimitExceeded, Unavailable) as error:
+    except (ContextLengthExceeded, LimitExceeded, Unavailable) as error:
         return error
 
 
@@ -209,5 +210,9 @@ def _show(app: App, target: str, results: Sequence[SuiteResult]) -> None:
         failed = [case for case in result.cases if case.error is not None]
         for case in failed[:3]:
             app.out.talk(f"{result.name} {case.id}: {case.error}")
-    if results and all(case.error is not None for result in results for case in result.cases):
-        raise EnvironmentFailed("Not one case could be scored.", hint=results[0].cases[0].error)
+    cases = [case for result in results for case in result.cases]
+    if not cases or any(case.error is None for case in cases):
+        return
+    if all(case.answer is None for case in cases):
+        raise Unavailable(f"{target} answered not one case.", hint=cases[0].error)
+    raise EnvironmentFailed("Not one case could be scored.", hint=cases[0].error)

@@ -1,0 +1,120 @@
+"""eval: answers from a stand-in for hub and gateway, scored by the real environment."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+
+from tests.component.cli.conftest import Freesolo
+from tests.hubs import serving
+
+Answer = Callable[[str], str | tuple[int, str]]
+
+
+@contextmanager
+def answering(answer: Answer) -> Iterator[str]:
+    """Serve a gateway that answers a prompt with `answer`: text, or a status and an error's code."""
+    app = FastAPI()
+
+    @app.get("/v1/whoami")
+    def whoami(request: Request) -> dict[str, object]:
+        gateway = str(request.base_url).rstrip("/")
+        return {"org": "local", "key_name": "tests", "scopes": [], "gateway_url": gateway}
+
+    @app.post("/v1/chat/completions")
+    async def chat(request: Request) -> JSONResponse:
+        said = answer((await request.json())["messages"][-1]["content"])
+        if isinstance(said, tuple):
+            status, code = said
+            return JSONResponse({"error": {"code": code, "message": f"{code}!"}}, status)
+        choice = {"message": {"content": said}, "finish_reason": "stop"}
+        usage = {"prompt_tokens": 1, "completion_tokens": 1}
+        return JSONResponse({"choices": [choice], "usage": usage})
+
+    with serving(app) as url:
+        yield url
+
+
+@pytest.fixture
+def dates(freesolo: Freesolo, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FREESOLO_API_KEY", "fslo_any")
+    assert freesolo("init", "dates").code == 0
+    return Path("dates")
+
+
+def gold(folder: Path) -> dict[str, str]:
+    """Map the held-out rows' inputs to their gold answers."""
+    rows = map(json.loads, (folder / "dataset" / "heldout.jsonl").read_text().splitlines())
+    return {row["input"]: row["output"] for row in rows}
+
+
+def test_right_wrong_and_missing_answers_are_counted_apart(
+    freesolo: Freesolo, dates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = list(gold(dates).items())
+    (right_input, right), (long_input, _) = known[0], known[1]
+
+    def answer(prompt: str) -> str | tuple[int, str]:
+        if long_input in prompt:
+            return 400, "context_length_exceeded"
+        return right if right_input in prompt else "no idea"
+
+    with answering(answer) as url:
+        monkeypatch.setenv("FREESOLO_HUB_URL", url)
+        result = freesolo("eval", "model", dates, "--limit", "4", "--json")
+    assert result.code == 0
+    (suite,) = result.document["suites"]
+    assert (suite["total"], suite["passed"], suite["errors"]) == (4, 1, 1)
+    assert suite["mean_score"] == pytest.approx(1 / 3)
+    assert [case["passed"] for case in suite["cases"]] == [True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "code"),
+    [
+        (503, "unavailable_engine", 8),
+        (404, "model_not_found", 3),
+        (401, "unauthorized", 5),
+        (403, "forbidden", 5),
+    ],
+)
+def test_a_model_that_never_answers_is_told_by_the_exit_code(
+    freesolo: Freesolo,
+    dates: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    error: str,
+    code: int,
+) -> None:
+    with answering(lambda _prompt: (status, error)) as url:
+        monkeypatch.setenv("FREESOLO_HUB_URL", url)
+        result = freesolo("eval", "model", dates, "--limit", "2", "--json")
+    assert result.code == code
+    assert error in json.dumps(result.error)
+
+
+def test_a_reward_that_always_raises_is_its_authors_to_mend(
+    freesolo: Freesolo, dates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (dates / "environment.py").open("a") as file:
+        file.write("\n\ndef broken(*_):\n    raise RuntimeError('mine')\n\n\n")
+        file.write("Dates.score_response = broken\n")
+    with answering(lambda _prompt: "text") as url:
+        monkeypatch.setenv("FREESOLO_HUB_URL", url)
+        result = freesolo("eval", "model", dates, "--limit", "2", "--json")
+    assert result.code == 7
+    assert "mine" in result.error["hint"]
+
+
+def test_an_unknown_suite_is_answered_with_those_there_are(
+    freesolo: Freesolo, dates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with answering(lambda _prompt: "text") as url:
+        monkeypatch.setenv("FREESOLO_HUB_URL", url)
+        refusal = freesolo("eval", "model", dates, "--suite", "heldot", "--json")
+    assert refusal.code == 3
+    assert "heldout" in refusal.error["hint"]
