@@ -49,7 +49,10 @@ def write_record(path: Path, pid: int) -> None:
     """Record the session that process `pid` leads."""
     path.parent.mkdir(parents=True, exist_ok=True)
     entry = Record(pid, psutil.Process(pid).create_time(), psutil.boot_time())
-    path.write_text(json.dumps(asdict(entry)))
+    # In one step: whoever is killed here leaves the old record or the new one, never half of one.
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.write_text(json.dumps(asdict(entry)))
+    temporary.replace(path)
 
 
 def read_record(path: Path) -> Record | None:

@@ -26,7 +26,15 @@ from filelock import FileLock, Timeout
 from freesolo import processes
 from freesolo.client.hub import HubClient
 from freesolo.config import CredentialStore, Profile, write_private
-from freesolo.errors import AlreadyRunning, FreesoloError, PortInUse, Unauthorized, Unavailable
+from freesolo.errors import (
+    AlreadyRunning,
+    FreesoloError,
+    InvalidInput,
+    PortInUse,
+    StorageFull,
+    Unauthorized,
+    Unavailable,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -114,6 +122,11 @@ def running(
 
     Raise `AlreadyRunning` if another `up` has this data folder, and `PortInUse`.
     """
+    if platform.hub_port == platform.gateway_port:
+        raise InvalidInput(
+            f"Hub and gateway cannot both listen on port {platform.hub_port}.",
+            hint="`--hub-port` and `--gateway-port` choose two.",
+        )
     platform.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = FileLock(platform.data_dir / "up.lock")
     try:
@@ -258,7 +271,7 @@ class Supervisor:
     def _await_ready(self, name: str, url: str) -> None:
         child = self._children[name]
         deadline = time.monotonic() + _READY_SECONDS
-        while not _answers(f"{url}/readyz"):
+        while not answers(f"{url}/readyz"):
             if (code := child.exit_code()) is not None:
                 raise _child_error(f"The {name} stopped with exit code {code}", child.log_tail())
             if time.monotonic() > deadline:
@@ -384,6 +397,15 @@ def check_port(port: int) -> None:
             ) from None
 
 
+def answers(url: str) -> bool:
+    """Say whether a service on this machine answers `url` with success."""
+    try:
+        # A proxy of the environment does not lead back to this machine.
+        return httpx.get(url, timeout=2, trust_env=False).is_success
+    except httpx.TransportError:
+        return False
+
+
 def interrupt_on_sigterm() -> None:
     """Make SIGTERM end this process as Ctrl-C does, through its `finally` blocks."""
 
@@ -408,17 +430,10 @@ def _ready(platform: Platform, api_key: str) -> Ready:
     )
 
 
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=2).is_success
-    except httpx.TransportError:
-        return False
-
-
 def _child_error(what: str, lines: list[str]) -> FreesoloError:
     details = "\n".join(lines)
     if "No space left on device" in details or "disk is full" in details:
-        return Unavailable(f"{what}: the disk is full.", hint="Free some space and try again.")
+        return StorageFull(f"{what}: the disk is full.", hint="Free some space and try again.")
     if "No module named" in details:
         return Unavailable(
             f"{what}: {lines[-1]}.",

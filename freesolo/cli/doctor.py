@@ -17,7 +17,7 @@ from freesolo.cli.context import App, json_option, pass_app
 from freesolo.config import DEFAULT_GATEWAY_PORT, DEFAULT_HUB_PORT
 from freesolo.errors import PortInUse
 from freesolo.runtime.sandbox import SandboxMode, choose_sandbox
-from freesolo.supervisor import check_port
+from freesolo.supervisor import answers, check_port
 
 _GIB = 1024**3
 # Training the smallest base model and serving it at the same time, measured.
@@ -157,8 +157,10 @@ def _port(name: str, port: int) -> Check:
     try:
         check_port(port)
     except PortInUse:
-        fix = "If that is not your platform, choose other ports with `freesolo up --hub-port ...`."
-        return Check(name, False, f"{port} is in use", fix)
+        if answers(f"http://127.0.0.1:{port}/readyz"):
+            return Check(name, True, f"{port} is in use by a platform")
+        fix = "Choose other ports with `freesolo up --hub-port ... --gateway-port ...`."
+        return Check(name, False, f"{port} is in use by another program", fix)
     return Check(name, True, f"{port} is free")
 
 

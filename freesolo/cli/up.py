@@ -6,7 +6,6 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO
 
 import click
 
@@ -122,15 +121,17 @@ def _start_detached(app: App, platform: Platform) -> Ready:
             stderr=errors,
             start_new_session=True,
         )
+    return _announced(child, log, begin)
+
+
+def _announced(child: subprocess.Popen[bytes], log: Path, begin: int) -> Ready:
+    """Return what the platform announces in its first line; raise what it logged if it ends."""
     assert child.stdout is not None  # noqa: S101 - PIPE was asked for
-    return _first_line(child.stdout, log, begin)
-
-
-def _first_line(announcement: IO[bytes], log: Path, begin: int) -> Ready:
-    with announcement:
+    with child.stdout as announcement:
         line = announcement.readline()
     if line:
         return Ready(**json.loads(line))
+    child.wait()
     said = log.read_bytes()[begin:].decode(errors="replace").splitlines()
     for text in reversed(said):
         if text.startswith('{"error":'):

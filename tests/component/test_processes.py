@@ -106,3 +106,12 @@ def test_stopping_one_process_leaves_its_session_alone(
     assert processes.stop_process(record, grace=5)
     leader.wait()
     assert psutil.pid_exists(child)
+
+
+def test_a_record_is_replaced_in_one_step(record: Path) -> None:
+    processes.write_record(record, os.getpid())
+    held = record.open()
+    processes.write_record(record, os.getpid())
+    with held:
+        assert json.loads(held.read()) == json.loads(record.read_text())
+    assert [path.name for path in record.parent.iterdir()] == [record.name]
