@@ -77,8 +77,8 @@ def run(arguments: list[str]) -> int:
     except click.Abort:
         app.out.talk("Stopped.")
         return 130
-    except BrokenPipeError:
-        # Whoever read our output has enough of it.
+    except SystemExit:
+        # click's way out when whoever read our output has enough of it.
         return 141
     except FreesoloError as error:
         return _fail(app, error)

@@ -9,7 +9,7 @@ from packaging.version import Version
 from freesolo.cli.context import App, json_option, pass_app, sandbox_option
 from freesolo.cli.validate import show_report
 from freesolo.domain.manifest import Manifest
-from freesolo.domain.refs import EnvRef
+from freesolo.domain.refs import EnvRef, check_name
 from freesolo.errors import (
     EnvironmentFailed,
     EnvironmentNotFound,
@@ -36,9 +36,10 @@ def publish(
 ) -> None:
     """Publish the environment in FOLDER as an immutable version."""
     manifest = load_manifest(folder, name=name)
+    # Asked first: without a key or a hub the checks would be for nothing.
+    ref = EnvRef(org=check_name(org or app.hub.whoami().org, "org"), name=manifest.name)
     app.out.talk(f"Checking {folder} ...")
     _refuse(app, check_folder(folder, app.host_options(sandbox), name=name), force=force)
-    ref = EnvRef(org=org or app.hub.whoami().org, name=manifest.name)
     with tempfile.TemporaryDirectory() as scratch:
         archive = build_archive(
             folder, collect_files(folder), Path(scratch) / "environment.tar.zst"

@@ -9,6 +9,7 @@ from freesolo.cli.context import App, json_option
 from freesolo.cli.follow import follow, run_document, show_outcome
 from freesolo.domain.lifecycle import RunState
 from freesolo.domain.train_spec import parse_document, parse_train_spec
+from freesolo.errors import InvalidTrainSpec
 from freesolo.schemas.runs import Run, RunPlan
 
 
@@ -40,7 +41,7 @@ def train(
     Ctrl-C stops following, never the run.
     """
     app: App = context.obj
-    document = parse_document(config.read_text(), overrides)
+    document = parse_document(_read(config), overrides)
     parse_train_spec(document)
     if dry_run:
         _show_plan(app, app.hub.plan_run(document))
@@ -52,6 +53,13 @@ def train(
     _show(app, run)
     if run.state in (RunState.FAILED, RunState.CANCELLED):
         context.exit(1)
+
+
+def _read(config: Path) -> str:
+    try:
+        return config.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise InvalidTrainSpec(f"{config} is not text in UTF-8.") from None
 
 
 def _show(app: App, run: Run) -> None:

@@ -76,6 +76,21 @@ def test_a_config_that_is_not_there_is_a_usage_error(freesolo: Freesolo) -> None
     assert "nowhere.toml" in refusal.error["message"]
 
 
+def test_a_config_that_is_not_text_is_refused(freesolo: Freesolo) -> None:
+    Path("binary.toml").write_bytes(b"\xff\xfe")
+    refusal = freesolo("train", "binary.toml", "--json")
+    assert (refusal.code, refusal.error["code"]) == (2, "invalid_train_spec")
+    assert "binary.toml" in refusal.error["message"]
+
+
+@pytest.mark.parametrize("run_id", ["", "..", "../environments", "x?limit=1", "a/b"])
+def test_an_id_never_leads_to_another_route(
+    freesolo: Freesolo, with_hub: LiveHub, run_id: str
+) -> None:
+    for command in (("runs", "show"), ("runs", "cancel"), ("undeploy",)):
+        assert freesolo(*command, run_id, "--json").code in (2, 3)
+
+
 def test_an_unknown_run_is_not_found(freesolo: Freesolo, with_hub: LiveHub) -> None:
     assert freesolo("runs", "show", "run-0123456789", "--json").code == 3
     assert freesolo("deploy", "run-0123456789", "--json").code == 3
