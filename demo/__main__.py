@@ -8,13 +8,20 @@ from rich.console import Console
 
 from demo.loop import StepFailed, walk
 from demo.report import learned, show, write
+from freesolo.supervisor import interrupt_on_sigterm
 
 BUILD = Path("build")
 
 
 def main() -> int:
     """Run the demo; return 0 if the adapter is better than the base model beyond doubt."""
-    environ = dict(os.environ)  # noqa: TID251 - the commands inherit the caller's environment
+    # The commands inherit the caller's environment, but never the way to a platform of the caller's.
+    environ = {
+        name: value
+        for name, value in os.environ.items()  # noqa: TID251
+        if not name.startswith("FREESOLO_")
+    }
+    interrupt_on_sigterm()
     try:
         report = walk(environ, cache_dir=(BUILD / "cache").resolve())
     except StepFailed as failure:

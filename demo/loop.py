@@ -57,7 +57,7 @@ class Loop:
             check=False,
         )
         if result.returncode != 0:
-            console.print(result.stdout)
+            console.print(result.stdout, markup=False)
             raise StepFailed(f"`freesolo {arguments[0]}` ended with {result.returncode}")
         document: dict[str, Any] = json.loads(result.stdout)
         return document
