@@ -15,6 +15,7 @@ from freesolo.domain.suggest import did_you_mean
 from freesolo.errors import (
     DeploymentNotFound,
     Forbidden,
+    IllegalTransition,
     InvalidInput,
     LeaseLost,
     ModelNotFound,
@@ -34,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 # A deployment at which this many gateways fell silent would end the next one too.
 MAX_ATTEMPTS = 3
+
+# Queued again is for the hub to say, which counts the attempts; undeployed, for the owner.
+_GATEWAY_STATES = DEPLOYMENT_LEASED | {DeploymentState.READY, DeploymentState.FAILED}
 
 
 def chatting_member(session: Session, key_hash: str) -> Member:
@@ -148,6 +152,8 @@ def advance(
     lease_seconds: float,
 ) -> None:
     """Move a deployment on. The same state again only renews the lease."""
+    if step.state not in _GATEWAY_STATES:
+        raise IllegalTransition(f"A gateway cannot make {deployment.id} {step.state.value}.")
     deployment.lease_until = now + timedelta(seconds=lease_seconds)
     if step.state is deployment.state:
         return

@@ -288,3 +288,15 @@ def test_the_log_follows_a_run_and_its_deployment(
     claims = [facts["run"] for facts in told if facts["message"] == "run claimed"]
     states = [facts["state"] for facts in told if facts.get("deployment") == live["id"]]
     assert (claims, states) == ([run_id], ["smoking", "ready"])
+
+
+@pytest.mark.parametrize("state", ["queued", "undeployed"])
+def test_a_gateway_cannot_take_a_deployment_back_or_away(
+    hub: HubUnderTest, run_id: str, state: str
+) -> None:
+    hub.deploy(run_id)
+    response = hub.advance(hub.claim_deployment(), state)
+    assert (response.status_code, error_of(response)["code"]) == (
+        409,
+        "illegal_transition_conflict",
+    )
