@@ -16,14 +16,20 @@ from pathlib import Path
 
 import psutil
 
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
 
 @dataclass(frozen=True)
 class Record:
-    """Which session a child leads: `session` is its process id, `started` its start time."""
+    """Which session a child leads: `session` is its process id, `started` its start time.
+
+    The start time is counted from the boot where the system can tell, so that setting the clock
+    changes nothing; `boot` is the id of that boot, empty where there is none.
+    """
 
     session: int
     started: float
-    boot: float
+    boot: str
 
 
 def start(
@@ -48,7 +54,7 @@ def start(
 def write_record(path: Path, pid: int) -> None:
     """Record the session that process `pid` leads."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    entry = Record(pid, psutil.Process(pid).create_time(), psutil.boot_time())
+    entry = Record(pid, _started(pid), _boot_id())
     # In one step: whoever is killed here leaves the old record or the new one, never half of one.
     temporary = path.with_name(f".{path.name}.new")
     temporary.write_text(json.dumps(asdict(entry)))
@@ -91,11 +97,11 @@ def stop_recorded(path: Path, *, grace: float) -> None:
 def find_process(path: Path) -> psutil.Process | None:
     """Return the recorded process itself if it still runs, whoever's session it is in."""
     record = read_record(path)
-    if record is None or not _is_same_boot(record):
+    if record is None or record.boot != _boot_id():
         return None
     try:
         process = psutil.Process(record.session)
-        is_same = abs(process.create_time() - record.started) < 1
+        is_same = _leads(process, record)
     except psutil.NoSuchProcess:
         return None
     return process if is_same and process.status() != psutil.STATUS_ZOMBIE else None
@@ -114,20 +120,32 @@ def stop_process(path: Path, *, grace: float) -> bool:
     return True
 
 
-def _is_same_boot(record: Record) -> bool:
-    # The clock of a boot drifts by a little when it is set; a reboot moves it by minutes.
-    return abs(psutil.boot_time() - record.boot) < 60
+def _boot_id() -> str:
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return ""
+
+
+def _started(pid: int) -> float:
+    # On Linux psutil adds the boot's time of day, which moves when the clock is set; and it keeps
+    # the sum in its objects, so a new one is asked.
+    return psutil.Process(pid).create_time() - (psutil.boot_time() if _BOOT_ID.exists() else 0)
+
+
+def _leads(process: psutil.Process, record: Record) -> bool:
+    return abs(_started(process.pid) - record.started) < 1
 
 
 def _members(record: Record) -> list[psutil.Process]:
-    if not _is_same_boot(record):
+    if record.boot != _boot_id():
         return []
     members = []
     for process in psutil.process_iter():
         try:
             if os.getsid(process.pid) != record.session or process.status() == psutil.STATUS_ZOMBIE:
                 continue
-            if process.pid == record.session and abs(process.create_time() - record.started) > 1:
+            if process.pid == record.session and not _leads(process, record):
                 return []
         except (psutil.Error, OSError):
             continue

@@ -83,7 +83,7 @@ def down(app: App, *, data_dir: Path | None) -> None:
     stopped = stop(folder)
     app.out.document({"data_dir": str(folder), "stopped": stopped})
     app.out.data("The platform has stopped." if stopped else f"Nothing runs on {folder}.")
-    app.out.next_step("freesolo up")
+    app.out.next_step(f"freesolo up --data-dir {folder}" if data_dir else "freesolo up")
 
 
 def _data_dir(app: App, data_dir: Path | None) -> Path:

@@ -85,7 +85,7 @@ def test_a_record_of_another_boot_ends_nothing(
 ) -> None:
     entry = json.loads(record.read_text())
     stale = record.with_name("stale.json")
-    stale.write_text(json.dumps({**entry, "boot": entry["boot"] - 10_000}))
+    stale.write_text(json.dumps({**entry, "boot": "another"}))
     processes.stop_recorded(stale, grace=0.1)
     assert family[0].poll() is None
 
@@ -115,3 +115,17 @@ def test_a_record_is_replaced_in_one_step(record: Path) -> None:
     with held:
         assert json.loads(held.read()) == json.loads(record.read_text())
     assert [path.name for path in record.parent.iterdir()] == [record.name]
+
+
+@pytest.mark.skipif(not psutil.LINUX, reason="elsewhere start times are times of day")
+def test_a_record_holds_no_time_of_day_so_that_setting_the_clock_hides_nothing(
+    record: Path,
+) -> None:
+    processes.write_record(record, os.getpid())
+    entry = json.loads(record.read_text())
+    since_boot = time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert 0 < entry["started"] <= since_boot + 1
+    assert str(int(psutil.boot_time())) not in record.read_text()
+    found = processes.find_process(record)
+    assert found is not None
+    assert found.pid == os.getpid()
