@@ -77,6 +77,11 @@ class Platform:
         """Where the processes' output goes."""
         return self.data_dir / "logs"
 
+    def make_folders(self) -> None:
+        """Make the data folder and that of the logs, for the owner only."""
+        for folder in (self.data_dir, self.logs_dir):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
     def settings(self) -> dict[str, str]:
         """Return the settings of all its processes, as environment variables."""
         return {
@@ -127,7 +132,7 @@ def running(
             f"Hub and gateway cannot both listen on port {platform.hub_port}.",
             hint="`--hub-port` and `--gateway-port` choose two.",
         )
-    platform.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    platform.make_folders()
     lock = FileLock(platform.data_dir / "up.lock")
     try:
         lock.acquire(timeout=0)

@@ -104,7 +104,7 @@ def _announce(app: App, ready: Ready) -> None:
 
 def _start_detached(app: App, platform: Platform) -> Ready:
     """Start `freesolo up` in a session of its own and wait for what it announces."""
-    platform.logs_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    platform.make_folders()
     log = platform.logs_dir / "up.log"
     app.out.talk("Starting the platform ...")
     with log.open("ab") as errors:

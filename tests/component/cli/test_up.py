@@ -2,6 +2,7 @@
 
 import os
 import socket
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,12 @@ def test_a_port_in_use_is_named(freesolo: Freesolo, tmp_path: Path) -> None:
         )
     assert (refusal.code, refusal.error["code"]) == (2, "invalid_port_in_use")
     assert str(port) in refusal.error["message"]
+
+
+def test_the_data_folder_is_its_owners_alone(freesolo: Freesolo, tmp_path: Path) -> None:
+    ports = ("--hub-port", "28499", "--gateway-port", "28499")
+    freesolo("up", "--detach", "--data-dir", tmp_path / "made" / "data", *ports)
+    assert stat.S_IMODE((tmp_path / "made" / "data").stat().st_mode) == 0o700
 
 
 def test_down_where_nothing_runs_is_no_error(freesolo: Freesolo, tmp_path: Path) -> None:
