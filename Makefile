@@ -48,6 +48,7 @@ docs: setup  ## Write the generated parts of the documentation anew
 	$(BIN)/python docs/generate.py
 
 migration: setup  ## Write a migration for changed models: make migration m="add tags"
+	mkdir -p build
 	FREESOLO_SERVER_DATABASE_URL=sqlite:///$(CHECK_DB) $(BIN)/alembic upgrade head
 	FREESOLO_SERVER_DATABASE_URL=sqlite:///$(CHECK_DB) $(BIN)/alembic revision --autogenerate -m "$(m)"
 
