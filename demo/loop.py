@@ -18,8 +18,8 @@ from rich.console import Console
 BASE_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 TASK = "dates"
 SUITE = "heldout"
-# A date takes about ten tokens; a base model that talks instead is cut off here.
-MAX_TOKENS = 48
+# A date takes about ten tokens; a model that talks instead is cut off here.
+MAX_TOKENS = 24
 
 console = Console(stderr=True, highlight=False)
 

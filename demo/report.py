@@ -1,12 +1,22 @@
 """What the demo shows at its end: on the terminal, as Markdown, as JSON."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
-from rich.markdown import Markdown
+from rich.table import Table
+from rich.text import Text
+
+NEXT = """. .venv/bin/activate
+freesolo up --detach
+freesolo init my-task
+freesolo publish my-task
+freesolo train my-task/configs/sft.toml"""
+
+_LONGEST = 80
 
 
 def learned(report: Mapping[str, Any]) -> bool:
@@ -22,42 +32,47 @@ def write(report: Mapping[str, Any], folder: Path) -> None:
 
 
 def show(report: Mapping[str, Any]) -> None:
-    """Print the report on the terminal."""
-    Console().print(Markdown(as_markdown(report)))
+    """Print the report on the terminal; nothing is cut off, however narrow it is."""
+    console = Console(highlight=False, markup=False)
+    console.rule("A model has learned a task")
+    _print_rows(console, _facts(report))
+    console.print(f"\nThe same question to both: {report['chat']['question']}")
+    _print_rows(console, [(name, report["chat"][name]) for name in ("base", "tuned")])
+    console.print("\nHeld-out answers side by side")
+    answers = Table("question", "gold", "base", "tuned", box=SIMPLE)
+    for row in report["samples"]:
+        answers.add_row(
+            *(Text(_flat(row[name])) for name in ("prompt", "expected", "base", "tuned"))
+        )
+    console.print(answers)
+    console.print("Seconds")
+    _print_rows(console, [(phase, str(taken)) for phase, taken in report["seconds"].items()])
+    console.print(f"\nThe demo's platform is gone. Next, one of your own:\n{NEXT}")
 
 
 def as_markdown(report: Mapping[str, Any]) -> str:
     """Return the report as a Markdown page."""
-    environment, train = report["environment"], report["train"]
     return "\n".join(
         [
             "# A model has learned a task",
             "",
             "| | |",
             "|---|---|",
-            f"| task | `{environment['ref']}` {environment['version']} |",
-            f"| tree digest | `{environment['tree_digest']}` |",
-            f"| base model | `{report['run']['model']}` |",
-            f"| run | `{report['run']['id']}` |",
-            f"| adapter | `{report['adapter']['revision']}` |",
-            f"| training | {train['steps']} steps, {train['tokens_per_second']} tokens/s |",
-            f"| held-out, base model | {_score(report['base'])} |",
-            f"| held-out, adapter | {_score(report['tuned'])} |",
+            *(f"| {name} | {value} |" for name, value in _facts(report)),
             "",
             "## The same question to both",
             "",
             f"> {report['chat']['question']}",
             "",
-            f"- base: {_cell(report['chat']['base'])}",
-            f"- tuned: {_cell(report['chat']['tuned'])}",
+            f"- base: {_flat(report['chat']['base'])}",
+            f"- tuned: {_flat(report['chat']['tuned'])}",
             "",
             "## Held-out answers side by side",
             "",
             "| question | gold | base | tuned |",
             "|---|---|---|---|",
             *(
-                f"| {_cell(row['prompt'])} | {_cell(row['expected'])} "
-                f"| {_cell(row['base'])} | {_cell(row['tuned'])} |"
+                f"| {' | '.join(_cell(row[name]) for name in ('prompt', 'expected', 'base', 'tuned'))} |"
                 for row in report["samples"]
             ),
             "",
@@ -69,18 +84,33 @@ def as_markdown(report: Mapping[str, Any]) -> str:
             "",
             "## Next",
             "",
-            "The demo's platform is gone. For one of your own:",
-            "",
             "```",
-            ". .venv/bin/activate",
-            "freesolo up --detach",
-            "freesolo init my-task",
-            "freesolo publish my-task",
-            "freesolo train my-task/configs/sft.toml",
+            NEXT,
             "```",
             "",
         ]
     )
+
+
+def _facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    environment, train = report["environment"], report["train"]
+    return [
+        ("task", f"{environment['ref']} {environment['version']}"),
+        ("tree digest", environment["tree_digest"]),
+        ("base model", report["run"]["model"]),
+        ("run", report["run"]["id"]),
+        ("adapter", report["adapter"]["revision"]),
+        ("training", f"{train['steps']} steps, {train['tokens_per_second']} tokens/s"),
+        ("held-out, base", _score(report["base"])),
+        ("held-out, tuned", _score(report["tuned"])),
+    ]
+
+
+def _print_rows(console: Console, rows: Iterable[tuple[str, str]]) -> None:
+    table = Table.grid(padding=(0, 2))
+    for name, value in rows:
+        table.add_row(name, Text(value, overflow="fold"))
+    console.print(table)
 
 
 def _score(score: Mapping[str, Any]) -> str:
@@ -92,6 +122,10 @@ def _score(score: Mapping[str, Any]) -> str:
     )
 
 
+def _flat(text: str | None) -> str:
+    line = " ".join((text or "").split())
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
+
+
 def _cell(text: str | None) -> str:
-    flat = " ".join((text or "").split()).replace("|", "\\|")
-    return flat if len(flat) <= 80 else f"{flat[:77]}..."
+    return _flat(text).replace("|", "\\|")
