@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from openai import OpenAI
+from openai import DefaultHttpxClient, OpenAI
 from rich.console import Console
 
 BASE_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -160,7 +160,9 @@ def _samples(base: Mapping[str, Any], tuned: Mapping[str, Any]) -> list[dict[str
 
 def _chat(base_url: str, api_key: str, tuned_model: str, question: str) -> dict[str, Any]:
     """Ask base and tuned the same, with the stock OpenAI client and nothing of ours."""
-    client = OpenAI(base_url=base_url, api_key=api_key)
+    # A proxy of the caller's cannot reach this machine's loopback.
+    direct = DefaultHttpxClient(trust_env=False)
+    client = OpenAI(base_url=base_url, api_key=api_key, http_client=direct)
 
     def ask(model: str) -> str:
         answer = client.chat.completions.create(

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from filelock import FileLock
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -91,17 +92,24 @@ class CredentialStore:
 
     def save(self, profile: Profile) -> None:
         """Keep a profile and use it from now on; it replaces the one of the same platform or hub."""
-        _, profiles = self._read()
-        kept = [other for other in profiles if _owner(other) != _owner(profile)]
-        self._write(profile.hub_url, [profile, *kept])
+        with self._locked():
+            _, profiles = self._read()
+            kept = [other for other in profiles if _owner(other) != _owner(profile)]
+            self._write(profile.hub_url, [profile, *kept])
 
     def forget(self, hub_url: str | None) -> str | None:
         """Remove what is kept for a hub, by default the one in use; return which, None if nothing."""
-        active, profiles = self._read()
-        forgotten = hub_url.rstrip("/") if hub_url else active
-        kept = [profile for profile in profiles if profile.hub_url != forgotten]
-        self._write("" if active == forgotten else active, kept)
+        with self._locked():
+            active, profiles = self._read()
+            forgotten = hub_url.rstrip("/") if hub_url else active
+            kept = [profile for profile in profiles if profile.hub_url != forgotten]
+            self._write("" if active == forgotten else active, kept)
         return forgotten if len(kept) < len(profiles) else None
+
+    def _locked(self) -> FileLock:
+        """Keep two commands from writing over each other's profile."""
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return FileLock(self._path.with_suffix(".lock"))
 
     def _read(self) -> tuple[str, list[Profile]]:
         if not self._path.exists():
@@ -117,7 +125,6 @@ class CredentialStore:
 
     def _write(self, active: str, profiles: Sequence[Profile]) -> None:
         document = {"active": active, "profiles": [asdict(item) for item in profiles]}
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_private(self._path, json.dumps(document, indent=2))
 
 

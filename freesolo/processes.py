@@ -11,12 +11,14 @@ import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_WAIT_THEN_BECOME = 'read -r _ && exec "$@" < /dev/null'
 
 
 @dataclass(frozen=True)
@@ -35,19 +37,26 @@ class Record:
 def start(
     command: Sequence[str], *, env: Mapping[str, str], log: Path, record: Path
 ) -> subprocess.Popen[bytes]:
-    """Start `command` as leader of a new session, its output appended to `log`, and record it."""
+    """Start `command` as leader of a new session, its output appended to `log`, and record it.
+
+    The child waits for its record before it becomes `command`: one whose parent is killed in
+    between ends by itself.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
-    record.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         child = subprocess.Popen(
-            command,
+            ["/bin/sh", "-c", _WAIT_THEN_BECOME, "sh", *command],
             env=dict(env),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
     write_record(record, child.pid)
+    assert child.stdin is not None  # noqa: S101 - PIPE was asked for
+    # Ended already by somebody else, perhaps: then nobody waits for the line.
+    with suppress(BrokenPipeError), child.stdin:
+        child.stdin.write(b"go\n")
     return child
 
 

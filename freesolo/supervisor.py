@@ -2,7 +2,7 @@
 
 Everything a platform owns lies in its data folder: the hub's database and blobs, the processes'
 logs (`logs/`), who is running (`run/`), and the keys the processes use among themselves
-(`services.json`, for the owner only). There is no business rule here.
+(`hub/services.json`, for the owner only). There is no business rule here.
 """
 
 import json
@@ -141,20 +141,20 @@ def running(
             f"A platform already runs on {platform.data_dir}.",
             hint=f"`freesolo down --data-dir {platform.data_dir}` stops it.",
         ) from None
+    record = platform.run_dir / "supervisor.json"
+    supervisor = Supervisor(platform, environ)
     try:
+        # First of all, so that `down` finds us whatever we are doing.
+        processes.write_record(record, os.getpid())
         stop_leftovers(platform.data_dir)
         for port in (platform.hub_port, platform.gateway_port):
             check_port(port)
-        processes.write_record(platform.run_dir / "supervisor.json", os.getpid())
-        supervisor = Supervisor(platform, environ)
-        try:
-            supervisor.start(credentials)
-            yield supervisor
-        finally:
-            _ignore_signals()
-            supervisor.stop()
-            (platform.run_dir / "supervisor.json").unlink(missing_ok=True)
+        supervisor.start(credentials)
+        yield supervisor
     finally:
+        _ignore_signals()
+        supervisor.stop()
+        record.unlink(missing_ok=True)
         lock.release()
 
 
@@ -171,7 +171,8 @@ class Administration:
 
     def service_keys(self) -> "ServiceKeys":
         """Return the keys of the platform's own processes; the first time, make them."""
-        path = self._platform.data_dir / "services.json"
+        # Beside the database that knows them, so that one is not removed without the other.
+        path = self._platform.data_dir / "hub" / "services.json"
         if path.exists():
             return ServiceKeys(**json.loads(path.read_text()))
         keys = ServiceKeys(

@@ -5,7 +5,14 @@
 # uv does not read pip's configuration, so pip's folders of ready wheels are handed to it.
 set -eu
 
-[ -x .venv/bin/python ] || "${PYTHON:-python3}" -m venv .venv
+PYTHON=${PYTHON:-python3}
+if ! "$PYTHON" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then
+    # The exact pins of requirements/cpu.lock were resolved for this version.
+    echo "Python 3.11 is needed, but '$PYTHON' is not it. Try: PYTHON=python3.11 make setup" >&2
+    exit 1
+fi
+# A folder left half made by an interrupted start has no pip.
+.venv/bin/python -m pip --version >/dev/null 2>&1 || "$PYTHON" -m venv --clear .venv
 python=.venv/bin/python
 uv_version=$(sed -n 's/^uv==//p' requirements/cpu.lock)
 $python -m pip install --quiet --disable-pip-version-check "uv==$uv_version"

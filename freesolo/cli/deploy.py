@@ -1,6 +1,7 @@
 """`freesolo deploy`, `deployments` and `undeploy`."""
 
 import time
+from contextlib import suppress
 
 import click
 
@@ -97,7 +98,9 @@ def _follow(app: App, deployment: Deployment, *, timeout: float) -> Deployment:
                     hint="It goes on; `freesolo deployments` shows how far it is.",
                 )
             time.sleep(_POLL_SECONDS)
-            deployment = app.hub.deployment(deployment.id)
+            # A hub that starts again is away for a moment.
+            with suppress(Unavailable):
+                deployment = app.hub.deployment(deployment.id)
             if deployment.state is not state:
                 state = deployment.state
                 app.out.talk(f"  {state}")
