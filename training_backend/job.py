@@ -4,14 +4,12 @@ import errno
 import logging
 import os
 import shutil
-import tempfile
 import traceback
 from pathlib import Path
 
 from freesolo.base_models.store import local_path
-from freesolo.domain.packaging import ENVIRONMENT_LIMITS
 from freesolo.errors import EnvironmentFailed, FreesoloError, Internal, LeaseLost, StorageFull
-from freesolo.package.archive import unpack_archive
+from freesolo.package.cache import cached_environment
 from freesolo.package.checks import Severity, check_gold
 from freesolo.runtime.client import EnvironmentHost, HostOptions, open_host
 from freesolo.schemas.environments import ResolvedVersion
@@ -81,13 +79,9 @@ def train(
 
 def fetch_environment(wanted: ResolvedVersion, hub: LeaseHub, cache_dir: Path) -> Path:
     """Return the folder of a pinned environment, from the cache or else from the hub."""
-    folder = cache_dir / "environments" / wanted.tree_digest.removeprefix("sha256:")
-    if not folder.is_dir():
-        with tempfile.TemporaryDirectory() as temporary:
-            archive = Path(temporary, "environment")
-            hub.fetch(wanted.archive_digest, archive)
-            unpack_archive(archive, folder, ENVIRONMENT_LIMITS, expect_tree=wanted.tree_digest)
-    return folder
+    return cached_environment(
+        wanted, cache_dir, download=lambda archive: hub.fetch(wanted.archive_digest, archive)
+    )
 
 
 def fetch_checkpoint(lease: Lease, hub: LeaseHub, work_dir: Path) -> Path | None:

@@ -1,16 +1,14 @@
 """`freesolo pull`, and how other commands get at a published environment's files."""
 
 import shutil
-import tempfile
 from pathlib import Path
 
 import click
 
 from freesolo.cli.context import App, json_option, pass_app
-from freesolo.domain.packaging import ENVIRONMENT_LIMITS
 from freesolo.domain.refs import EnvRef
-from freesolo.errors import FolderNotEmpty, InvalidEnvironment
-from freesolo.package.archive import file_digest, unpack_archive
+from freesolo.errors import FolderNotEmpty
+from freesolo.package.cache import cached_environment
 from freesolo.schemas.environments import ResolvedVersion
 
 
@@ -44,20 +42,9 @@ def pull(app: App, ref: str, *, output: Path | None, force: bool) -> None:
 
 def cached(app: App, version: ResolvedVersion) -> Path:
     """Return the unpacked files of a version in the cache, fetching them if they are not there."""
-    folder = app.settings.cache / "environments" / version.tree_digest.removeprefix("sha256:")
-    if folder.exists():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        archive = Path(scratch) / "environment.archive"
-        app.hub.download(version, archive)
-        if (found := file_digest(archive)) != version.archive_digest:
-            raise InvalidEnvironment(
-                f"The hub sent {found} instead of {version.archive_digest}.",
-                hint="The download is damaged; try again.",
-            )
-        unpack_archive(archive, folder, ENVIRONMENT_LIMITS, expect_tree=version.tree_digest)
-    return folder
+    return cached_environment(
+        version, app.settings.cache, download=lambda archive: app.hub.download(version, archive)
+    )
 
 
 def _write_files(source: Path, folder: Path) -> list[str]:
