@@ -27,7 +27,8 @@ from training_backend.settings import TrainingSettings
 logger = logging.getLogger(__name__)
 
 LEASE_FILE = "lease.json"
-_RECORD = "process.json"
+# Where `freesolo down` looks too, for a job whose worker was killed.
+_RECORDS = "run"
 _LOG = "job.log"
 _GRACE = 10.0
 _TICK = 0.1
@@ -54,14 +55,15 @@ class End(StrEnum):
 
 @dataclass(frozen=True)
 class Job:
-    """A training process, and the folder of its attempt."""
+    """A training process, its record, and the folder of its attempt."""
 
     process: subprocess.Popen[bytes]
+    record: Path
     folder: Path
 
     def stop(self) -> None:
         """End the process with everything it started."""
-        processes.stop_recorded(self.folder / _RECORD, grace=_GRACE)
+        processes.stop_recorded(self.record, grace=_GRACE)
         self.process.wait()
 
 
@@ -126,7 +128,9 @@ class Worker:
             job.stop()
 
     def _start(self, lease: Lease) -> Job:
-        folder = self._settings.work_dir / f"{lease.run_id}-{lease.attempt}"
+        name = f"{lease.run_id}-{lease.attempt}"
+        folder = self._settings.work_dir / name
+        record = self._records / f"{name}.json"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         lease_file = folder / LEASE_FILE
@@ -140,9 +144,9 @@ class Worker:
                 "OMP_NUM_THREADS": str(self._settings.threads),
             },
             log=folder / _LOG,
-            record=folder / _RECORD,
+            record=record,
         )
-        return Job(process, folder)
+        return Job(process, record, folder)
 
     def _watch(self, lease: Lease, job: Job) -> End:
         """Keep the lease alive while the process lives; return why that ended."""
@@ -181,9 +185,14 @@ class Worker:
 
     def _sweep(self) -> None:
         """End what a worker that was killed left running in this folder, and remove it."""
+        for record in self._records.glob("*.json"):
+            processes.stop_recorded(record, grace=_GRACE)
         for folder in self._settings.work_dir.glob("run-*"):
-            processes.stop_recorded(folder / _RECORD, grace=_GRACE)
             shutil.rmtree(folder)
+
+    @property
+    def _records(self) -> Path:
+        return self._settings.work_dir / _RECORDS
 
 
 def post_mortem(job: Job) -> RunError:

@@ -44,7 +44,7 @@ class WorkerProcess:
 
     def job(self, run: Run, *, attempt: int = 1) -> psutil.Process:
         """Return the training process of an attempt as soon as it runs."""
-        record = self.work_dir / f"{run.id}-{attempt}" / "process.json"
+        record = self.work_dir / "run" / f"{run.id}-{attempt}.json"
         wait_for(lambda: processes.read_record(record) is not None)
         found = processes.read_record(record)
         assert found is not None
@@ -112,7 +112,7 @@ def _end(worker: psutil.Popen, work_dir: Path) -> None:
     if worker.is_running():
         worker.send_signal(signal.SIGTERM)
         worker.wait()
-    for record in work_dir.glob("*/process.json"):
+    for record in work_dir.glob("run/*.json"):
         processes.stop_recorded(record, grace=0)
 
 

@@ -87,4 +87,6 @@ def test_a_run_is_trained_and_trained_again_to_the_same_bytes_after_kill_9(
     assert [point.digest for point in platform.client.checkpoints(again.id)] == [
         point.digest for point in platform.client.checkpoints(run.id)
     ]
-    wait_for(lambda: [path.name for path in worker.work_dir.iterdir()] == ["worker.lock"])
+    left = {"run", "worker.lock"}
+    wait_for(lambda: {path.name for path in worker.work_dir.iterdir()} == left)
+    assert not list(worker.work_dir.glob("run/*"))

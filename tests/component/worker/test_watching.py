@@ -5,6 +5,7 @@ from contextlib import closing
 
 import psutil
 
+from freesolo import supervisor
 from freesolo.client.transport import Transport
 from freesolo.domain.lifecycle import RunState
 from freesolo.schemas.leases import Lease
@@ -120,6 +121,22 @@ def test_a_killed_worker_is_replaced_and_its_training_process_ended(platform: Pl
 
     wait_for(lambda: gone(job))
     successor.job(run, attempt=2)
+
+
+def test_a_training_process_whose_worker_and_supervisor_were_killed_is_ended_by_down(
+    platform: Platform,
+) -> None:
+    platform.publish("stuck", STUCK)
+    run = platform.submit("stuck")
+    worker = platform.start_worker()
+    job = worker.job(run)
+    worker.process.send_signal(signal.SIGKILL)
+    worker.process.wait()
+
+    # The worker's folder is where `up` puts it in a platform's data folder.
+    assert supervisor.stop(worker.work_dir.parent)
+
+    assert gone(job)
 
 
 def test_two_workers_do_not_share_a_folder(platform: Platform) -> None:
