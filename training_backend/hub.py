@@ -56,9 +56,9 @@ class LeaseHub:
         body = Started(total_steps=total_steps)
         self._patiently(lambda: self._post(lease, "start", body))
 
-    def send_events(self, lease: Lease, events: Sequence[NewEvent]) -> None:
-        """Append events to the run."""
-        body = EventBatch(events=list(events))
+    def send_events(self, lease: Lease, events: Sequence[NewEvent], *, first: int) -> None:
+        """Append events to the run; `first` is how many this attempt sent before them."""
+        body = EventBatch(first=first, events=list(events))
         self._patiently(lambda: self._post(lease, "events", body))
 
     def add_checkpoint(self, lease: Lease, checkpoint: NewCheckpoint) -> None:

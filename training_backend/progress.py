@@ -60,7 +60,8 @@ class RunProgress:
     def __init__(self, hub: LeaseHub, lease: Lease) -> None:
         self._hub = hub
         self._lease = lease
-        self._events = EventStream(lambda events: hub.send_events(lease, events))
+        self._sent = 0
+        self._events = EventStream(self._send)
 
     def started(self, total_steps: int) -> None:
         """Say that the run trains now."""
@@ -104,3 +105,7 @@ class RunProgress:
             traceback=error.traceback,
         )
         self._hub.fail(self._lease, Failure(error=reason))
+
+    def _send(self, events: Sequence[NewEvent]) -> None:
+        self._hub.send_events(self._lease, events, first=self._sent)
+        self._sent += len(events)

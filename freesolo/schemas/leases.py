@@ -58,8 +58,11 @@ class Started(Wire):
 
 
 class EventBatch(Wire):
-    """The body of `POST /v1/leases/{run_id}/events`."""
+    """The body of `POST /v1/leases/{run_id}/events`. A batch may be sent again: none is kept twice."""
 
+    first: int = Field(
+        ge=0, le=2**30, description="How many events this attempt sent before the batch."
+    )
     events: list[NewEvent] = Field(max_length=1000)
 
 

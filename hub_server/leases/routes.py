@@ -76,8 +76,8 @@ def start(body: wire.Started, run: HeldRun, session: DbSession, now: Now) -> Non
 
 @router.post("/{run_id}/events", status_code=status.HTTP_204_NO_CONTENT)
 def report_events(body: wire.EventBatch, run: HeldRun, session: DbSession, now: Now) -> None:
-    """Append log lines and metrics."""
-    service.record_events(session, run, body.events, now=now)
+    """Append log lines and metrics. The same batch again changes nothing."""
+    service.record_events(session, run, body, now=now)
 
 
 @router.post("/{run_id}/checkpoints", status_code=status.HTTP_201_CREATED)

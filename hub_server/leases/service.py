@@ -8,7 +8,6 @@ back by `take_back_lost`.
 import hmac
 import logging
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -21,7 +20,7 @@ from freesolo.domain.lifecycle import RUN_LEASED, RunState
 from freesolo.domain.refs import adapter_revision
 from freesolo.errors import AdapterNotFound, Conflict, LeaseLost, RunNotFound, Unavailable
 from freesolo.schemas import leases as wire
-from freesolo.schemas.runs import EventKind, NewEvent, RunError
+from freesolo.schemas.runs import EventKind, RunError
 from hub_server.identifiers import new_secret
 from hub_server.models import Checkpoint, Run
 from hub_server.runs.service import add_event, move
@@ -73,6 +72,7 @@ def claim(
             state=RunState.STARTING,
             attempt=Run.attempt + 1,
             fruitless_attempts=Run.fruitless_attempts + 1,
+            reported_events=0,
             worker_id=worker_id,
             lease_token=new_secret(),
             lease_until=now + timedelta(seconds=lease_seconds),
@@ -127,9 +127,14 @@ def start(session: Session, run: Run, *, total_steps: int, now: datetime) -> Non
     move(session, run, RunState.RUNNING, now=now)
 
 
-def record_events(session: Session, run: Run, events: Sequence[NewEvent], *, now: datetime) -> None:
-    """Append what a worker reports; the last value of each metric stays with the run."""
-    for event in events:
+def record_events(session: Session, run: Run, batch: wire.EventBatch, *, now: datetime) -> None:
+    """Append what a worker reports; the last value of each metric stays with the run.
+
+    A worker that got no answer sends a batch again: what is known already changes nothing.
+    """
+    known = max(0, run.reported_events - batch.first)
+    run.reported_events = max(run.reported_events, batch.first + len(batch.events))
+    for event in batch.events[known:]:
         data = {name: _storable(value) for name, value in event.data.items()}
         add_event(session, run, event.kind, data, now=now, step=event.step)
         if event.kind is EventKind.METRICS:

@@ -17,7 +17,8 @@ from hub_server.models.base import AsJson, Base, JsonObject, state_type
 class Run(Base):
     """One training job, what it is pinned to, and the lease of the worker that has it.
 
-    `fruitless_attempts` counts the attempts since something was last saved.
+    `fruitless_attempts` counts the attempts since something was last saved; `reported_events`, what
+    the worker of this attempt has reported.
     """
 
     __tablename__ = "runs"
@@ -42,6 +43,7 @@ class Run(Base):
     cancel_requested: Mapped[bool] = mapped_column(default=False)
 
     event_count: Mapped[int] = mapped_column(default=0)
+    reported_events: Mapped[int] = mapped_column(default=0)
     metrics: Mapped[dict[str, float]] = mapped_column(JSON, default=dict)
     step: Mapped[int] = mapped_column(default=0)
     total_steps: Mapped[int | None]

@@ -86,7 +86,7 @@ def test_a_run_whose_worker_fell_silent_is_shown_as_queued(hub: HubUnderTest, ru
     [
         ("heartbeat", None),
         ("start", {"total_steps": 1}),
-        ("events", {"events": []}),
+        ("events", {"first": 0, "events": []}),
         ("complete", {"step": 1}),
         ("fail", FAILURE),
         ("release", None),
@@ -119,6 +119,26 @@ def test_saying_twice_that_training_begins_is_harmless(hub: HubUnderTest, run_id
     for _ in range(2):
         assert hub.report(lease, "start", {"total_steps": 2}).status_code == 204
     assert hub.run(run_id)["state"] == "running"
+
+
+def test_a_batch_of_events_sent_again_is_kept_once(any_hub: HubUnderTest) -> None:
+    any_hub.publish()
+    run_id = any_hub.submit()
+    lease = any_hub.claim()
+    lines = [{"kind": "log", "data": {"message": text}} for text in ("one", "two", "three")]
+    any_hub.report(lease, "events", {"first": 0, "events": lines[:2]})
+    any_hub.report(lease, "events", {"first": 0, "events": lines})
+    any_hub.report(lease, "events", {"first": 0, "events": lines[:1]})
+    assert _messages(any_hub, run_id) == ["one", "two", "three"]
+
+
+def test_each_attempt_counts_its_events_anew(hub: HubUnderTest, run_id: str) -> None:
+    batch = {"first": 0, "events": [{"kind": "log", "data": {"message": "hello"}}]}
+    for _ in range(2):
+        lease = hub.claim()
+        hub.report(lease, "events", batch)
+        hub.report(lease, "release")
+    assert _messages(hub, run_id) == ["hello", "hello"]
 
 
 def test_a_completed_run_has_the_adapter_of_its_last_step(hub: HubUnderTest, run_id: str) -> None:
@@ -246,3 +266,8 @@ def test_more_calls_at_once_than_the_hub_has_threads_are_all_answered(
             return http.post(f"/v1/leases/{lease['run_id']}/heartbeat", headers=headers).status_code
 
         assert list(callers.map(beat, leases)) == [200] * calls
+
+
+def _messages(hub: HubUnderTest, run_id: str) -> list[str]:
+    events = hub.user.get(f"/v1/runs/{run_id}/events").json()["events"]
+    return [event["data"]["message"] for event in events if event["kind"] == "log"]

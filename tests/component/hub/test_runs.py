@@ -5,6 +5,7 @@ import pytest
 from hub_server.paging import encode_cursor
 from tests.component.hub.harness import MODEL, HubUnderTest, error_of
 
+LOG_LINE = {"kind": "log", "data": {"message": "hello"}}
 SPEC = {"model": MODEL, "environment": {"id": "local/agree"}}
 
 
@@ -106,7 +107,7 @@ def test_events_are_read_from_where_the_reader_stopped(hub: HubUnderTest) -> Non
     hub.publish()
     run_id = hub.submit()
     lease = hub.claim()
-    hub.report(lease, "events", {"events": [{"kind": "log", "data": {"message": "hello"}}]})
+    hub.report(lease, "events", {"first": 0, "events": [LOG_LINE]})
     page = hub.user.get(f"/v1/runs/{run_id}/events", params={"after": 1}).json()
     assert [(event["seq"], event["kind"]) for event in page["events"]] == [(2, "state"), (3, "log")]
     assert page["state"] == "starting"
@@ -118,7 +119,7 @@ def test_a_run_keeps_the_last_value_of_each_metric(hub: HubUnderTest) -> None:
     lease = hub.claim()
     for step, data in ((1, {"loss": 2.0, "epoch": 0.1}), (2, {"loss": 1.5})):
         events = [{"kind": "metrics", "step": step, "data": data}]
-        assert hub.report(lease, "events", {"events": events}).status_code == 204
+        assert hub.report(lease, "events", {"first": step - 1, "events": events}).status_code == 204
     run = hub.run(run_id)
     assert (run["step"], run["metrics"]) == (2, {"loss": 1.5, "epoch": 0.1})
 
@@ -127,7 +128,7 @@ def test_a_metric_that_is_not_finite_is_kept_as_nothing(any_hub: HubUnderTest) -
     any_hub.publish()
     run_id = any_hub.submit()
     lease = any_hub.claim()
-    body = '{"events": [{"kind": "metrics", "step": 1, "data": {"loss": NaN}}]}'
+    body = '{"first": 0, "events": [{"kind": "metrics", "step": 1, "data": {"loss": NaN}}]}'
     response = any_hub.worker.post(
         f"/v1/leases/{run_id}/events",
         content=body,
