@@ -82,6 +82,7 @@ def deploy(
         step=adapter.step,
         revision=adapter.revision,
         base_model=adapter.run.model_id,
+        base_revision=adapter.run.model_revision,
         state=DeploymentState.QUEUED,
         created_at=now,
     )

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, and_, or_, select, update
 from sqlalchemy.orm import Session
 
-from freesolo.domain.catalog import Catalog
+from freesolo.domain.catalog import BaseModelEntry, Catalog
 from freesolo.domain.lifecycle import DEPLOYMENT_LEASED, DeploymentState, next_deployment_state
 from freesolo.domain.suggest import did_you_mean
 from freesolo.errors import (
@@ -52,7 +52,7 @@ def chatting_member(session: Session, key_hash: str) -> Member:
 def resolve(session: Session, member: Member, model: str, *, catalog: Catalog) -> wire.Target:
     """Return what a model name means to a member: a base model, or an adapter on one."""
     deployment = session.scalars(_active(member).where(Deployment.alias == model)).one_or_none()
-    base_model = catalog.get(deployment.base_model if deployment else model)
+    base_model = base_of(deployment, catalog) if deployment else catalog.get(model)
     if base_model is None:
         known = [served.id for served in served_models(session, member, catalog=catalog)]
         raise ModelNotFound(
@@ -84,9 +84,23 @@ def served_models(session: Session, member: Member, *, catalog: Catalog) -> list
             created_at=deployment.ready_at,
         )
         for deployment in session.scalars(_active(member).order_by(Deployment.alias))
-        if deployment.base_model in catalog
+        if _has_base(catalog, deployment)
     ]
     return base_models + adapters
+
+
+def base_of(deployment: Deployment, catalog: Catalog) -> BaseModelEntry:
+    """Return the base model of a deployment.
+
+    Raise `ModelNotFound` unless the catalog has the very weights that its adapter was made on.
+    """
+    if not _has_base(catalog, deployment):
+        raise ModelNotFound(
+            f"{deployment.alias!r} was made on {deployment.base_model} {deployment.base_revision}, "
+            "which is not in the catalog.",
+            hint="If the catalog has another revision now, train on that and deploy again.",
+        )
+    return catalog[deployment.base_model]
 
 
 def claim(
@@ -94,12 +108,26 @@ def claim(
 ) -> Deployment | None:
     """Lease the deployment that has waited longest, or return None.
 
-    One statement, as for runs: those whose gateway fell silent count as waiting.
+    Those that wait for a base model which left the catalog are failed on the way.
     """
+    while (deployment := _lease_longest_waiting(session, now, lease_seconds)) is not None:
+        try:
+            base_of(deployment, catalog)
+        except ModelNotFound as error:
+            deployment.error = RunError(code=error.code, message=error.message, hint=error.hint)
+            _leave_gateway(deployment, DeploymentState.FAILED)
+        else:
+            return deployment
+    return None
+
+
+def _lease_longest_waiting(
+    session: Session, now: datetime, lease_seconds: float
+) -> Deployment | None:
+    """Take a deployment in one statement, as for runs: those of silent gateways count as waiting."""
     waiting = and_(
         or_(Deployment.state == DeploymentState.QUEUED, _lease_expired(now)),
         Deployment.attempt < MAX_ATTEMPTS,
-        Deployment.base_model.in_(list(catalog)),
     )
     longest = (
         select(Deployment.id)
@@ -175,7 +203,6 @@ def take_back_lost(session: Session, *, now: datetime) -> int:
         select(Deployment).where(_lease_expired(now)).with_for_update(skip_locked=True)
     ).all()
     for deployment in lost:
-        deployment.lease_token = deployment.lease_until = None
         state = DeploymentState.QUEUED
         if deployment.attempt >= MAX_ATTEMPTS:
             state = DeploymentState.FAILED
@@ -184,8 +211,7 @@ def take_back_lost(session: Session, *, now: datetime) -> int:
                 message=f"The gateway fell silent {deployment.attempt} times while it deployed this.",
                 hint="Its log says why; deploy again when that is mended.",
             )
-        deployment.state = next_deployment_state(deployment.state, state)
-        _log_move(deployment)
+        _leave_gateway(deployment, state)
     return len(lost)
 
 
@@ -229,6 +255,18 @@ def _activate(session: Session, deployment: Deployment, *, now: datetime) -> Non
         )
         .values(state=DeploymentState.UNDEPLOYED)
     )
+
+
+def _has_base(catalog: Catalog, deployment: Deployment) -> bool:
+    model = catalog.get(deployment.base_model)
+    return model is not None and model.revision == deployment.base_revision
+
+
+def _leave_gateway(deployment: Deployment, state: DeploymentState) -> None:
+    """Take a deployment from its gateway, without asking that."""
+    deployment.state = next_deployment_state(deployment.state, state)
+    deployment.lease_token = deployment.lease_until = None
+    _log_move(deployment)
 
 
 def _log_move(deployment: Deployment) -> None:

@@ -45,6 +45,7 @@ class Deployment(Base):
     step: Mapped[int]
     revision: Mapped[str] = mapped_column(String(100))
     base_model: Mapped[str] = mapped_column(String(200))
+    base_revision: Mapped[str] = mapped_column(String(200))
     state: Mapped[DeploymentState] = mapped_column(state_type(DeploymentState, "state"))
     error: Mapped[RunError | None] = mapped_column(AsJson(RunError))
     created_at: Mapped[datetime]

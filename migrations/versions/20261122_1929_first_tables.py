@@ -224,6 +224,7 @@ def upgrade() -> None:
         sa.Column("step", sa.Integer(), nullable=False),
         sa.Column("revision", sa.String(length=100), nullable=False),
         sa.Column("base_model", sa.String(length=200), nullable=False),
+        sa.Column("base_revision", sa.String(length=200), nullable=False),
         sa.Column(
             "state",
             sa.Enum(

@@ -222,9 +222,7 @@ def test_a_key_that_may_not_chat_gets_no_model(hub: HubUnderTest) -> None:
 
 def test_a_key_is_shown_the_models_it_may_ask_for(hub: HubUnderTest, run_id: str) -> None:
     hub.make_live(run_id)
-    key_hash = sha256(hub.keys.user.encode()).hexdigest()
-    listed = hub.gateway.post("/v1/gateway/models", json={"key_hash": key_hash}).json()["models"]
-    assert [model["id"] for model in listed] == [MODEL, run_id]
+    assert _served(hub) == [MODEL, run_id]
 
 
 def test_tokens_reported_twice_are_counted_once(any_hub: HubUnderTest) -> None:
@@ -270,11 +268,34 @@ def test_tokens_of_an_unknown_key_are_refused(hub: HubUnderTest) -> None:
 def test_an_adapter_is_not_served_on_other_weights_than_it_was_made_on(
     hub: HubUnderTest, run_id: str
 ) -> None:
-    newer = hub.resources.catalog[MODEL].model_copy(update={"revision": "newer"})
-    hub.app.state.resources = replace(hub.resources, catalog={MODEL: newer})
+    _change_catalog(hub, "newer")
     response = hub.user.post("/v1/deployments", json={"adapter": run_id})
     assert response.status_code == 409
     assert "the catalog now has newer" in error_of(response)["message"]
+
+
+def test_an_adapter_that_is_live_is_not_served_on_weights_that_changed_since(
+    hub: HubUnderTest, run_id: str
+) -> None:
+    hub.make_live(run_id)
+    _change_catalog(hub, "newer")
+    response = hub.resolve(run_id)
+    assert (response.status_code, error_of(response)["code"]) == (404, "model_not_found")
+    assert "another revision now" in error_of(response)["hint"]
+    assert _served(hub) == [MODEL]
+
+
+@pytest.mark.parametrize("revision", ["newer", None])
+def test_a_deployment_whose_base_model_left_the_catalog_fails_and_holds_up_no_other(
+    any_hub: HubUnderTest, revision: str | None
+) -> None:
+    any_hub.publish()
+    deployments = [any_hub.deploy(any_hub.train()) for _ in range(2)]
+    _change_catalog(any_hub, revision)
+    assert not any_hub.claim_deployment()
+    for deployment in deployments:
+        shown = any_hub.user.get(f"/v1/deployments/{deployment['id']}").json()
+        assert (shown["state"], shown["error"]["code"]) == ("failed", "model_not_found")
 
 
 def test_the_log_follows_a_run_and_its_deployment(
@@ -300,3 +321,16 @@ def test_a_gateway_cannot_take_a_deployment_back_or_away(
         409,
         "illegal_transition_conflict",
     )
+
+
+def _change_catalog(hub: HubUnderTest, revision: str | None) -> None:
+    """Restart the hub, as it were, with another revision of the base model, or without it."""
+    entry = hub.resources.catalog[MODEL]
+    changed = {} if revision is None else {MODEL: entry.model_copy(update={"revision": revision})}
+    hub.app.state.resources = replace(hub.resources, catalog=changed)
+
+
+def _served(hub: HubUnderTest) -> list[str]:
+    key_hash = sha256(hub.keys.user.encode()).hexdigest()
+    listed = hub.gateway.post("/v1/gateway/models", json={"key_hash": key_hash}).json()["models"]
+    return [model["id"] for model in listed]
