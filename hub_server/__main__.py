@@ -1,8 +1,6 @@
 """The hub as a process: `python -m hub_server serve | migrate | create-key | openapi`."""
 
 import json
-import sys
-from typing import NoReturn
 
 import click
 import uvicorn
@@ -11,6 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from freesolo.errors import FreesoloError, InvalidInput, Unavailable
 from freesolo.logs import configure_logging
 from freesolo.schemas.accounts import USER_SCOPES, Scope
+from freesolo.services import leave, load_settings
 from hub_server.accounts import service as accounts
 from hub_server.app import create_app, utc_now
 from hub_server.db import create_database, create_sessions
@@ -27,7 +26,7 @@ _GRACE_SECONDS = 10
 @click.pass_context
 def main(context: click.Context) -> None:
     """Freesolo's registry and control plane. Its settings are FREESOLO_SERVER_* variables."""
-    settings = HubSettings()
+    settings = load_settings(HubSettings)
     configure_logging(settings.log_level)
     context.obj = settings
 
@@ -101,20 +100,13 @@ def _check_scopes(org: str | None, scopes: list[Scope]) -> None:
         raise InvalidInput("The scopes `worker` and `gateway` are for keys without an org.")
 
 
-def _exit(error: FreesoloError) -> NoReturn:
-    click.echo(f"error: {error.message}", err=True)
-    if error.hint:
-        click.echo(error.hint, err=True)
-    sys.exit(error.exit_code)
-
-
 if __name__ == "__main__":
     try:
         main()
     except FreesoloError as error:
-        _exit(error)
+        leave(error)
     except DBAPIError as error:
-        _exit(
+        leave(
             Unavailable(
                 f"The hub's database does not answer: {error.orig}.",
                 hint="`python -m hub_server migrate` makes its tables; "

@@ -5,11 +5,15 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from freesolo.services import LogLevel
+
 
 class HubSettings(BaseSettings):
     """Configuration of one hub process."""
 
-    model_config = SettingsConfigDict(env_prefix="FREESOLO_SERVER_", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="FREESOLO_SERVER_", frozen=True, env_ignore_empty=True
+    )
 
     data_dir: Path = Field(
         default=Path.home() / ".freesolo" / "hub",
@@ -21,7 +25,7 @@ class HubSettings(BaseSettings):
         "by default the SQLite file `hub.db` in the data folder.",
     )
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
-    port: int = Field(default=8420, description="Port to listen on.")
+    port: int = Field(default=8420, ge=1, le=65535, description="Port to listen on.")
     gateway_url: str = Field(
         default="http://127.0.0.1:8421",
         description="Public address of the gateway, told to clients that log in.",
@@ -35,7 +39,7 @@ class HubSettings(BaseSettings):
         default=None,
         description="TOML file with more base models, one `[[model]]` table for each.",
     )
-    log_level: str = Field(default="INFO", description="Least severe level that is logged.")
+    log_level: LogLevel = Field(default="INFO", description="Least severe level that is logged.")
 
     @property
     def database(self) -> str:

@@ -197,22 +197,29 @@ def advance(
     _log_move(deployment)
 
 
-def take_back_lost(session: Session, *, now: datetime) -> int:
-    """Give back every deployment whose gateway fell silent, and return how many there were."""
-    lost = session.scalars(
-        select(Deployment).where(_lease_expired(now)).with_for_update(skip_locked=True)
-    ).all()
-    for deployment in lost:
-        state = DeploymentState.QUEUED
-        if deployment.attempt >= MAX_ATTEMPTS:
-            state = DeploymentState.FAILED
-            deployment.error = RunError(
-                code=Unavailable.code,
-                message=f"The gateway fell silent {deployment.attempt} times while it deployed this.",
-                hint="Its log says why; deploy again when that is mended.",
-            )
-        _leave_gateway(deployment, state)
-    return len(lost)
+def lost_deployments(session: Session, *, now: datetime) -> Sequence[str]:
+    """Return the ids of the deployments whose gateway fell silent."""
+    return session.scalars(select(Deployment.id).where(_lease_expired(now))).all()
+
+
+def take_back(session: Session, deployment_id: str, *, now: datetime) -> None:
+    """Give back a deployment, unless its gateway has spoken meanwhile."""
+    deployment = session.scalars(
+        select(Deployment)
+        .where(Deployment.id == deployment_id, _lease_expired(now))
+        .with_for_update(skip_locked=True)
+    ).one_or_none()
+    if deployment is None:
+        return
+    state = DeploymentState.QUEUED
+    if deployment.attempt >= MAX_ATTEMPTS:
+        state = DeploymentState.FAILED
+        deployment.error = RunError(
+            code=Unavailable.code,
+            message=f"The gateway fell silent {deployment.attempt} times while it deployed this.",
+            hint="Its log says why; deploy again when that is mended.",
+        )
+    _leave_gateway(deployment, state)
 
 
 def record_usage(session: Session, records: Sequence[wire.UsageRecord]) -> None:

@@ -2,12 +2,13 @@
 
 A lease is the worker's name, a random token and a deadline in the run's row. Whoever shows the
 token still has the run, even past the deadline, until it was claimed by another worker or taken
-back by `take_back_lost`.
+back by `take_back`.
 """
 
 import hmac
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -194,19 +195,24 @@ def release(session: Session, run: Run, *, now: datetime) -> None:
     _give_back(session, run, None, now=now)
 
 
-def take_back_lost(session: Session, *, now: datetime) -> int:
-    """Give back every run whose worker fell silent, and return how many there were."""
-    lost = session.scalars(
-        select(Run).where(_lease_expired(now)).with_for_update(skip_locked=True)
-    ).all()
-    for run in lost:
-        silent = RunError(
-            code=Unavailable.code,
-            message=f"The worker {run.worker_id!r} fell silent during attempt {run.attempt}.",
-        )
-        add_event(session, run, EventKind.LOG, {"message": silent.message}, now=now)
-        _give_back(session, run, silent, now=now)
-    return len(lost)
+def lost_runs(session: Session, *, now: datetime) -> Sequence[str]:
+    """Return the ids of the runs whose worker fell silent."""
+    return session.scalars(select(Run.id).where(_lease_expired(now))).all()
+
+
+def take_back(session: Session, run_id: str, *, now: datetime) -> None:
+    """Give back a run, unless its worker has spoken meanwhile."""
+    run = session.scalars(
+        select(Run).where(Run.id == run_id, _lease_expired(now)).with_for_update(skip_locked=True)
+    ).one_or_none()
+    if run is None:
+        return
+    silent = RunError(
+        code=Unavailable.code,
+        message=f"The worker {run.worker_id!r} fell silent during attempt {run.attempt}.",
+    )
+    add_event(session, run, EventKind.LOG, {"message": silent.message}, now=now)
+    _give_back(session, run, silent, now=now)
 
 
 def _give_back(session: Session, run: Run, reason: RunError | None, *, now: datetime) -> None:

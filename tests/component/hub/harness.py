@@ -11,8 +11,9 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 
 from freesolo.package.archive import Archive
-from hub_server.app import create_app, take_back_lost
+from hub_server.app import create_app
 from hub_server.settings import HubSettings
+from hub_server.upkeep import take_back_lost
 from tests.factories import content_digest, make_artifact, make_environment, pack_folder
 from tests.hubs import make_keys, resources_of
 

@@ -1,0 +1,59 @@
+"""What the hub does beside its requests, a few times in the length of a lease."""
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hub_server.dependencies import Resources
+from hub_server.gateway import service as gateway
+from hub_server.leases import service as leases
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def upkeep(resources: Resources) -> Iterator[None]:
+    """Take lost work back, again and again, while the block runs."""
+    stopping = threading.Event()
+
+    def watch() -> None:
+        while not stopping.wait(resources.settings.lease_seconds / 3):
+            with _survived("upkeep failed"):
+                take_back_lost(resources)
+
+    thread = threading.Thread(target=watch, name="upkeep", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join()
+
+
+def take_back_lost(resources: Resources) -> None:
+    """Give back all work whose worker or gateway fell silent, each piece for itself."""
+    now = resources.clock()
+    with resources.readers() as session:
+        runs = leases.lost_runs(session, now=now)
+        deployments = gateway.lost_deployments(session, now=now)
+    for run_id in runs:
+        with _survived("run not taken back", run=run_id), resources.sessions.begin() as session:
+            leases.take_back(session, run_id, now=now)
+    for deployment_id in deployments:
+        with (
+            _survived("deployment not taken back", deployment=deployment_id),
+            resources.sessions.begin() as session,
+        ):
+            gateway.take_back(session, deployment_id, now=now)
+
+
+@contextmanager
+def _survived(message: str, **facts: str) -> Iterator[None]:
+    """Log whatever goes wrong in the block and go on."""
+    try:
+        yield
+    except Exception:
+        # Nobody waits for this thread: if one row or one moment could end it, all lost work would
+        # stay lost, and nothing would say so.
+        logger.exception(message, extra=facts)
