@@ -30,6 +30,14 @@ class Obedient(EnvironmentSingleTurn):
                 pass
         if response_text == "leave":
             os._exit(3)
+        if response_text == "crash":
+            print("last words", flush=True)
+            os._exit(3)
+        if response_text == "daemon":
+            subprocess.Popen(
+                ["sh", "-c", "(sleep 30; true) & exec true"], start_new_session=True
+            ).wait()
+            os._exit(3)
         if response_text == "raise":
             raise ValueError("no such thing")
         if response_text == "spawn":

@@ -86,6 +86,14 @@ def stable_example_id(index: int) -> str:
     return f"example_{index:06d}"
 
 
+def row_of(example: TaskExample) -> int:
+    """Return the index that the id of an example was made of; raise `ValueError` if it was not."""
+    prefix, _, digits = (example.id or "").partition("_")
+    if prefix != "example" or not digits.isdecimal():
+        raise ValueError(f"{example.id!r} is not the id of an example in a dataset")
+    return int(digits)
+
+
 def warn_missing_think_tags(examples: Iterable[TaskExample]) -> list[str]:
     """Warn of gold answers without `<think>` and `</think>`, and return the ids of their examples.
 

@@ -1,6 +1,7 @@
 """Values of a dataset as the text that a model reads."""
 
 import json
+from typing import Any
 
 
 def serialize_value(value: object) -> str:
@@ -8,6 +9,11 @@ def serialize_value(value: object) -> str:
     if isinstance(value, str):
         return value.strip()
     return json.dumps(value, indent=2, sort_keys=True, default=_plain)
+
+
+def json_view(value: object) -> Any:  # noqa: ANN401 - JSON
+    """Return what of a value JSON can say: anything else becomes text, and a set a sorted list."""
+    return json.loads(json.dumps(value, skipkeys=True, default=_plain))
 
 
 def _plain(value: object) -> object:

@@ -21,8 +21,13 @@ def load_environment(reference: str | None = None, **kwargs: object) -> Environm
     those of `kwargs` that it names, or all if it takes `**kwargs`; its exceptions pass unchanged.
     Raise `TypeError` if it returns anything but an environment.
     """
+    return build_environment(reference, kwargs)
+
+
+def build_environment(reference: str | None, params: Mapping[str, object]) -> Environment:
+    """Do what `load_environment` does, with parameters of any name."""
     result = call_factory(
-        reference, kwargs, default_name="load_environment", default_file=_DEFAULT_FILE
+        reference, params, default_name="load_environment", default_file=_DEFAULT_FILE
     )
     if inspect.iscoroutine(result):
         result.close()

@@ -119,7 +119,7 @@ def _failures(outcomes: Sequence[_Outcome]) -> Iterator[Finding]:
         failed = [
             (outcome.row, outcome.gold.error)
             for outcome in outcomes
-            if outcome.gold.error and (outcome.gold.error.traceback is not None) is raised
+            if outcome.gold.error and outcome.gold.raised is raised
         ]
         if failed:
             yield _failed(code, failed[0][1], tuple(row for row, _ in failed))

@@ -1,6 +1,7 @@
 """One process that runs an environment's code, seen from outside: start, ask, kill."""
 
 import os
+import selectors
 import signal
 import socket
 import subprocess
@@ -13,12 +14,20 @@ from typing import IO
 
 import psutil
 
-from freesolo.errors import EnvironmentFailed
 from freesolo.runtime import host
 
 _OUTPUT_BYTES = 64 * 1024
 _CLOSE_SECONDS = 1.0
 _REAP_SECONDS = 5.0
+_WATCH_SECONDS = 0.2
+
+
+class AuthorRaised(Exception):
+    """The author's code raised; the text says what, `traceback` holds the author's own frames."""
+
+    def __init__(self, message: str, traceback: str | None) -> None:
+        super().__init__(message)
+        self.traceback = traceback
 
 
 class ChildLost(Exception):
@@ -57,7 +66,7 @@ class Child:
         """Call `method` and return its value.
 
         The child may take `start_seconds` to begin and `seconds` from there on. Raise
-        `EnvironmentFailed` if the author's code raised, `ChildLost` if there is no usable answer.
+        `AuthorRaised` if the author's code raised, `ChildLost` if there is no usable answer.
         """
         try:
             self._begin(method, arguments, start_seconds)
@@ -114,12 +123,21 @@ class Child:
             return
         started.set_result(process)
         with process:
-            self._drain(process.stdout)
+            if process.stdout is not None:
+                self._drain(process, process.stdout)
 
-    def _drain(self, pipe: IO[bytes] | None) -> None:
-        while pipe is not None and (chunk := pipe.read1(8192)):  # type: ignore[attr-defined]
-            self._output += chunk
-            del self._output[:-_OUTPUT_BYTES]
+    def _drain(self, process: subprocess.Popen[bytes], pipe: IO[bytes]) -> None:
+        """Read what is printed until the process has ended: others may hold its pipe for longer."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(pipe, selectors.EVENT_READ)
+            while True:
+                ended = process.poll() is not None
+                printed = selector.select(0 if ended else _WATCH_SECONDS)
+                chunk = os.read(pipe.fileno(), _OUTPUT_BYTES) if printed else b""
+                self._output += chunk
+                del self._output[:-_OUTPUT_BYTES]
+                if ended or (printed and not chunk):
+                    return
 
     def _begin(self, method: str, arguments: Mapping[str, object], seconds: float) -> None:
         self._socket.settimeout(seconds)
@@ -160,7 +178,7 @@ def _value(reply: object, method: str) -> object:
         case {"value": value}:
             return value
         case {"raised": str() as summary, "traceback": str() | None as author_frames}:
-            raise EnvironmentFailed(f"`{method}` raised {summary}", traceback=author_frames)
+            raise AuthorRaised(f"`{method}` raised {summary}", author_frames)
     raise ChildLost("the process broke the protocol")
 
 

@@ -14,10 +14,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from freesolo.datasets.records import row_of
 from freesolo.datasets.types import Message, TaskExample
 from freesolo.domain.manifest import MANIFEST_NAME, Manifest, parse_manifest
 from freesolo.errors import EnvironmentFailed, InvalidEnvironment, InvalidManifest
-from freesolo.runtime.child import Child, ChildLost
+from freesolo.runtime.child import AuthorRaised, Child, ChildLost
 from freesolo.runtime.sandbox import (
     RESOURCE_LIMITS,
     Sandbox,
@@ -29,8 +30,8 @@ from freesolo.runtime.values import (
     Case,
     Score,
     Suite,
-    read_examples,
     read_messages,
+    read_page,
     read_score,
     read_scores,
     read_suites,
@@ -50,6 +51,9 @@ __all__ = [
 ]
 
 ENTRY_POINT = "environment.py"
+# Rows that are asked for at once, and how often: a child that never comes to an end is stopped.
+_PAGE_ROWS = 10_000
+_MAX_PAGES = 128
 # Variables of the platform itself, its keys among them: no environment gets one by declaring it.
 _PLATFORM_PREFIX = "FREESOLO_"
 
@@ -118,6 +122,7 @@ class EnvironmentHost:
         self._turn = threading.Lock()
         self._child: Child | None = None
         self._closed = False
+        self._has_examples = False
         self._has_suites = False
         self.multi_turn = False
         self._score_concurrency = 1
@@ -151,16 +156,33 @@ class EnvironmentHost:
 
     def examples(self) -> list[TaskExample]:
         """Return the environment's dataset. Raise `EnvironmentFailed` if it has none."""
-        return read_examples(self._call("examples", seconds=self._options.load_timeout))
+        examples: list[TaskExample] = []
+        total = 1
+        for _ in range(_MAX_PAGES):
+            page = self._call(
+                "examples",
+                seconds=self._options.load_timeout,
+                start=len(examples),
+                count=_PAGE_ROWS,
+            )
+            rows, total = read_page(page, len(examples))
+            examples += rows
+            if len(examples) >= total:
+                self._has_examples = True
+                return examples
+        raise EnvironmentFailed(
+            f"The environment's dataset is too large: {total} rows.",
+            hint=f"It may have {_MAX_PAGES * _PAGE_ROWS}, fewer if they are long.",
+        )
 
     def start_episode(self, example: TaskExample, prompt_text: str = "") -> list[Message]:
         """Return the messages that the model is asked with."""
-        value = self._call("start_episode", example=vars(example), prompt_text=prompt_text)
+        value = self._call_on(example, "start_episode", prompt_text=prompt_text)
         return read_messages(value, "start_episode")
 
     def sft_completion(self, example: TaskExample) -> list[Message]:
         """Return the gold answer as messages."""
-        return read_messages(self._call("sft_completion", example=vars(example)), "sft_completion")
+        return read_messages(self._call_on(example, "sft_completion"), "sft_completion")
 
     def score_responses(self, example: TaskExample, texts: Sequence[str]) -> list[Score]:
         """Score answers to one example; those that cannot be scored say why.
@@ -175,7 +197,7 @@ class EnvironmentHost:
             return self._score_together(example, texts)
         except EnvironmentFailed as error:
             if len(texts) == 1:
-                return [unscorable(error)]
+                return [_unscorable(error)]
         return [score for text in texts for score in self.score_responses(example, [text])]
 
     def suites(self) -> list[Suite]:
@@ -189,17 +211,27 @@ class EnvironmentHost:
         try:
             return read_score(self._call("score_case", suite=suite, index=index, text=text))
         except EnvironmentFailed as error:
-            return unscorable(error)
+            return _unscorable(error)
 
     def _score_together(self, example: TaskExample, texts: list[str]) -> list[Score]:
         waves = -(-len(texts) // self._score_concurrency)
-        value = self._call(
-            "score_responses",
-            seconds=waves * self._options.call_timeout,
-            example=vars(example),
-            texts=texts,
+        value = self._call_on(
+            example, "score_responses", seconds=waves * self._options.call_timeout, texts=texts
         )
         return read_scores(value, len(texts))
+
+    def _call_on(
+        self,
+        example: TaskExample,
+        method: str,
+        *,
+        seconds: float | None = None,
+        **arguments: object,
+    ) -> object:
+        # The child keeps the author's own object: it is found by its row, and told by its question.
+        return self._call(
+            method, seconds=seconds, row=row_of(example), question=example.input, **arguments
+        )
 
     def _call(self, method: str, *, seconds: float | None = None, **arguments: object) -> object:
         with self._turn:
@@ -213,6 +245,7 @@ class EnvironmentHost:
         arguments = {
             "params": self._params,
             "limits": RESOURCE_LIMITS,
+            "examples": self._has_examples,
             "suites": self._has_suites,
         }
         try:
@@ -237,8 +270,8 @@ class EnvironmentHost:
             raise EnvironmentFailed(
                 f"The environment failed: {error}.", traceback=child.output() or None
             ) from None
-        except EnvironmentFailed:
-            raise
+        except AuthorRaised as error:
+            raise EnvironmentFailed(str(error), traceback=error.traceback) from error
         except BaseException:
             # Interrupted: the answer that still comes would be taken for that to the next call.
             self._drop(child)
@@ -247,6 +280,10 @@ class EnvironmentHost:
     def _drop(self, child: Child) -> None:
         child.kill()
         self._child = None
+
+
+def _unscorable(error: EnvironmentFailed) -> Score:
+    return unscorable(error, raised=isinstance(error.__cause__, AuthorRaised))
 
 
 @dataclass(frozen=True)

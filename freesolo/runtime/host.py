@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from freesolo.datasets import TaskExample
     from freesolo.environments import Environment, EvalSuite
 
-MAX_MESSAGE_BYTES = 256 * 1024**2
+MAX_MESSAGE_BYTES = 64 * 1024**2
 
+# Of a page of rows, as JSON; four bytes a character still fit into a message.
+_PAGE_CHARS = 8 * 1024**2
 _LENGTH = struct.Struct(">I")
 _TRACEBACK_CHARS = 20_000
 _SUMMARY_CHARS = 500
@@ -68,17 +70,21 @@ class Host:
         self._suites: list[tuple[EvalSuite, list[TaskExample]]] = []
 
     def load(
-        self, params: dict[str, Any], limits: dict[str, int], *, suites: bool
+        self, params: dict[str, Any], limits: dict[str, int], *, examples: bool, suites: bool
     ) -> dict[str, Any]:
         """Lower this process's limits, then build the environment in the working directory.
 
-        With `suites`, load these too: a process that is started again has to know them.
+        With `examples` or `suites`, load these too: a process that is started again has to know
+        what its predecessor handed out.
         """
         for name, value in limits.items():
             _lower_limit(getattr(resource, name), value)
-        from freesolo.environments import EnvironmentMultiTurn, load_environment
+        from freesolo.environments import EnvironmentMultiTurn
+        from freesolo.environments.loading import build_environment
 
-        self._environment = load_environment("environment.py", **params)
+        self._environment = build_environment("environment.py", params)
+        if examples:
+            self._rows()
         if suites:
             self.suites()
         return {
@@ -86,23 +92,36 @@ class Host:
             "score_concurrency": max(1, self._environment.max_score_concurrency),
         }
 
-    def examples(self) -> list[dict[str, Any]]:
-        """Return the rows of the environment's `dataset`, always the same: it may be a generator."""
-        if self._examples is None:
-            self._examples = self._read_dataset()
-        return [vars(example) for example in self._examples]
+    def examples(self, start: int, count: int) -> dict[str, Any]:
+        """Return up to `count` rows of the dataset from `start` on, and how many there are in all.
 
-    def start_episode(self, example: dict[str, Any], prompt_text: str) -> list[Any]:
+        They are fewer where they are large, but at least one unless `start` is the end. The parent
+        gets a view of them in JSON; the author's code always sees the author's own objects.
+        """
+        from freesolo.datasets.serialize import json_view
+
+        rows = self._rows()
+        page: list[Any] = []
+        size = 0
+        for example in rows[start : start + count]:
+            view = json_view(vars(example))
+            size += len(json.dumps(view, ensure_ascii=False))
+            if page and size > _PAGE_CHARS:
+                break
+            page.append(view)
+        return {"rows": page, "total": len(rows)}
+
+    def start_episode(self, row: int, question: object, prompt_text: str) -> list[Any]:
         """Return the messages that the model is asked with."""
-        return list(self.environment.start_episode(_example(example), prompt_text))
+        return list(self.environment.start_episode(self._example(row, question), prompt_text))
 
-    def sft_completion(self, example: dict[str, Any]) -> list[Any]:
+    def sft_completion(self, row: int, question: object) -> list[Any]:
         """Return the gold answer as messages."""
-        return list(self.environment.sft_completion(_example(example)))
+        return list(self.environment.sft_completion(self._example(row, question)))
 
-    def score_responses(self, example: dict[str, Any], texts: list[str]) -> list[Any]:
+    def score_responses(self, row: int, question: object, texts: list[str]) -> list[Any]:
         """Score answers to one example."""
-        results = self.environment.score_responses(_example(example), texts)
+        results = self.environment.score_responses(self._example(row, question), texts)
         return [_plain_reward(result) for result in results]
 
     def suites(self) -> list[dict[str, Any]]:
@@ -110,7 +129,7 @@ class Host:
         from freesolo.environments import has_evaluations, load_evaluation_suites
 
         if has_evaluations("."):
-            loaded = load_evaluation_suites("evaluations.py")
+            loaded = load_evaluation_suites("evaluations.py", environment=self.environment)
             self._suites = [(suite, list(suite.cases())) for suite in loaded]
         return [
             {"name": suite.name, "cases": [self._case(suite, case) for case in cases]}
@@ -131,6 +150,24 @@ class Host:
             raise RuntimeError("The first call must be `load`")
         return self._environment
 
+    def _example(self, row: int, question: object) -> "TaskExample":
+        """Return the example at `row`, which the parent knows by its `input`, the `question`."""
+        from freesolo.datasets.serialize import json_view
+
+        example = self._rows()[row]
+        if json_view(example.input) != question:
+            raise LookupError(
+                f"Row {row} was another one before this process was started again: "
+                "`load_environment` must make the same dataset each time"
+            )
+        return example
+
+    def _rows(self) -> "list[TaskExample]":
+        """Return the examples of the environment's `dataset`, read once: it may be a generator."""
+        if self._examples is None:
+            self._examples = self._read_dataset()
+        return self._examples
+
     def _read_dataset(self) -> "list[TaskExample]":
         from freesolo.datasets import Dataset, load_dataset
 
@@ -140,9 +177,11 @@ class Host:
         return load_dataset(dataset.examples if isinstance(dataset, Dataset) else dataset).examples
 
     def _case(self, suite: "EvalSuite", case: "TaskExample") -> dict[str, Any]:
+        from freesolo.datasets.serialize import json_view
+
         builder = getattr(suite, "environment", self.environment)
         messages = list(builder.start_episode(case, ""))
-        return {"id": case.id, "messages": messages, "expected": case.output}
+        return {"id": case.id, "messages": messages, "expected": json_view(case.output)}
 
 
 def main() -> None:
@@ -203,12 +242,6 @@ def _keep_own_frames(report: traceback.TracebackException | None, folder: str) -
         )
         _keep_own_frames(report.__cause__, folder)
         report = report.__context__
-
-
-def _example(fields: dict[str, Any]) -> "TaskExample":
-    from freesolo.datasets import TaskExample
-
-    return TaskExample(**fields)
 
 
 def _plain_reward(result: object) -> dict[str, Any]:

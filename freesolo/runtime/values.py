@@ -5,7 +5,7 @@ what is wrong becomes `EnvironmentFailed`.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from freesolo.datasets.records import stable_example_id
@@ -15,11 +15,15 @@ from freesolo.errors import EnvironmentFailed
 
 @dataclass(frozen=True)
 class Score:
-    """A reward, or why there is none: an unscorable answer has `reward` None and an `error`."""
+    """A reward, or why there is none: an unscorable answer has `reward` None and an `error`.
+
+    `raised` says whether the error is an exception of the author's code.
+    """
 
     reward: float | None
     success: bool | None
     error: EnvironmentFailed | None = None
+    raised: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,9 +44,9 @@ class Suite:
     cases: tuple[Case, ...]
 
 
-def unscorable(error: EnvironmentFailed) -> Score:
+def unscorable(error: EnvironmentFailed, *, raised: bool = False) -> Score:
     """Return the score of an answer that could not be scored."""
-    return Score(reward=None, success=None, error=error)
+    return Score(reward=None, success=None, error=error, raised=raised)
 
 
 def read_messages(value: object, method: str) -> list[Message]:
@@ -55,13 +59,19 @@ def read_messages(value: object, method: str) -> list[Message]:
     return value
 
 
-def read_examples(value: object) -> list[TaskExample]:
-    """Check the rows of a dataset. Raise `EnvironmentFailed` if there are none."""
-    if not isinstance(value, list) or not value:
-        raise EnvironmentFailed(
-            "The environment's dataset is empty.", hint="Put at least one row into `dataset`."
-        )
-    return [_example(item) for item in value]
+def read_page(value: object, start: int) -> tuple[list[TaskExample], int]:
+    """Check a page of a dataset's rows from `start` on; return them and how many there are in all.
+
+    Raise `EnvironmentFailed` if the page is empty.
+    """
+    match value:
+        case {"rows": [], "total": 0}:
+            raise EnvironmentFailed(
+                "The environment's dataset is empty.", hint="Put at least one row into `dataset`."
+            )
+        case {"rows": [_, *_] as rows, "total": int() as total}:
+            return [_example(item, row) for row, item in enumerate(rows, start)], total
+    raise _malformed("examples")
 
 
 def read_suites(value: object) -> list[Suite]:
@@ -118,11 +128,11 @@ def _message_problem(message: object) -> str | None:
     return None
 
 
-def _example(item: Any) -> TaskExample:  # noqa: ANN401 - JSON of the child
+def _example(item: Any, row: int) -> TaskExample:  # noqa: ANN401 - JSON of the child
     try:
-        return TaskExample(**item)
+        return replace(TaskExample(**item), id=stable_example_id(row))
     except TypeError:
-        raise _malformed("dataset") from None
+        raise _malformed("examples") from None
 
 
 def _suite(item: object) -> Suite:

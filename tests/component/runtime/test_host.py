@@ -6,6 +6,7 @@ import pytest
 
 from freesolo.errors import EnvironmentFailed, InvalidEnvironment
 from freesolo.runtime.client import HostOptions, SandboxMode, open_host
+from freesolo.runtime.host import MAX_MESSAGE_BYTES
 from tests.component.runtime.conftest import OpenHost
 from tests.environment_folders import OBEDIENT
 
@@ -275,6 +276,140 @@ def load_environment():
     )
 
     assert host.examples() == host.examples()
+
+
+PECULIAR = f"""
+import datetime
+import os
+{BASE}
+class Peculiar(Base):
+    dataset = [
+        {{"input": "q", "output": ("a", {{1}}), "when": datetime.date(2026, 1, 2), (1, 2): None}}
+    ]
+    def score_response(self, example, response_text):
+        if response_text == "leave":
+            os._exit(3)
+        same = example.output == ("a", {{1}}) and example.record is self.dataset[0]
+        return RewardResult(float(same and isinstance(example.record["when"], datetime.date)))
+def load_environment():
+    return Peculiar()
+"""
+
+
+def test_the_authors_code_sees_its_own_objects_also_after_a_restart(host_of: OpenHost) -> None:
+    host = host_of(PECULIAR)
+    (example,) = host.examples()
+
+    before, _, after = (host.score_responses(example, [text])[0] for text in ("a", "leave", "a"))
+
+    assert (before.reward, after.reward) == (1.0, 1.0)
+
+
+def test_the_caller_sees_what_json_can_say_of_a_row(host_of: OpenHost) -> None:
+    (example,) = host_of(PECULIAR).examples()
+
+    assert example.output == ["a", [1]]
+    assert example.record == {"input": "q", "output": ["a", [1]], "when": "2026-01-02"}
+
+
+def test_rows_are_read_again_with_the_process_however_long_that_takes(host_of: OpenHost) -> None:
+    host = host_of(
+        f"""
+import os
+import time
+{BASE}
+class Slow(Base):
+    @property
+    def dataset(self):
+        time.sleep(1.5)
+        return [{{"input": "q"}}]
+    def score_response(self, example, response_text):
+        if response_text == "leave":
+            os._exit(3)
+        return RewardResult(1.0)
+def load_environment():
+    return Slow()
+""",
+        call_timeout=1,
+    )
+    (example,) = host.examples()
+
+    host.score_responses(example, ["leave"])
+
+    assert host.score_responses(example, ["a"])[0].reward == 1.0
+
+
+def test_a_dataset_that_is_another_one_after_a_restart_is_not_scored(host_of: OpenHost) -> None:
+    host = host_of(
+        f"""
+import os
+import time
+{BASE}
+class Changing(Base):
+    dataset = [{{"input": str(time.monotonic())}}]
+    def score_response(self, example, response_text):
+        if response_text == "leave":
+            os._exit(3)
+        return RewardResult(1.0)
+def load_environment():
+    return Changing()
+"""
+    )
+    (example,) = host.examples()
+
+    host.score_responses(example, ["leave"])
+
+    assert "the same dataset each time" in str(host.score_responses(example, ["a"])[0].error)
+
+
+def test_a_dataset_may_be_larger_than_a_message(host_of: OpenHost) -> None:
+    host = host_of(
+        f"""{BASE}
+def load_environment():
+    environment = Base()
+    environment.dataset = [{{"input": str(n) + 3 * 1024**2 * "x"}} for n in range(12)]
+    return environment
+"""
+    )
+
+    examples = host.examples()
+
+    assert 2 * sum(len(example.input) for example in examples) > MAX_MESSAGE_BYTES
+    assert [example.input[:2].strip("x") for example in examples] == [str(n) for n in range(12)]
+
+
+def test_a_reward_that_raises_is_told_apart_from_one_that_crashes(host_of: OpenHost) -> None:
+    host = host_of(OBEDIENT)
+    example = host.examples()[0]
+
+    scores = host.score_responses(example, ["raise", "crash", "return float('nan')"])
+
+    assert [score.raised for score in scores] == [True, False, False]
+    assert "last words" in str(scores[1].error and scores[1].error.traceback)
+
+
+def test_a_parameter_may_have_any_name(host_of: OpenHost) -> None:
+    code = f"""{BASE}
+def load_environment(reference):
+    environment = Base()
+    environment.dataset = [{{"input": reference}}]
+    return environment
+"""
+    host = host_of(code, params={"reference": "books"})
+
+    assert host.examples()[0].input == "books"
+
+
+def test_suites_can_be_made_of_the_loaded_environment(host_of: OpenHost) -> None:
+    suites = """
+from freesolo.environments import EnvironmentEvalSuite
+
+def load_evaluations(environment):
+    return EnvironmentEvalSuite(environment, [], name=environment.params["split"])
+"""
+    host = host_of(OBEDIENT, modules={"evaluations": suites}, params={"split": "hard"})
+
+    assert [suite.name for suite in host.suites()] == ["hard"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import psutil
@@ -68,6 +69,17 @@ def test_a_closed_host_leaves_no_process(host_of: OpenHost, sandbox: SandboxMode
     host.close()
 
     assert psutil.Process().children(recursive=True) == before
+
+
+def test_a_daemon_that_holds_the_output_does_not_hold_up_the_host(host_of: OpenHost) -> None:
+    host = host_of(OBEDIENT)
+    example = host.examples()[0]
+    before = time.monotonic()
+
+    host.score_responses(example, ["daemon"])
+    host.close()
+
+    assert time.monotonic() - before < 4
 
 
 def test_a_closed_host_is_not_started_again(host_of: OpenHost) -> None:

@@ -4,8 +4,8 @@ import pytest
 
 from freesolo.errors import EnvironmentFailed
 from freesolo.runtime.values import (
-    read_examples,
     read_messages,
+    read_page,
     read_score,
     read_scores,
     read_suites,
@@ -40,10 +40,20 @@ def test_there_must_be_a_reward_for_every_answer(value: object) -> None:
         read_scores(value, 2)
 
 
-@pytest.mark.parametrize("value", [None, [], [3], [{"unknown": 1}], [{"record": {}}]])
-def test_rows_must_be_examples(value: object) -> None:
+@pytest.mark.parametrize("rows", [None, [], [3], [{"unknown": 1}], [{"record": {}}]])
+@pytest.mark.parametrize("total", [None, 0, 1])
+def test_rows_must_be_examples(rows: object, total: object) -> None:
     with pytest.raises(EnvironmentFailed):
-        read_examples(value)
+        read_page({"rows": rows, "total": total}, 0)
+
+
+def test_rows_are_numbered_by_their_place_in_the_dataset_not_in_the_page() -> None:
+    rows = [{"record": {}, "input": "q", "id": "whatever it says"}] * 2
+
+    examples, total = read_page({"rows": rows, "total": 9}, 5)
+
+    assert [example.id for example in examples] == ["example_000005", "example_000006"]
+    assert total == 9
 
 
 @pytest.mark.parametrize(
