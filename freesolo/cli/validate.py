@@ -22,8 +22,8 @@ def validate(context: click.Context, folder: Path, *, sandbox: str) -> None:
     """Check the environment in FOLDER: its files, its contract, its rewards on gold answers."""
     app: App = context.obj
     app.out.talk(f"Checking {folder} ...")
-    # A folder without a manifest gets its name when it is published.
-    name = None if has_manifest(folder) else folder.resolve().name
+    # A folder without a manifest gets its name when it is published, whatever it is called here.
+    name = None if has_manifest(folder) else "unnamed"
     report = check_folder(folder, app.host_options(sandbox), name=name)
     app.out.document(report_document(report))
     show_report(app, report)

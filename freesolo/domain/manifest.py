@@ -15,6 +15,8 @@ from freesolo.errors import InvalidManifest, Problem
 
 MANIFEST_NAME = "environment.toml"
 API = "freesolo/1"
+# Variables of the platform itself, its keys among them.
+_PLATFORM_PREFIX = "FREESOLO_"
 
 
 def _name(value: str) -> str:
@@ -47,6 +49,15 @@ def _environment(value: str) -> str:
     return str(EnvRef.parse(value))
 
 
+def _secret(value: str) -> str:
+    if value.startswith(_PLATFORM_PREFIX):
+        raise ValueError(
+            f"{value!r} is a variable of the platform, which no environment gets; "
+            f"choose a name that does not begin with {_PLATFORM_PREFIX}"
+        )
+    return value
+
+
 def _api(value: str) -> str:
     if value != API:
         raise ValueError(f"{value!r} is not supported; this release reads {API!r}")
@@ -68,7 +79,9 @@ class Manifest(BaseModel):
     )
     dependencies: tuple[Annotated[str, AfterValidator(_requirement)], ...] = ()
     environments: tuple[Annotated[str, AfterValidator(_environment)], ...] = ()
-    secrets: tuple[Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")], ...] = ()
+    secrets: tuple[
+        Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$"), AfterValidator(_secret)], ...
+    ] = ()
     network: bool = False
     tags: tuple[str, ...] = ()
 

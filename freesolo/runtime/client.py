@@ -54,8 +54,6 @@ ENTRY_POINT = "environment.py"
 # Rows that are asked for at once, and how often: a child that never comes to an end is stopped.
 _PAGE_ROWS = 10_000
 _MAX_PAGES = 128
-# Variables of the platform itself, its keys among them: no environment gets one by declaring it.
-_PLATFORM_PREFIX = "FREESOLO_"
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ def open_host(
     """Load the environment in `folder` in a process of its own.
 
     `requirements` are installed on top of the manifest's. Of `secrets` the process gets those that
-    the manifest names, but never a variable of the platform. Raise `EnvironmentFailed` with the
+    the manifest names. Raise `EnvironmentFailed` with the
     author's traceback if it does not load.
     """
     folder = folder.resolve()
@@ -329,11 +327,7 @@ def _prepare(
         readable=[interpreter_prefix(python), python.parent.parent, contract, folder],
         folder=folder,
     )
-    handed = {
-        name: value
-        for name, value in secrets.items()
-        if name in declared.secrets and not name.startswith(_PLATFORM_PREFIX)
-    }
+    handed = {name: value for name, value in secrets.items() if name in declared.secrets}
     # Bubblewrap gives it a /tmp of its own; otherwise a folder that is removed with the host.
     private_tmp = sandbox.bubblewrap is not None
     scratch = None if private_tmp else Path(tempfile.mkdtemp(prefix="freesolo-environment-"))

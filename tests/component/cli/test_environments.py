@@ -24,6 +24,13 @@ def test_a_new_environment_is_sound(freesolo: Freesolo, dates: Path) -> None:
     assert {item["severity"] for item in report.document["findings"]} <= {"info"}
 
 
+def test_a_folder_without_a_manifest_may_have_any_name(freesolo: Freesolo, dates: Path) -> None:
+    (dates / "environment.toml").unlink()
+    folder = dates.rename("My Dates (new)")
+
+    assert freesolo("validate", folder, "--json").code == 0
+
+
 def test_an_unknown_template_is_answered_with_the_nearest(freesolo: Freesolo) -> None:
     refusal = freesolo("init", "x", "--template", "single-tun", "--json")
     assert refusal.code == 3

@@ -67,29 +67,27 @@ def test_the_contract_holds_only_what_an_environment_may_import(cache_dir: Path)
     }
 
 
-def test_only_declared_secrets_are_visible_and_never_a_key_of_the_platform(
+def test_only_declared_secrets_are_visible(
     host_of: OpenHost, sandbox: SandboxMode
 ) -> None:
-    secrets = '["JUDGE_API_KEY", "FREESOLO_API_KEY"]'
-    manifest = f'[environment]\nname = "example"\nsecrets = {secrets}\n'
+    manifest = '[environment]\nname = "example"\nsecrets = ["JUDGE_API_KEY"]\n'
     host = host_of(
         OBEDIENT,
         manifest=manifest,
         sandbox=sandbox,
-        secrets={"JUDGE_API_KEY": "1", "OTHER_API_KEY": "1", "FREESOLO_API_KEY": "1"},
+        secrets={"JUDGE_API_KEY": "1", "OTHER_API_KEY": "1"},
     )
 
-    judge, other, platform, variables = host.score_responses(
+    judge, other, variables = host.score_responses(
         host.examples()[0],
         [
             "return float(os.environ.get('JUDGE_API_KEY', 0))",
             "return float(os.environ.get('OTHER_API_KEY', 0))",
-            "return float(os.environ.get('FREESOLO_API_KEY', 0))",
             "return len(set(os.environ) - {'PATH', 'HOME', 'TMPDIR', 'LANG', 'PWD', 'LC_CTYPE'})",
         ],
     )
 
-    assert (judge.reward, other.reward, platform.reward) == (1.0, 0.0, 0.0)
+    assert (judge.reward, other.reward) == (1.0, 0.0)
     assert variables.reward == 1.0
 
 
