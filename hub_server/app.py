@@ -10,6 +10,7 @@ from freesolo.domain.catalog import BUILT_IN, Catalog, parse_catalog, with_model
 from freesolo.errors import InvalidInput
 from hub_server import failures, health
 from hub_server.accounts import routes as accounts
+from hub_server.accounts.service import KeyUses
 from hub_server.blobs import FileBlobStore
 from hub_server.db import create_database, create_readers, create_sessions
 from hub_server.dependencies import Resources
@@ -39,6 +40,7 @@ def create_app(settings: HubSettings, *, clock: Callable[[], datetime] = utc_now
         blobs=FileBlobStore(settings.data_dir / "blobs"),
         catalog=load_catalog(settings),
         clock=clock,
+        key_uses=KeyUses(),
     )
 
     @asynccontextmanager

@@ -16,7 +16,7 @@ from freesolo.domain.catalog import Catalog as ModelCatalog
 from freesolo.errors import Forbidden, Unauthorized
 from freesolo.schemas.accounts import Scope
 from hub_server.accounts import service as accounts
-from hub_server.accounts.service import Member, Principal
+from hub_server.accounts.service import KeyUses, Member, Principal
 from hub_server.blobs import BlobStore
 from hub_server.settings import HubSettings
 
@@ -38,6 +38,7 @@ class Resources:
     blobs: BlobStore
     catalog: ModelCatalog
     clock: Callable[[], datetime]
+    key_uses: KeyUses
 
 
 async def _resources(request: Request) -> Resources:
@@ -110,22 +111,15 @@ async def _principal(
         raise Unauthorized(
             "The request carries no API key.", hint="Send `Authorization: Bearer fslo_...`."
         )
-    # Transactions of their own: the request's must not be open while a body is received.
+    # A transaction of its own: the request's must not be open while a body is received.
     principal = await run_in_threadpool(_check_key, resources, credentials.credentials)
-    if principal.use_is_news(resources.clock()):
-        async with _turns_of_this_loop():
-            await run_in_threadpool(_note_use, resources, principal)
+    resources.key_uses.note(principal, now=resources.clock())
     return principal
 
 
 def _check_key(resources: Resources, secret: str) -> Principal:
     with resources.readers() as session:
         return accounts.check_key(session, accounts.hash_key(secret))
-
-
-def _note_use(resources: Resources, principal: Principal) -> None:
-    with resources.sessions.begin() as session:
-        accounts.note_use(session, principal, now=resources.clock())
 
 
 Anyone = Annotated[Principal, Depends(_principal)]

@@ -14,13 +14,15 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def upkeep(resources: Resources) -> Iterator[None]:
-    """Take lost work back, again and again, while the block runs."""
+    """Take lost work back and write down which keys were used, while the block runs."""
     stopping = threading.Event()
 
     def watch() -> None:
         while not stopping.wait(resources.settings.lease_seconds / 3):
             with _survived("upkeep failed"):
                 take_back_lost(resources)
+            with _survived("uses of keys not written"):
+                write_key_uses(resources)
 
     thread = threading.Thread(target=watch, name="upkeep", daemon=True)
     thread.start()
@@ -29,6 +31,8 @@ def upkeep(resources: Resources) -> Iterator[None]:
     finally:
         stopping.set()
         thread.join()
+        with _survived("uses of keys not written"):
+            write_key_uses(resources)
 
 
 def take_back_lost(resources: Resources) -> None:
@@ -46,6 +50,12 @@ def take_back_lost(resources: Resources) -> None:
             resources.sessions.begin() as session,
         ):
             gateway.take_back(session, deployment_id, now=now)
+
+
+def write_key_uses(resources: Resources) -> None:
+    """Write down when keys were last used, so far as it was noted since the last time."""
+    with resources.sessions.begin() as session:
+        resources.key_uses.write(session)
 
 
 @contextmanager

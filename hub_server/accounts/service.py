@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID, uuid4
 
 from pydantic import BaseModel
@@ -20,7 +20,6 @@ from hub_server.models import ApiKey, Org, Project, RequestRecord
 
 KEY_PREFIX = "fslo_"
 DEFAULT_PROJECT = "default"
-_LAST_USED_GRAIN = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
@@ -30,11 +29,6 @@ class Principal:
     key_id: UUID
     key_name: str
     scopes: frozenset[Scope]
-    last_used_at: datetime | None
-
-    def use_is_news(self, now: datetime) -> bool:
-        """Say whether the time of the key's last use is worth writing down again."""
-        return self.last_used_at is None or now - self.last_used_at >= _LAST_USED_GRAIN
 
     def require(self, scope: Scope) -> None:
         """Raise `Forbidden` if the key lacks `scope`."""
@@ -79,13 +73,28 @@ def check_key(session: Session, key_hash: str) -> Principal:
         raise Unauthorized(f"The key {key.name!r} was revoked.")
     scopes = frozenset(Scope(scope) for scope in key.scopes)
     if key.org is None:
-        return Principal(key.id, key.name, scopes, key.last_used_at)
-    return Member(key.id, key.name, scopes, key.last_used_at, org_id=key.org.id, org=key.org.slug)
+        return Principal(key.id, key.name, scopes)
+    return Member(key.id, key.name, scopes, org_id=key.org.id, org=key.org.slug)
 
 
-def note_use(session: Session, principal: Principal, *, now: datetime) -> None:
-    """Write down that a key was used now."""
-    session.execute(update(ApiKey).where(ApiKey.id == principal.key_id).values(last_used_at=now))
+class KeyUses:
+    """When keys were last used, in memory until it is written: noting it never waits nor fails."""
+
+    def __init__(self) -> None:
+        self._latest: dict[UUID, datetime] = {}
+
+    def note(self, principal: Principal, *, now: datetime) -> None:
+        """Remember that a key was used now."""
+        self._latest[principal.key_id] = now
+
+    def write(self, session: Session) -> None:
+        """Write down what was noted since the last time; what cannot be written is forgotten."""
+        # A copy: requests go on noting meanwhile.
+        for key_id in list(self._latest):
+            last_used_at = self._latest.pop(key_id)
+            session.execute(
+                update(ApiKey).where(ApiKey.id == key_id).values(last_used_at=last_used_at)
+            )
 
 
 def create_key(

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from freesolo.schemas.accounts import Scope
 from hub_server.accounts import service as accounts
 from hub_server.models import ApiKey
+from hub_server.upkeep import write_key_uses
 from tests.component.hub.harness import HubUnderTest, error_of
 
 OPEN_ROUTES = {"/healthz", "/readyz"}
@@ -73,9 +74,17 @@ def test_a_key_is_stored_only_as_its_hash(hub: HubUnderTest) -> None:
 
 def test_the_last_use_of_a_key_is_noted(hub: HubUnderTest) -> None:
     hub.user.get("/v1/whoami")
+    write_key_uses(hub.resources)
     with hub.resources.sessions.begin() as session:
         key = session.query(ApiKey).filter_by(key_hash=accounts.hash_key(hub.keys.user)).one()
         assert key.last_used_at == hub.clock()
+
+
+def test_a_read_does_not_wait_for_one_who_writes(hub: HubUnderTest) -> None:
+    with hub.resources.sessions.begin() as writer:
+        # The transaction holds SQLite's only write lock from here on.
+        writer.connection()
+        assert hub.user.get("/v1/whoami").status_code == 200
 
 
 def test_whoami_tells_the_org_and_the_gateway(hub: HubUnderTest) -> None:

@@ -4,10 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-from sqlalchemy import update
 
 from hub_server.leases.service import MAX_FRUITLESS_ATTEMPTS
-from hub_server.models import ApiKey
 from tests.component.hub.harness import Document, HubUnderTest, error_of
 from tests.hubs import serving
 
@@ -249,9 +247,6 @@ def test_more_calls_at_once_than_the_hub_has_threads_are_all_answered(
     for _ in range(calls):
         any_hub.submit()
     leases = [any_hub.claim() for _ in range(calls)]
-    with any_hub.resources.sessions.begin() as session:
-        # Each of them also notes the use of the key.
-        session.execute(update(ApiKey).values(last_used_at=None))
     with (
         serving(any_hub.app) as url,
         httpx.Client(base_url=url, timeout=20, limits=httpx.Limits(max_connections=calls)) as http,
