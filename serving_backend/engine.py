@@ -29,6 +29,8 @@ BASE_MODEL = "base"
 _POLL_SECONDS = 0.25
 _FIRST_BACKOFF_SECONDS = 2.0
 _LONGEST_BACKOFF_SECONDS = 60.0
+# An engine that dies sooner than this after it was ready may die again at once.
+_STABLE_SECONDS = 60.0
 # An answer may be long in coming, but a machine that is alive sends something within this time.
 _SILENCE_SECONDS = 600.0
 
@@ -200,7 +202,7 @@ class Engine:
         rest = self._resting_until - time.monotonic()
         if rest > 0:
             raise EngineUnavailable(
-                f"The engine of {self._model} failed to start and is tried again in {rest:.0f} s.",
+                f"The engine of {self._model} failed just now and is started again in {rest:.0f} s.",
                 retry_after=rest,
             )
         ready: asyncio.Future[Session] = asyncio.get_running_loop().create_future()
@@ -213,15 +215,23 @@ class Engine:
             try:
                 async with Session(await self._process.start()) as session:
                     await self._until_healthy(session)
-                    self._failures = 0
                     logger.info("engine ready", extra={"model": self._model})
                     ready.set_result(session)
+                    ready_at = time.monotonic()
                     await self._process.ended()
                     logger.error("engine died", extra={"model": self._model})
+                    self._died(lived=time.monotonic() - ready_at)
             except FreesoloError as error:
                 self._rest()
                 logger.error("engine failed", extra={"model": self._model, "reason": error.message})
                 _fail(ready, error)
+            except OSError as error:
+                # A full disk, say.
+                self._rest()
+                logger.exception("engine failed", extra={"model": self._model})
+                _fail(
+                    ready, EngineUnavailable(f"The engine of {self._model} cannot start: {error}.")
+                )
             finally:
                 self._ready = None
                 if not ready.done():
@@ -236,6 +246,15 @@ class Engine:
                     hint="The gateway's data folder holds the engine's log.",
                 )
             await asyncio.sleep(_POLL_SECONDS)
+
+    def _died(self, *, lived: float) -> None:
+        """Be ready for the next start at once, unless deaths follow each other quickly."""
+        if lived > _STABLE_SECONDS:
+            self._failures = 0
+        elif self._failures:
+            self._rest()
+        else:
+            self._failures = 1
 
     def _rest(self) -> None:
         pause = min(_FIRST_BACKOFF_SECONDS * 2**self._failures, _LONGEST_BACKOFF_SECONDS)

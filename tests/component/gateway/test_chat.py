@@ -8,7 +8,7 @@ import openai
 import pytest
 
 from freesolo.domain.catalog import SMOLLM2_135M
-from tests.component.gateway.conftest import BASE, HELLO, Platform, said
+from tests.component.gateway.conftest import BASE, HELLO, Platform, eventually, said
 from tests.hubs import LiveHub
 
 
@@ -164,6 +164,21 @@ def test_an_engine_that_died_is_started_again(platform: Platform) -> None:
     client.chat.completions.create(model=BASE, messages=HELLO)
     platform.process.crash()
     assert client.chat.completions.create(model=BASE, messages=HELLO).model == BASE
+    assert platform.process.starts == 2
+
+
+def test_an_engine_that_keeps_dying_is_started_again_ever_later(platform: Platform) -> None:
+    for _ in range(2):
+        eventually(lambda: _post(platform, model=BASE, messages=HELLO), lambda it: it.is_success)
+        platform.process.crash()
+
+    refusal = eventually(
+        lambda: _post(platform, model=BASE, messages=HELLO),
+        lambda it: "is started again in" in it.text,
+    )
+
+    assert refusal.status_code == 503
+    assert int(refusal.headers["Retry-After"]) > 0
     assert platform.process.starts == 2
 
 
