@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from freesolo.datasets.types import Message
-from freesolo.errors import InvalidEnvironment, InvalidInput
+from freesolo.errors import FreesoloError, InvalidEnvironment, InvalidInput
 from freesolo.runtime.client import EnvironmentHost
 
 IGNORED = -100
@@ -76,9 +76,21 @@ def build_rows(
 ) -> Rows:
     """Tokenise conversations, leaving out rows of more than `max_tokens`.
 
-    Raise `InvalidEnvironment` if none is left.
+    Raise `InvalidEnvironment` if none is left, or for one that the model cannot read.
     """
-    built = [tokenize(conversation, tokenizer, thinking=thinking) for conversation in conversations]
+    built = []
+    for number, conversation in enumerate(conversations, start=1):
+        check_text(conversation, number)
+        try:
+            built.append(tokenize(conversation, tokenizer, thinking=thinking))
+        except FreesoloError:
+            raise
+        except Exception as error:
+            # A template is a program of the model's; its refusals are of no class of ours.
+            raise InvalidEnvironment(
+                f"The model's chat template refuses example {number}: {error}.",
+                hint="Mend the roles or the order of its messages, or use another base model.",
+            ) from error
     kept = tuple(row for row in built if len(row.input_ids) <= max_tokens)
     if not kept:
         shortest = min((len(row.input_ids) for row in built), default=0)
@@ -87,6 +99,21 @@ def build_rows(
             hint="Raise `train.max_context_tokens`, or shorten the prompts.",
         )
     return Rows(rows=kept, dropped=len(built) - len(kept))
+
+
+def check_text(conversation: Conversation, number: int) -> None:
+    """Raise `InvalidEnvironment` unless every message of example `number` is plain text.
+
+    Chat templates do not tell: some stop at a list of parts, others write it out as Python would.
+    """
+    for message in (*conversation.prompt, *conversation.completion):
+        content = message.get("content")
+        if not isinstance(content, str):
+            raise InvalidEnvironment(
+                f"Example {number} has a {message.get('role')} message whose `content` is "
+                f"{type(content).__name__}, but this model reads text only.",
+                hint="Make `content` a string in `build_prompt_messages` and in the gold answers.",
+            )
 
 
 def tokenize(conversation: Conversation, tokenizer: ChatTokenizer, *, thinking: bool) -> Row:

@@ -43,6 +43,13 @@ class ForgetfulTokenizer(ByteTokenizer):
         return super().apply_chat_template(conversation[-1:], **options)
 
 
+class StrictTokenizer(ByteTokenizer):
+    """Stops at what it does not like, with an error of its own, as templates do."""
+
+    def apply_chat_template(self, conversation: Sequence[Message], **options: bool) -> str:
+        raise LookupError("Conversation roles must alternate")
+
+
 def conversation(question: str, answer: str) -> Conversation:
     return Conversation(
         prompt=[{"role": "user", "content": question}],
@@ -82,6 +89,21 @@ def test_rows_that_do_not_fit_are_dropped_and_counted() -> None:
 def test_no_row_that_fits_is_an_error_naming_the_shortest() -> None:
     with pytest.raises(InvalidEnvironment, match="the shortest has 30"):
         build_rows([conversation("1+1?", "2")], ByteTokenizer(), max_tokens=5, thinking=False)
+
+
+def test_a_message_that_is_not_text_is_an_error_naming_its_example() -> None:
+    parts = conversation("What is this?", "A cat.")
+    parts.prompt[0]["content"] = [{"type": "text", "text": "What is this?"}]
+
+    with pytest.raises(InvalidEnvironment, match=r"Example 2 has a user message .* list"):
+        build_rows(
+            [conversation("1+1?", "2"), parts], ByteTokenizer(), max_tokens=60, thinking=False
+        )
+
+
+def test_an_example_that_the_template_refuses_is_named_with_the_templates_words() -> None:
+    with pytest.raises(InvalidEnvironment, match="example 1: Conversation roles must alternate"):
+        build_rows([conversation("1+1?", "2")], StrictTokenizer(), max_tokens=60, thinking=False)
 
 
 sizes = st.integers(min_value=1, max_value=40)
