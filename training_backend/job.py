@@ -64,15 +64,19 @@ def train(
     with open_host(folder, options, params=wanted.params, requirements=wanted.pip) as host:
         progress.log(f"The environment runs with {', '.join(host.layers)}.")
         refuse_bad_rewards(host)
+        model_folder = local_path(lease.model, settings.cache_dir, tell=progress.log)
+        resume_from = fetch_checkpoint(lease, hub, work_dir)
+        # Importing torch alone takes seconds.
+        progress.log("Loading the base model.")
         recipe = RECIPES[lease.spec.algorithm]
         return recipe(
             Task(
                 lease=lease,
                 host=host,
-                model_folder=local_path(lease.model, settings.cache_dir),
+                model_folder=model_folder,
                 work_dir=work_dir,
                 progress=progress,
-                resume_from=fetch_checkpoint(lease, hub, work_dir),
+                resume_from=resume_from,
             )
         )
 

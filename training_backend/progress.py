@@ -20,7 +20,7 @@ _BATCH = 500
 class EventStream:
     """Sends events in order from a thread of its own, a batch at a time.
 
-    Whatever `send` raises comes out of a later `add` or `flush`.
+    Whatever `send` raises comes out of a later `add` or `flush`, once; its events are lost.
     """
 
     def __init__(self, send: Callable[[Sequence[NewEvent]], None]) -> None:
@@ -31,7 +31,7 @@ class EventStream:
         self._sent_at = -math.inf
 
     def add(self, event: NewEvent) -> None:
-        """Queue an event; it goes out now, or with those of the next half second."""
+        """Queue an event; it goes out now, or with the next one that comes half a second later."""
         self._waiting.append(event)
         idle = self._sending is None or self._sending.done()
         if idle and time.monotonic() - self._sent_at >= _INTERVAL:
@@ -50,8 +50,10 @@ class EventStream:
         self._sending = self._thread.submit(self._send, batch)
 
     def _wait(self) -> None:
-        if self._sending is not None:
-            self._sending.result()
+        # An error is raised once: what made it must not stand in the way of the report about it.
+        sending, self._sending = self._sending, None
+        if sending is not None:
+            sending.result()
 
 
 class RunProgress:
@@ -68,8 +70,9 @@ class RunProgress:
         self._hub.started(self._lease, total_steps)
 
     def log(self, message: str) -> None:
-        """Send a line to the run's owner."""
+        """Send a line to the run's owner, who may see nothing else for a while: it does not wait."""
         self._events.add(NewEvent(kind=EventKind.LOG, data={"message": message}))
+        self._events.flush()
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Send the measurements of a step. A value that is not finite has no JSON and stays out."""

@@ -6,6 +6,7 @@ import logging
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock
@@ -16,14 +17,18 @@ from freesolo.errors import Unavailable
 logger = logging.getLogger(__name__)
 
 
-def local_path(entry: BaseModelEntry, cache_dir: Path) -> Path:
+def local_path(
+    entry: BaseModelEntry, cache_dir: Path, *, tell: Callable[[str], None] = logger.info
+) -> Path:
     """Return the folder of a base model, in the layout of `transformers`.
 
     A packaged GGUF file is converted at the first call, which takes about half a minute; other
-    processes that ask meanwhile wait for it. Raise `Unavailable` if the weights are not here.
+    processes that ask meanwhile wait for it. `tell` hears of it before. Raise `Unavailable` if the
+    weights are not here.
     """
     if isinstance(entry.source, PackagedGGUFSource):
-        return _converted(entry, _packaged_file(entry.id, entry.source), cache_dir)
+        weights = _packaged_file(entry.id, entry.source)
+        return _converted(entry, weights, cache_dir, tell=tell)
     folder = Path(entry.source.path)
     if not (folder / "config.json").is_file():
         raise Unavailable(
@@ -45,10 +50,15 @@ def _packaged_file(model_id: str, source: PackagedGGUFSource) -> Path:
     return path
 
 
-def _converted(entry: BaseModelEntry, weights: Path, cache_dir: Path) -> Path:
+def _converted(
+    entry: BaseModelEntry, weights: Path, cache_dir: Path, *, tell: Callable[[str], None]
+) -> Path:
     with weights.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     folder = cache_dir / "base-models" / digest
+    if folder.is_dir():
+        return folder
+    tell("Converting the base model; this happens once.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
         if not folder.is_dir():
@@ -57,7 +67,6 @@ def _converted(entry: BaseModelEntry, weights: Path, cache_dir: Path) -> Path:
 
 
 def _convert(entry: BaseModelEntry, weights: Path, folder: Path) -> None:
-    logger.info("converting a base model", extra={"model": entry.id, "folder": str(folder)})
     # What an interrupted conversion left behind; the caller's lock makes it ours.
     partial = folder.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)

@@ -39,13 +39,20 @@ def test_packaged_weights_are_converted_only_once(tmp_path: Path) -> None:
     converted = tmp_path / "base-models" / digest
     converted.mkdir(parents=True)
 
-    assert local_path(entry, tmp_path) == converted
+    told: list[str] = []
+
+    assert local_path(entry, tmp_path, tell=told.append) == converted
+
+    assert not told
 
 
 def test_a_conversion_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     entry = tiny_model.catalog_entry(tmp_path).model_copy(update={"source": PACKAGED})
 
-    with pytest.raises(Unavailable, match="could not be converted"):
-        local_path(entry, tmp_path)
+    told: list[str] = []
 
+    with pytest.raises(Unavailable, match="could not be converted"):
+        local_path(entry, tmp_path, tell=told.append)
+
+    assert told == ["Converting the base model; this happens once."]
     assert [path.suffix for path in (tmp_path / "base-models").iterdir()] == [".lock"]

@@ -3,7 +3,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from freesolo.errors import LeaseLost
+from freesolo.errors import LeaseLost, PayloadTooLarge
 from freesolo.schemas.runs import EventKind, NewEvent
 from training_backend.progress import EventStream
 
@@ -49,3 +49,21 @@ def test_a_lost_lease_comes_out_of_the_next_flush() -> None:
 
     with pytest.raises(LeaseLost):
         stream.flush()
+
+
+def test_events_after_a_refused_one_still_arrive() -> None:
+    arrived: list[NewEvent] = []
+
+    def send(events: Sequence[NewEvent]) -> None:
+        if events[0] == line(1):
+            raise PayloadTooLarge("That is too much for one line.")
+        arrived.extend(events)
+
+    stream = EventStream(send)
+    stream.add(line(1))
+    with pytest.raises(PayloadTooLarge):
+        stream.flush()
+    stream.add(line(2))
+    stream.flush()
+
+    assert arrived == [line(2)]
