@@ -4,7 +4,9 @@ import argparse
 
 import uvicorn
 
+from freesolo.errors import FreesoloError
 from freesolo.logs import configure_logging
+from freesolo.services import leave, load_settings
 from serving_backend.app import create_app
 from serving_backend.settings import ServingSettings
 
@@ -17,7 +19,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m serving_backend")
     parser.add_argument("command", choices=["serve"], help="run the gateway")
     parser.parse_args()
-    settings = ServingSettings()
+    settings = load_settings(ServingSettings)
     configure_logging(settings.log_level)
     uvicorn.run(
         create_app(settings),
@@ -30,4 +32,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except FreesoloError as error:
+        leave(error)

@@ -6,11 +6,15 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from freesolo.services import LogLevel
+
 
 class ServingSettings(BaseSettings):
     """What the gateway reads from the environment, under the prefix `FREESOLO_SERVE_`."""
 
-    model_config = SettingsConfigDict(env_prefix="FREESOLO_SERVE_", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="FREESOLO_SERVE_", frozen=True, env_ignore_empty=True
+    )
 
     hub_url: str = Field(
         default="http://127.0.0.1:8420", description="Address of the hub that knows the keys."
@@ -43,4 +47,4 @@ class ServingSettings(BaseSettings):
     kv_cache_gib: int = Field(
         default=1, ge=1, description="Memory for the context cache of an engine on the CPU, in GiB."
     )
-    log_level: str = Field(default="INFO", description="Least severe level that is logged.")
+    log_level: LogLevel = Field(default="INFO", description="Least severe level that is logged.")

@@ -1,8 +1,6 @@
 """`python -m training_backend worker`, and `job LEASE_FILE` for the process it starts."""
 
-import logging
 import signal
-import sys
 import threading
 from pathlib import Path
 
@@ -12,12 +10,11 @@ from freesolo.client.transport import Transport
 from freesolo.errors import FreesoloError
 from freesolo.logs import configure_logging, run_id
 from freesolo.schemas.leases import Lease
+from freesolo.services import leave, load_settings
 from training_backend.hub import LeaseHub
 from training_backend.job import run_job
 from training_backend.settings import TrainingSettings
 from training_backend.worker import Worker
-
-logger = logging.getLogger(__name__)
 
 # Short enough that a hub which hangs does not cost the lease.
 _TIMEOUT = 10.0
@@ -33,7 +30,7 @@ def main() -> None:
 @main.command()
 def worker() -> None:
     """Lease runs and train them, one after the other, until SIGTERM."""
-    settings = TrainingSettings()
+    settings = load_settings(TrainingSettings)
     configure_logging(settings.log_level)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -45,7 +42,7 @@ def worker() -> None:
 @click.argument("lease_file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 def job(lease_file: Path) -> None:
     """Train the run whose lease is in LEASE_FILE, beside which this process may write."""
-    settings = TrainingSettings()
+    settings = load_settings(TrainingSettings)
     configure_logging(settings.log_level)
     lease = Lease.model_validate_json(lease_file.read_text())
     run_id.set(lease.run_id)
@@ -61,5 +58,4 @@ if __name__ == "__main__":
     try:
         main()
     except FreesoloError as error:
-        logger.error(error.message)
-        sys.exit(error.exit_code)
+        leave(error)

@@ -8,12 +8,15 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from freesolo.runtime.sandbox import SandboxMode
+from freesolo.services import LogLevel
 
 
 class TrainingSettings(BaseSettings):
     """Configuration of one worker, and of the jobs it starts."""
 
-    model_config = SettingsConfigDict(env_prefix="FREESOLO_TRAIN_", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="FREESOLO_TRAIN_", frozen=True, env_ignore_empty=True
+    )
 
     hub_url: str = Field(default="http://127.0.0.1:8420", description="Address of the hub.")
     api_key: SecretStr = Field(description="Service key with the scope `worker`.")
@@ -42,4 +45,4 @@ class TrainingSettings(BaseSettings):
         default=SandboxMode.AUTO,
         description="Whether environment code must run in a sandbox.",
     )
-    log_level: str = Field(default="INFO", description="Least severe level that is logged.")
+    log_level: LogLevel = Field(default="INFO", description="Least severe level that is logged.")
