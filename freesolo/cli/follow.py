@@ -60,7 +60,7 @@ def show_outcome(app: App, run: Run) -> None:
             "state": run.state,
             "environment": f"{run.environment.ref} {run.environment.version}",
             "tree digest": run.environment.tree_digest,
-            "model": run.spec.model,
+            "model": run.model,
             "step": f"{run.step} of {run.total_steps}" if run.total_steps else run.step,
             **({"adapter": run.adapter_revision} if run.adapter_revision else {}),
             **{name: f"{value:.4g}" for name, value in sorted(run.metrics.items())},

@@ -27,7 +27,7 @@ def list_runs(app: App, *, limit: int) -> None:
                 run.state,
                 f"{run.step}/{run.total_steps or '?'}",
                 f"{run.environment.ref} {run.environment.version}",
-                run.spec.model,
+                run.model,
                 f"{run.created_at:%Y-%m-%d %H:%M}",
             )
             for run in found

@@ -47,7 +47,7 @@ def train(
         _show_plan(app, app.hub.plan_run(document))
         return
     run = app.hub.create_run(document)
-    app.out.talk(f"{run.id}: {run.environment.ref} {run.environment.version} on {run.spec.model}")
+    app.out.talk(f"{run.id}: {run.environment.ref} {run.environment.version} on {run.model}")
     if not background:
         run = follow(app, run.id)
     _show(app, run)

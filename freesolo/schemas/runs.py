@@ -34,7 +34,10 @@ class Run(Wire):
     id: str
     state: RunState
     attempt: int
-    spec: TrainSpec
+    spec: dict[str, JsonValue] = Field(
+        description="The config with all defaults, by the rules of the day it was submitted."
+    )
+    model: str
     environment: EnvironmentPin
     project: UUID
     model_revision: str

@@ -110,7 +110,8 @@ def claim(
 
     Those that wait for a base model which left the catalog are failed on the way.
     """
-    while (deployment := _lease_longest_waiting(session, now, lease_seconds)) is not None:
+    until = now + timedelta(seconds=lease_seconds)
+    while (deployment := _take_longest_waiting(session, now=now, until=until)) is not None:
         try:
             base_of(deployment, catalog)
         except ModelNotFound as error:
@@ -121,10 +122,8 @@ def claim(
     return None
 
 
-def _lease_longest_waiting(
-    session: Session, now: datetime, lease_seconds: float
-) -> Deployment | None:
-    """Take a deployment in one statement, as for runs: those of silent gateways count as waiting."""
+def _take_longest_waiting(session: Session, *, now: datetime, until: datetime) -> Deployment | None:
+    """Lease a deployment in one statement, as for runs: those of silent gateways count as waiting."""
     waiting = and_(
         or_(Deployment.state == DeploymentState.QUEUED, _lease_expired(now)),
         Deployment.attempt < MAX_ATTEMPTS,
@@ -144,7 +143,7 @@ def _lease_longest_waiting(
             state=DeploymentState.LOADING,
             attempt=Deployment.attempt + 1,
             lease_token=new_secret(),
-            lease_until=now + timedelta(seconds=lease_seconds),
+            lease_until=until,
         )
         .returning(Deployment)
         .execution_options(synchronize_session=False)

@@ -40,21 +40,22 @@ def claim(
     now: Now,
 ) -> wire.Lease | Response:
     """Lease the run that has waited longest; 204 if none waits."""
-    run = service.claim(
+    claimed = service.claim(
         session,
         body.worker_id,
         catalog=catalog,
         now=now,
         lease_seconds=settings.lease_seconds,
     )
-    if run is None:
+    if claimed is None:
         return Response(status_code=status.HTTP_204_NO_CONTENT)
+    run = claimed.run
     return wire.Lease(
         run_id=run.id,
         attempt=run.attempt,
         token=str(run.lease_token),
         lease_seconds=settings.lease_seconds,
-        spec=run.spec,
+        spec=claimed.spec,
         environment=run.environment,
         model=catalog[run.model_id],
         resume=_resume_point(service.newest_checkpoint(session, run)),

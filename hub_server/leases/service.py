@@ -19,7 +19,15 @@ from sqlalchemy.orm import Session
 from freesolo.domain.catalog import Catalog
 from freesolo.domain.lifecycle import RUN_LEASED, RunState
 from freesolo.domain.refs import adapter_revision
-from freesolo.errors import AdapterNotFound, Conflict, LeaseLost, RunNotFound, Unavailable
+from freesolo.domain.train_spec import TrainSpec, parse_train_spec
+from freesolo.errors import (
+    AdapterNotFound,
+    Conflict,
+    InvalidTrainSpec,
+    LeaseLost,
+    RunNotFound,
+    Unavailable,
+)
 from freesolo.schemas import leases as wire
 from freesolo.schemas.runs import EventKind, RunError
 from hub_server.identifiers import new_secret
@@ -40,8 +48,40 @@ class Holder:
     token: str
 
 
+@dataclass(frozen=True)
+class Claimed:
+    """A run that was just leased, with its config as today's rules read it."""
+
+    run: Run
+    spec: TrainSpec
+
+
 def claim(
     session: Session, worker_id: str, *, catalog: Catalog, now: datetime, lease_seconds: float
+) -> Claimed | None:
+    """Lease the run that has waited longest, or return None.
+
+    Runs that were submitted under older rules, and break those of today, are failed on the way.
+    """
+    until = now + timedelta(seconds=lease_seconds)
+    while (
+        run := _take_longest_waiting(session, catalog=catalog, now=now, until=until)
+    ) is not None:
+        run.worker_id = worker_id
+        add_event(session, run, EventKind.STATE, {"state": run.state.value}, now=now)
+        logger.info(
+            "run claimed", extra={"run": run.id, "attempt": run.attempt, "worker": worker_id}
+        )
+        try:
+            return Claimed(run, parse_train_spec(run.spec))
+        except InvalidTrainSpec as error:
+            run.error = RunError(code=error.code, message=error.message, hint=error.hint)
+            move(session, run, RunState.FAILED, now=now)
+    return None
+
+
+def _take_longest_waiting(
+    session: Session, *, catalog: Catalog, now: datetime, until: datetime
 ) -> Run | None:
     """Lease the run that has waited longest, or return None.
 
@@ -65,7 +105,7 @@ def claim(
         .with_for_update(skip_locked=True)
         .scalar_subquery()
     )
-    run = session.scalars(
+    return session.scalars(
         update(Run)
         # SQLite has no locking clause, and needs the condition again instead.
         .where(Run.id == longest, waiting)
@@ -74,19 +114,12 @@ def claim(
             attempt=Run.attempt + 1,
             fruitless_attempts=Run.fruitless_attempts + 1,
             reported_events=0,
-            worker_id=worker_id,
             lease_token=new_secret(),
-            lease_until=now + timedelta(seconds=lease_seconds),
+            lease_until=until,
         )
         .returning(Run)
         .execution_options(synchronize_session=False)
     ).one_or_none()
-    if run is not None:
-        add_event(session, run, EventKind.STATE, {"state": run.state.value}, now=now)
-        logger.info(
-            "run claimed", extra={"run": run.id, "attempt": run.attempt, "worker": worker_id}
-        )
-    return run
 
 
 def newest_checkpoint(session: Session, run: Run) -> Checkpoint | None:

@@ -7,7 +7,6 @@ from sqlalchemy import JSON, ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from freesolo.domain.lifecycle import RunState
-from freesolo.domain.train_spec import TrainSpec
 from freesolo.schemas.base import Artifact
 from freesolo.schemas.environments import ResolvedVersion
 from freesolo.schemas.runs import EventKind, RunError
@@ -17,6 +16,7 @@ from hub_server.models.base import AsJson, Base, JsonObject, state_type
 class Run(Base):
     """One training job, what it is pinned to, and the lease of the worker that has it.
 
+    `spec` is what a `TrainSpec` was when the run was submitted; the rules may be others by now.
     `fruitless_attempts` counts the attempts since something was last saved; `reported_events`, what
     the worker of this attempt has reported.
     """
@@ -28,7 +28,7 @@ class Run(Base):
     org_id: Mapped[UUID] = mapped_column(ForeignKey("orgs.id"))
     project_id: Mapped[UUID] = mapped_column(ForeignKey("projects.id"))
     state: Mapped[RunState] = mapped_column(state_type(RunState, "state"))
-    spec: Mapped[TrainSpec] = mapped_column(AsJson(TrainSpec))
+    spec: Mapped[JsonObject]
     environment_version_id: Mapped[UUID] = mapped_column(ForeignKey("environment_versions.id"))
     environment: Mapped[ResolvedVersion] = mapped_column(AsJson(ResolvedVersion))
     model_id: Mapped[str] = mapped_column(String(200))

@@ -144,7 +144,7 @@ def upgrade() -> None:
             ),
             nullable=False,
         ),
-        sa.Column("spec", sa.JSON(none_as_null=True), nullable=False),
+        sa.Column("spec", sa.JSON(), nullable=False),
         sa.Column("environment_version_id", sa.Uuid(), nullable=False),
         sa.Column("environment", sa.JSON(none_as_null=True), nullable=False),
         sa.Column("model_id", sa.String(length=200), nullable=False),

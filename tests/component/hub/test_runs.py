@@ -2,6 +2,7 @@
 
 import pytest
 
+from hub_server.models import Run
 from hub_server.paging import encode_cursor
 from tests.component.hub.harness import MODEL, HubUnderTest, error_of
 
@@ -182,6 +183,26 @@ def test_a_new_project_can_hold_runs(hub: HubUnderTest) -> None:
     assert [each["slug"] for each in listed] == ["default", "papers"]
 
 
+def test_a_run_that_the_rules_of_today_refuse_is_still_shown(hub: HubUnderTest) -> None:
+    hub.publish()
+    old = _submitted_under_other_rules(hub)
+    assert hub.run(old)["spec"]["train"]["lora_rank"] == 0
+    assert [run["id"] for run in hub.user.get("/v1/runs").json()["runs"]] == [old]
+
+
+def test_a_run_that_the_rules_of_today_refuse_fails_and_holds_up_no_other(
+    any_hub: HubUnderTest,
+) -> None:
+    any_hub.publish()
+    old = _submitted_under_other_rules(any_hub)
+    any_hub.clock.advance(1)
+    new = any_hub.submit()
+    assert any_hub.claim()["run_id"] == new
+    run = any_hub.run(old)
+    assert (run["state"], run["error"]["code"]) == ("failed", "invalid_train_spec")
+    assert "train.lora_rank" in run["error"]["message"]
+
+
 def test_the_catalog_is_listed(hub: HubUnderTest) -> None:
     models = hub.user.get("/v1/models").json()["models"]
     assert [model["id"] for model in models] == [MODEL]
@@ -194,3 +215,12 @@ def test_a_cursor_without_a_moment_of_the_hubs_is_refused(hub: HubUnderTest, mom
     cursor = encode_cursor(moment, "run-0000000000")
     response = hub.user.get("/v1/runs", params={"cursor": cursor})
     assert (response.status_code, error_of(response)["code"]) == (422, "invalid_input")
+
+
+def _submitted_under_other_rules(hub: HubUnderTest) -> str:
+    """Queue a run whose config would be refused now."""
+    run_id = hub.submit()
+    with hub.resources.sessions.begin() as session:
+        run = session.get_one(Run, run_id)
+        run.spec = {**run.spec, "train": {"lora_rank": 0}}
+    return run_id
