@@ -10,9 +10,11 @@ import click
 from freesolo.cli.context import App, json_option, pass_app, sandbox_option
 from freesolo.cli.pull import cached
 from freesolo.client.chat import ChatClient
+from freesolo.datasets.serialize import json_view
 from freesolo.domain.refs import EnvRef
 from freesolo.domain.statistics import mean, wilson_interval
 from freesolo.domain.suggest import did_you_mean
+from freesolo.domain.train_spec import parse_document
 from freesolo.errors import (
     ContextLengthExceeded,
     EnvironmentFailed,
@@ -63,6 +65,13 @@ class SuiteResult:
 @click.argument("target")
 @click.argument("environment")
 @click.option("--suite", "names", multiple=True, help="Only this suite. Repeatable.")
+@click.option(
+    "--param",
+    "params",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="An argument for `load_environment`, such as split=hard. Repeatable.",
+)
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first cases of each suite.")
 @click.option("--concurrency", type=click.IntRange(1, 256), default=8, show_default=True)
 @click.option("--max-tokens", type=click.IntRange(min=1), default=256, show_default=True)
@@ -76,6 +85,7 @@ def evaluate(  # noqa: PLR0913 - one parameter for each option
     environment: str,
     *,
     names: Sequence[str],
+    params: Sequence[str],
     limit: int | None,
     concurrency: int,
     max_tokens: int,
@@ -84,8 +94,10 @@ def evaluate(  # noqa: PLR0913 - one parameter for each option
 ) -> None:
     """Score TARGET (a deployed run or a base model) on ENVIRONMENT (a folder or a reference)."""
     results = []
+    # A date in TOML is text in JSON, as which a config would hold it.
+    arguments = json_view(parse_document("", params))
     with (
-        open_host(_folder(app, environment), app.host_options(sandbox)) as host,
+        open_host(_folder(app, environment), app.host_options(sandbox), params=arguments) as host,
         app.gateway() as gateway,
     ):
         for suite in _chosen(host.suites(), names, environment):

@@ -226,7 +226,8 @@ def _apply_override(document: dict[str, Any], override: str) -> None:
     path, separator, text = override.partition("=")
     if not separator or not path.strip():
         raise InvalidTrainSpec(
-            f"{override!r} is not an override.", hint="Write `--set train.max_steps=20`."
+            f"{override!r} is not an override.",
+            hint="Write KEY=VALUE, such as `train.max_steps=20`.",
         )
     *tables, key = path.strip().split(".")
     table: dict[str, Any] = document

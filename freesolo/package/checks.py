@@ -30,12 +30,12 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from freesolo.errors import EnvironmentFailed
-from freesolo.package.audit import check_contract, check_gold, code_failure
+from freesolo.package.audit import check_gold
 from freesolo.package.files import collect_files, copy_files
 from freesolo.package.findings import Finding, Report, Severity
 from freesolo.package.static import check_files, left_out
-from freesolo.runtime.client import HostOptions, open_host
+from freesolo.package.trials import merged_findings, try_code
+from freesolo.runtime.client import HostOptions
 
 __all__ = ["Finding", "Report", "Severity", "check_folder", "check_gold"]
 
@@ -50,7 +50,8 @@ def check_folder(
     secrets: Mapping[str, str] | None = None,
 ) -> Report:
     """Check the environment in `root`. Its code is only run if its files have no error, and only
-    with those that would be packed: what works here must work for whoever pulls it.
+    with those that would be packed: what works here must work for whoever pulls it. It is loaded
+    as the configs in configs/ load it.
 
     `name` is for a folder without a manifest. Raise `Unavailable` if its dependencies cannot be
     fetched now, or if a sandbox is required and there is none.
@@ -58,14 +59,12 @@ def check_folder(
     findings = check_files(root, name=name)
     if not Report(tuple(findings)).ok:
         return Report(tuple(findings))
-    layers: tuple[str, ...] = ()
     with tempfile.TemporaryDirectory(prefix="freesolo-packed-") as packed:
         copy_files(root, collect_files(root), Path(packed))
-        try:
-            with open_host(Path(packed), options, secrets=secrets) as host:
-                layers = host.layers
-                findings += check_contract(host)
-        except EnvironmentFailed as error:
-            findings += [code_failure(error), *left_out(root)]
+        trials = try_code(Path(packed), options, secrets=secrets or {})
+    findings += merged_findings(trials)
+    if any(finding.code == "env_failed" for finding in findings):
+        findings += left_out(root)
+    layers = max((trial.layers for trial in trials), key=len)
     failed = any(finding.code in _CODE_FAILED for finding in findings)
     return Report(tuple(findings), code_failed=failed, layers=layers)

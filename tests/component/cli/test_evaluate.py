@@ -118,3 +118,23 @@ def test_an_unknown_suite_is_answered_with_those_there_are(
         refusal = freesolo("eval", "model", dates, "--suite", "heldot", "--json")
     assert refusal.code == 3
     assert "heldout" in refusal.error["hint"]
+
+
+def test_parameters_reach_the_environment(
+    freesolo: Freesolo, dates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = dates / "environment.py"
+    code.write_text(code.read_text().replace('split: str = "train"', "split: str"))
+    with answering(lambda _: "no idea") as url:
+        monkeypatch.setenv("FREESOLO_HUB_URL", url)
+        missing = freesolo("eval", "model", dates, "--limit", "1", "--json")
+        wrong = freesolo("eval", "model", dates, "--param", "split", "--json")
+        (dates / "evaluations.py").write_text(
+            "from freesolo.environments import EnvironmentEvalSuite\n"
+            "def load_evaluations(environment):\n"
+            "    return EnvironmentEvalSuite(environment, environment.dataset[:2], name='given')\n"
+        )
+        given = freesolo("eval", "model", dates, "--param", "split=heldout", "--json")
+
+    assert (missing.code, wrong.code, given.code) == (7, 2, 0)
+    assert [suite["name"] for suite in given.document["suites"]] == ["given"]

@@ -220,6 +220,51 @@ def load_evaluations():
     assert only(report, "heldout_overlap").rows == (3,)
 
 
+SPLITS = SOUND.replace("load_environment():", "load_environment(split):").replace(
+    "return Sums()", "assert split in ('a', 'b', 'c', 'd'), split\n    return Sums()"
+)
+
+
+def config(params: str) -> str:
+    """Return a training config that loads its environment with `params`."""
+    model = 'model = "org/name"\nalgorithm = "sft"\n'
+    return f'{model}[environment]\nid = "local/example"\nparams = {{ {params} }}\n'
+
+
+def test_the_environment_is_loaded_with_the_parameters_of_its_config(check: Check) -> None:
+    assert not check(SPLITS).ok
+    assert check(SPLITS, files={"configs/sft.toml": config('split = "a"')}).ok
+
+
+def test_the_parameters_of_each_config_are_tried_and_named_where_they_fail(check: Check) -> None:
+    files = {
+        "configs/a.toml": config('split = "a"'),
+        "configs/same.toml": config('split = "a"'),
+        "configs/wrong.toml": config('split = "z"'),
+    }
+
+    finding = only(check(SPLITS, files=files), "env_failed")
+
+    assert "AssertionError: z (with the parameters of configs/wrong.toml)" in finding.message
+
+
+def test_only_so_many_parameters_are_tried(check: Check) -> None:
+    files = {f"configs/{split}.toml": config(f'split = "{split}"') for split in "abcdz"}
+
+    report = check(SPLITS, files=files)
+
+    assert report.ok
+    assert "4 of the 5" in only(report, "sampled").message
+
+
+def test_a_reward_that_crashes_with_last_words_did_not_raise(check: Check) -> None:
+    crash = "print('last words', flush=True) or __import__('os')._exit(3)"
+
+    finding = only(check(changed(crash)), "gold_unusable")
+
+    assert "last words" in str(finding.traceback)
+
+
 def test_rows_without_gold_answers_are_only_mentioned(check: Check) -> None:
     report = check(SOUND.replace('"output": str(n + 1)', '"metadata": {}'))
 

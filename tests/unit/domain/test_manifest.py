@@ -38,7 +38,7 @@ def test_a_wrong_value_is_named_with_its_place(lines: str, path: str) -> None:
 
 
 def test_a_variable_of_the_platform_is_no_secret_of_an_environment() -> None:
-    with pytest.raises(InvalidManifest, match="FREESOLO_API_KEY.*is a variable of the platform"):
+    with pytest.raises(InvalidManifest, match=r"FREESOLO_API_KEY.*is a variable of the platform"):
         parse_manifest(manifest('secrets = ["JUDGE_API_KEY", "FREESOLO_API_KEY"]'))
 
 
