@@ -60,9 +60,10 @@ def create_app(settings: HubSettings, *, clock: Callable[[], datetime] = utc_now
         openapi_url=None,
     )
     app.state.resources = resources
+    # From the inside out.
     app.add_middleware(BodyLimit)
-    app.add_middleware(RequestLog)
     failures.install(app)
+    app.add_middleware(RequestLog)
     for part in (accounts, environments, runs, leases, deployments, gateway, storage, health):
         app.include_router(part.router)
     return app

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from freesolo.errors import (
     FreesoloError,
@@ -34,12 +35,39 @@ _POSTGRES_FULL = "53100"
 
 def install(app: FastAPI) -> None:
     """Make `app` answer every failure with the envelope of `FreesoloError.to_wire`."""
-    # `Exception` alone would do, but the framework re-raises what only that handler answers.
     for expected in (FreesoloError, RequestValidationError, HTTPException, DBAPIError, OSError):
         app.add_exception_handler(expected, _answer)
     app.add_exception_handler(PoolTimeout, _answer)
     app.add_exception_handler(ClientDisconnect, _answer)
-    app.add_exception_handler(Exception, _answer)
+    app.add_middleware(_LastResort)
+
+
+class _LastResort:
+    """Answer what nobody foresaw.
+
+    The framework's own handler of `Exception` stands outside of all middleware, so that its answer
+    has no request id, and re-raises, so that the server logs everything a second time.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one ASGI connection."""
+        started = False
+
+        async def send_noting(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noting)
+        except Exception as error:
+            if started:
+                # Only a torn connection still tells the client that the answer is not whole.
+                raise
+            await JSONResponse(_unforeseen(error).to_wire(), 500)(scope, receive, send)
 
 
 async def _answer(request: Request, error: Exception) -> JSONResponse:

@@ -5,6 +5,7 @@ import logging
 import sqlite3
 from collections.abc import Callable
 
+import httpx
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import event, select
@@ -14,6 +15,7 @@ from starlette.requests import ClientDisconnect
 
 from hub_server.models import Project
 from tests.component.hub.harness import HubUnderTest, error_of
+from tests.hubs import serving
 
 
 def _raising(error: Exception) -> Callable[[], None]:
@@ -84,10 +86,18 @@ def test_our_own_fault_is_found_in_the_log_by_its_incident(
     hub: HubUnderTest, caplog: pytest.LogCaptureFixture
 ) -> None:
     _add_failing_route(hub.app, RuntimeError("the cause"))
-    message = error_of(hub.client(None).get("/failing"))["message"]
+    response = hub.client(None).get("/failing")
     (record,) = [record for record in caplog.records if hasattr(record, "incident")]
-    assert record.incident in message
+    assert record.incident in error_of(response)["message"]
     assert record.exc_info is not None
+    assert response.headers["x-request-id"]
+
+
+def test_our_own_fault_is_logged_once(hub: HubUnderTest, caplog: pytest.LogCaptureFixture) -> None:
+    _add_failing_route(hub.app, RuntimeError("the cause"))
+    with serving(hub.app) as url:
+        assert httpx.get(f"{url}/failing").status_code == 500
+    assert len([record for record in caplog.records if record.exc_info]) == 1
 
 
 def test_waiting_is_asked_for_where_it_helps(hub: HubUnderTest) -> None:
