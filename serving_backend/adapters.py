@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from freesolo.domain.catalog import BaseModelEntry
 from freesolo.domain.packaging import ARTIFACT_LIMITS
-from freesolo.errors import InvalidAdapter
+from freesolo.errors import InvalidAdapter, StorageFull
 from freesolo.package.archive import file_digest, unpack_archive
 from freesolo.schemas.base import Artifact
 from serving_backend.hub import Hub
@@ -58,11 +58,17 @@ class AdapterStore:
         return folder
 
     async def _fetch(self, adapter: Artifact, folder: Path) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=self._folder) as scratch:
-            archive = Path(scratch, "archive")
-            await self._hub.download(adapter.archive_digest, archive)
-            await asyncio.to_thread(_unpack, archive, folder, adapter)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".download-", dir=self._folder) as scratch:
+                archive = Path(scratch, "archive")
+                await self._hub.download(adapter.archive_digest, archive)
+                await asyncio.to_thread(_unpack, archive, folder, adapter)
+        except OSError as error:
+            raise StorageFull(
+                f"The gateway cannot write the adapter to {self._folder}: {error.strerror}.",
+                hint="Make room there, or mend its permissions, and try again.",
+            ) from None
 
 
 class _Tensor(BaseModel):

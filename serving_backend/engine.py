@@ -77,6 +77,8 @@ class Session:
             headers={"Authorization": f"Bearer {endpoint.api_key}"},
             timeout=httpx.Timeout(_SILENCE_SECONDS, connect=5.0),
             limits=httpx.Limits(max_connections=None),
+            # Engines are on this machine, to which no proxy of the environment leads back.
+            trust_env=False,
         )
         self._loaded: set[str] = set()
         self._loading: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)

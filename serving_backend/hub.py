@@ -9,7 +9,7 @@ from typing import TypeVar
 import httpx
 from pydantic import BaseModel
 
-from freesolo.client.transport import raise_for_error
+from freesolo.client.transport import is_loopback, raise_for_error
 from freesolo.errors import Forbidden, Unauthorized, Unavailable
 from freesolo.schemas.base import Wire
 from freesolo.schemas.deployments import (
@@ -36,7 +36,10 @@ class Hub:
     def __init__(self, url: str, api_key: str) -> None:
         self._url = url.rstrip("/")
         self._http = httpx.AsyncClient(
-            headers={"Authorization": f"Bearer {api_key}"}, timeout=httpx.Timeout(10.0)
+            headers={"Authorization": f"Bearer {api_key}"},
+            timeout=httpx.Timeout(10.0),
+            # A proxy of the environment does not lead back to this machine.
+            trust_env=not is_loopback(url),
         )
         self._targets: dict[ResolveTarget, tuple[float, Target]] = {}
 

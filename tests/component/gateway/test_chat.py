@@ -195,6 +195,24 @@ def test_a_gateway_with_its_hub_is_ready(platform: Platform) -> None:
     assert httpx.get(f"{platform.url}/readyz").status_code == 200
 
 
+def test_a_proxy_of_the_environment_is_not_asked_for_what_is_on_this_machine(
+    live_hub: LiveHub,
+    start_gateway: Callable[[LiveHub], Platform],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    platform = start_gateway(live_hub)
+    response = httpx.post(
+        f"{platform.url}/v1/chat/completions",
+        json={"model": BASE, "messages": HELLO},
+        headers={"Authorization": f"Bearer {live_hub.user_key}"},
+        trust_env=False,
+    )
+    assert response.status_code == 200, response.text
+
+
 def test_without_its_hub_a_gateway_lives_but_is_not_ready(
     live_hub: LiveHub, start_gateway: Callable[[LiveHub], Platform]
 ) -> None:

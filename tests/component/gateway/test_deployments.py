@@ -36,6 +36,19 @@ def test_an_adapter_of_too_high_a_rank_is_refused_before_it_is_loaded(platform: 
     assert platform.process.starts == 0
 
 
+def test_an_adapter_that_cannot_be_written_fails_its_deployment_with_the_reason(
+    platform: Platform,
+) -> None:
+    # Stands in for a full disk: a file where the folder of adapters should be.
+    platform.settings.data_dir.mkdir(exist_ok=True)
+    (platform.settings.data_dir / "adapters").write_text("")
+    deployment = platform.deploy()
+    assert deployment.state is DeploymentState.FAILED
+    assert deployment.error is not None
+    assert deployment.error.code == "unavailable_storage_full"
+    assert str(platform.settings.data_dir / "adapters") in deployment.error.message
+
+
 def test_a_failed_deployment_leaves_the_old_adapter_in_its_place(platform: Platform) -> None:
     good, bad = platform.adapter("good", seed=1), platform.adapter("bad", seed=2, scale=0)
     run_id = platform.saved_run()
