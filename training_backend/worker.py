@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -113,9 +114,10 @@ class Worker:
             facts |= {"end": str(end), "exit": job.process.returncode}
             self._tell(lease, job, end)
             shutil.rmtree(job.folder)
-        except Exception:
-            # A full disk, say. The lease runs out and the run finds another worker; this one lives.
+        except Exception as error:
+            # A full disk, say. The run finds another worker, or this one again; it lives.
             logger.exception("attempt abandoned", extra=facts)
+            self._abandon(lease, error)
             self._stop.wait(self._settings.poll_seconds)
         else:
             logger.info("attempt over", extra=facts)
@@ -182,6 +184,16 @@ class Worker:
             logger.info("lease over", extra={"run": lease.run_id})
         except Unavailable as error:
             logger.warning("outcome not told", extra={"reason": error.message})
+
+    def _abandon(self, lease: Lease, error: Exception) -> None:
+        reason = RunError(
+            code=Unavailable.code,
+            message=f"The worker {self._settings.worker_id} could not see to the run: {error}.",
+            hint="Free some space in its work folder, or mend what the message names.",
+        )
+        # Where the hub does not hear of it, the lease runs out.
+        with suppress(FreesoloError):
+            self._hub.fail(lease, Failure(error=reason, retry=True))
 
     def _sweep(self) -> None:
         """End what a worker that was killed left running in this folder, and remove it."""

@@ -139,6 +139,21 @@ def test_a_training_process_whose_worker_and_supervisor_were_killed_is_ended_by_
     assert gone(job)
 
 
+def test_a_run_that_no_worker_can_start_fails_with_the_system_s_reason(platform: Platform) -> None:
+    platform.publish("stuck", STUCK)
+    # Stands in for a full disk: a file where the folder of records should be.
+    (platform.folder / "worker").mkdir()
+    (platform.folder / "worker" / "run").write_text("")
+    run = platform.submit("stuck")
+    worker = platform.start_worker()
+
+    run = platform.wait_for_state(run, RunState.FAILED)
+
+    assert run.error is not None
+    assert str(platform.folder / "worker" / "run") in run.error.message
+    assert worker.process.is_running()
+
+
 def test_two_workers_do_not_share_a_folder(platform: Platform) -> None:
     first = platform.start_worker()
     wait_for(lambda: (first.work_dir / "worker.lock").exists())
