@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from freesolo.domain.catalog import BUILT_IN, Catalog, parse_catalog, with_models
 from freesolo.errors import InvalidInput
@@ -13,7 +13,7 @@ from hub_server.accounts import routes as accounts
 from hub_server.accounts.service import KeyUses
 from hub_server.blobs import FileBlobStore
 from hub_server.db import create_database, create_readers, create_sessions
-from hub_server.dependencies import Resources
+from hub_server.dependencies import Resources, require_characters
 from hub_server.deployments import routes as deployments
 from hub_server.environments import routes as environments
 from hub_server.gateway import routes as gateway
@@ -54,6 +54,7 @@ def create_app(settings: HubSettings, *, clock: Callable[[], datetime] = utc_now
         title="Freesolo hub",
         version="1",
         lifespan=lifespan,
+        dependencies=[Depends(require_characters)],
         # The pages load scripts from a foreign host; docs/openapi.json is the reference.
         docs_url=None,
         redoc_url=None,

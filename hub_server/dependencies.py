@@ -1,5 +1,6 @@
 """What endpoints ask for: a session, the caller, the moment, the stores."""
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +14,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.orm import Session, sessionmaker
 
 from freesolo.domain.catalog import Catalog as ModelCatalog
-from freesolo.errors import Forbidden, Unauthorized
+from freesolo.errors import Forbidden, InvalidInput, Unauthorized
 from freesolo.schemas.accounts import Scope
 from hub_server.accounts import service as accounts
 from hub_server.accounts.service import KeyUses, Member, Principal
@@ -76,6 +77,22 @@ def _turns_of_this_loop() -> CapacityLimiter:
         turns = CapacityLimiter(_AT_ONCE)
         _turns.set(turns)
     return turns
+
+
+async def require_characters(request: Request) -> None:
+    """Refuse a body with half of a surrogate pair: JSON can spell it, but no database can keep it."""
+    # Files, sent by PUT, are not text.
+    if request.method == "PUT" or not await request.body():
+        return
+    try:
+        json.dumps(await request.json(), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise InvalidInput(
+            "A string in the body holds half of a surrogate pair, which is no character."
+        ) from None
+    except ValueError:
+        # Not JSON at all; the endpoint says what it wants instead.
+        return
 
 
 Turn = Annotated[None, Depends(_turn, scope="function")]

@@ -112,6 +112,31 @@ def test_a_malformed_body_is_answered_with_where_it_is_wrong(hub: HubUnderTest) 
     assert error_of(response)["problems"][0]["path"] == "body.worker_id"
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        rb'{"worker_id": "\ud800"}',
+        b'{"worker_id": "\xed\xa0\x80"}',
+        rb'{"worker_id": "me", "\udfff": 1}',
+    ],
+)
+def test_half_a_character_is_refused(hub: HubUnderTest, body: bytes) -> None:
+    headers = {"Content-Type": "application/json"}
+    response = hub.worker.post("/v1/leases/claim", content=body, headers=headers)
+    assert (response.status_code, error_of(response)["code"]) == (422, "invalid_input")
+
+
+def test_a_character_in_two_halves_is_one(hub: HubUnderTest) -> None:
+    headers = {"Content-Type": "application/json"}
+    body = rb'{"worker_id": "\ud83d\ude00"}'
+    assert hub.worker.post("/v1/leases/claim", content=body, headers=headers).status_code == 204
+
+
+def test_a_body_that_is_not_json_is_refused(hub: HubUnderTest) -> None:
+    response = hub.worker.post("/v1/leases/claim", content=b"worker_id=me")
+    assert (response.status_code, error_of(response)["code"]) == (422, "invalid_input")
+
+
 @pytest.mark.parametrize("announced", [True, False])
 def test_nobody_can_make_the_hub_keep_a_huge_body_in_memory(
     hub: HubUnderTest, announced: bool
