@@ -1,6 +1,7 @@
-"""The hub as a process: `python -m hub_server serve | migrate | create-key | openapi`."""
+"""The hub as a process: `python -m hub_server serve | migrate | create-key`."""
 
 import json
+import os
 
 import click
 import uvicorn
@@ -26,6 +27,8 @@ _GRACE_SECONDS = 10
 @click.pass_context
 def main(context: click.Context) -> None:
     """Freesolo's registry and control plane. Its settings are FREESOLO_SERVER_* variables."""
+    # Whatever the hub writes is its owner's alone.
+    os.umask(0o077)
     settings = load_settings(HubSettings)
     configure_logging(settings.log_level)
     context.obj = settings
@@ -80,13 +83,6 @@ def create_key(settings: HubSettings, org: str | None, name: str, scopes: tuple[
     click.echo(
         json.dumps({"api_key": key.secret, "org": key.org, "name": key.name, "scopes": key.scopes})
     )
-
-
-@main.command()
-def openapi() -> None:
-    """Print the OpenAPI document of the hub, as docs/openapi.json has it."""
-    document = create_app(HubSettings()).openapi()
-    click.echo(json.dumps(document, indent=2, sort_keys=True))
 
 
 def _check_scopes(org: str | None, scopes: list[Scope]) -> None:

@@ -33,6 +33,16 @@ def test_a_key_made_on_a_fresh_folder_is_a_members(tmp_path: Path) -> None:
     assert "worker" not in made["scopes"]
 
 
+@pytest.mark.parametrize("exists", [True, False])
+def test_what_the_hub_writes_is_its_owners_alone(tmp_path: Path, exists: bool) -> None:
+    data_dir = tmp_path / "hub"
+    if exists:
+        data_dir.mkdir(mode=0o755)
+    assert command(data_dir, "migrate").returncode == 0
+    assert (data_dir / "hub.db").stat().st_mode & 0o077 == 0
+    assert exists or data_dir.stat().st_mode & 0o077 == 0
+
+
 @pytest.mark.parametrize(
     "arguments", [["--name", "x"], ["--name", "x", "--org", "acme", "--scope", "worker"]]
 )
