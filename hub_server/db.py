@@ -12,6 +12,9 @@ from hub_server.models import Base
 
 # Seconds that a writer waits for SQLite's one write lock.
 _SQLITE_PATIENCE = 30
+# Seconds to reach PostgreSQL, and milliseconds that it may spend on one statement: a request that
+# waits longer is waited for by nobody, but still holds a thread.
+_POSTGRES_PATIENCE = {"connect_timeout": 5, "options": "-c statement_timeout=30000"}
 _READ_ONLY = "freesolo_read_only"
 
 
@@ -19,7 +22,13 @@ def create_database(url: str) -> Engine:
     """Return an engine for SQLite or PostgreSQL; nothing is opened before it is used."""
     if make_url(url).get_backend_name() != "sqlite":
         # As many connections as there are threads that answer requests.
-        return create_engine(url, pool_size=10, max_overflow=30, pool_pre_ping=True)
+        return create_engine(
+            url,
+            pool_size=10,
+            max_overflow=30,
+            pool_pre_ping=True,
+            connect_args=_POSTGRES_PATIENCE,
+        )
     engine = create_engine(
         url, pool_size=10, max_overflow=30, connect_args={"timeout": _SQLITE_PATIENCE}
     )

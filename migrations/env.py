@@ -15,6 +15,9 @@ from hub_server.db import create_database
 from hub_server.models import Base
 from hub_server.settings import HubSettings
 
+# Of PostgreSQL's advisory locks, the one that means migrating: "fslo" as a number.
+_TURN = 0x66736C6F
+
 
 def run() -> None:
     """Run the migrations over one connection, all in one transaction."""
@@ -32,7 +35,7 @@ def run() -> None:
             transactional_ddl=True,
         )
         with context.begin_transaction():
-            _limit_waiting(connection)
+            _take_turn(connection)
             context.run_migrations()
             _check_references(connection)
     engine.dispose()
@@ -62,9 +65,16 @@ def _check_references(connection: Connection) -> None:
             raise RuntimeError(f"The migrations leave {len(broken)} rows that refer to nothing.")
 
 
-def _limit_waiting(connection: Connection) -> None:
-    """Give up rather than queue behind a long transaction, with all of the hub behind us."""
+def _take_turn(connection: Connection) -> None:
+    """Wait for whoever migrates already, and then for nobody.
+
+    On SQLite the transaction itself is the turn. On PostgreSQL two hubs that start at once would make
+    the same table twice; and queueing for a table behind a long transaction would make all of the
+    hub queue behind us.
+    """
     if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET LOCAL statement_timeout = '15min'")
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_TURN})")
         connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
 
 

@@ -1,6 +1,8 @@
 """The migrations make the tables of the models, on both databases, and unmake them."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +17,7 @@ from hub_server.accounts import service as accounts
 from hub_server.db import create_database, create_sessions
 from hub_server.migrating import configured
 from hub_server.models import Org, Project
+from tests.postgres import create_database as create_empty_database
 
 WIDER_ORGS = (
     "with op.batch_alter_table('orgs') as orgs: orgs.alter_column('slug', type_=sa.String(100))"
@@ -71,6 +74,29 @@ def test_a_migration_that_breaks_references_changes_nothing(
         _migrate(database_with_an_org, tmp_path, "op.execute('DELETE FROM orgs')")
     with create_sessions(database_with_an_org)() as session:
         assert session.scalars(select(Org.slug)).all() == ["acme"]
+
+
+def test_hubs_that_migrate_at_once_take_turns(postgres_server: str | None, tmp_path: Path) -> None:
+    if postgres_server is None:
+        pytest.skip("no PostgreSQL")
+    url = create_empty_database(postgres_server, "freesolo_turns")
+    migrating = [
+        subprocess.Popen(
+            [sys.executable, "-m", "hub_server", "migrate"],
+            env={"FREESOLO_SERVER_DATABASE_URL": url, "FREESOLO_SERVER_DATA_DIR": str(tmp_path)},
+            stderr=subprocess.PIPE,
+        )
+        for _ in range(3)
+    ]
+    ended = [(process.communicate()[1], process.returncode) for process in migrating]
+    assert [returncode for _, returncode in ended] == [0, 0, 0], ended
+
+
+def test_a_statement_of_a_request_cannot_take_for_ever(postgres_url: str) -> None:
+    engine = create_database(postgres_url)
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SHOW statement_timeout").scalar_one() == "30s"
+    engine.dispose()
 
 
 def _migrate(engine: Engine, folder: Path, step: str) -> None:
