@@ -1,6 +1,5 @@
 """The gateway's configuration, read once from the environment."""
 
-import os
 from pathlib import Path
 
 from pydantic import Field, SecretStr
@@ -38,11 +37,6 @@ class ServingSettings(BaseSettings):
         ge=64,
         description="Most tokens a request may have, prompt and answer together; a base model with "
         "a shorter context keeps its own limit.",
-    )
-    threads: int = Field(
-        default_factory=lambda: os.cpu_count() or 1,
-        ge=1,
-        description="Threads of an engine that runs on the CPU.",
     )
     kv_cache_gib: int = Field(
         default=1, ge=1, description="Memory for the context cache of an engine on the CPU, in GiB."

@@ -138,7 +138,6 @@ def _environment(settings: ServingSettings, endpoint: Endpoint) -> dict[str, str
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_CPU_KVCACHE_SPACE": str(settings.kv_cache_gib),
         "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": str(settings.threads),
         # Idle threads sleep instead of spinning on cores that others need.
         "OMP_WAIT_POLICY": "passive",
     }

@@ -30,6 +30,7 @@ class Running:
 
     http: httpx.Client
     adapters: dict[str, Path]
+    logs: Path
 
     def chat(self, model: str, prompt: str, **options: object) -> httpx.Response:
         return self.http.post(
@@ -59,7 +60,7 @@ def engine(
             }
             for name, path in adapters.items():
                 assert _load(http, name, path).is_success
-            yield Running(http, adapters)
+            yield Running(http, adapters, folder / "logs")
     finally:
         asyncio.run(process.stop())
 
@@ -77,6 +78,11 @@ def test_an_adapter_that_is_not_on_disk_is_not_found(engine: Running, tmp_path: 
 
 def test_a_model_that_was_never_loaded_is_not_found(engine: Running) -> None:
     assert engine.chat("nobody", "hello").status_code == 404
+
+
+def test_the_key_is_not_in_the_log(engine: Running) -> None:
+    key = engine.http.headers["Authorization"].removeprefix("Bearer ")
+    assert not any(key in log.read_text() for log in engine.logs.glob("*"))
 
 
 def test_a_wrong_key_is_refused(engine: Running) -> None:
@@ -146,9 +152,7 @@ def _process(kind: str, folder: Path) -> EngineProcess:
         return FakeProcess(FakeEngine())
     if importlib.util.find_spec("vllm") is None:
         pytest.skip("vLLM is not installed")
-    settings = ServingSettings(
-        api_key="unused", data_dir=folder, cache_dir=folder / "cache", threads=1
-    )
+    settings = ServingSettings(api_key="unused", data_dir=folder, cache_dir=folder / "cache")
     return VllmProcess(tiny_model.catalog_entry(tiny_model.build(folder / "model")), settings)
 
 
