@@ -2,13 +2,15 @@
 
 import os
 import time
+from collections.abc import Container
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from freesolo.errors import BlobNotFound
 
-_ABANDONED_SECONDS = 3600
+_ABANDONED = timedelta(hours=1)
 
 
 class BlobStore(Protocol):
@@ -35,6 +37,10 @@ class BlobStore(Protocol):
         """Open the bytes for reading; raise `BlobNotFound` if the store has none."""
         ...
 
+    def sweep(self, needed: Container[str], *, age: timedelta) -> None:
+        """Remove the blobs that are not needed, but for those put within the last `age`."""
+        ...
+
 
 class FileBlobStore:
     """Blobs as files: `<root>/sha256/<first two digits>/<all digits>`."""
@@ -51,15 +57,14 @@ class FileBlobStore:
         """Make the folders and remove the uploads that a killed hub left behind."""
         self.staging.mkdir(parents=True, exist_ok=True)
         for file in self.staging.iterdir():
-            # A younger one may belong to another hub process on the same folder, and be gone by now.
-            with suppress(FileNotFoundError):
-                if time.time() - file.stat().st_mtime > _ABANDONED_SECONDS:
-                    file.unlink()
+            _remove_old(file, _ABANDONED)
 
     def put(self, digest: str, file: Path) -> None:
         """Move `file` into its place. A second put of the same bytes changes nothing."""
         target = self._path(digest)
-        if target.exists():
+        with suppress(FileNotFoundError):
+            # As young as if it were new: `sweep` leaves it alone until its row is written.
+            os.utime(target)
             return
         _sync(file)
         if not target.parent.exists():
@@ -80,9 +85,22 @@ class FileBlobStore:
         except FileNotFoundError:
             raise _not_stored(digest) from None
 
+    def sweep(self, needed: Container[str], *, age: timedelta) -> None:
+        """Remove the files of old blobs that nobody needs."""
+        for file in (self._root / "sha256").glob("??/*"):
+            if f"sha256:{file.name}" not in needed:
+                _remove_old(file, age)
+
     def _path(self, digest: str) -> Path:
         hexadecimal = digest.removeprefix("sha256:")
         return self._root / "sha256" / hexadecimal[:2] / hexadecimal
+
+
+def _remove_old(file: Path, age: timedelta) -> None:
+    # A younger one may belong to another hub process on the same folder, and be gone by now.
+    with suppress(FileNotFoundError):
+        if time.time() - file.stat().st_mtime > age.total_seconds():
+            file.unlink()
 
 
 def _not_stored(digest: str) -> BlobNotFound:

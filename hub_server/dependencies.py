@@ -184,5 +184,7 @@ PlatformProcess = Annotated[Principal, Depends(_service_with(Scope.WORKER, Scope
 Limit = Annotated[int, Query(ge=1, le=100, description="The most items on a page.")]
 IdempotencyKey = Annotated[
     str | None,
-    Header(description="Makes the request safe to repeat: the same key makes nothing twice."),
+    Header(
+        description="Makes the request safe to repeat: for a day, the same key makes nothing twice."
+    ),
 ]

@@ -1,13 +1,21 @@
-"""What the hub does beside its requests, a few times in the length of a lease."""
+"""What the hub does beside its requests: at its start, and a few times in the length of a lease."""
 
 import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
 
 from hub_server.dependencies import Resources
 from hub_server.gateway import service as gateway
 from hub_server.leases import service as leases
+from hub_server.models import Checkpoint, EnvironmentVersion, RequestRecord
+
+# How long a blob may wait for its row, and a request be repeated without being made again.
+_KEPT = timedelta(days=1)
 
 logger = logging.getLogger(__name__)
 
@@ -18,6 +26,8 @@ def upkeep(resources: Resources) -> Iterator[None]:
     stopping = threading.Event()
 
     def watch() -> None:
+        with _survived("leftovers not removed"):
+            sweep(resources)
         while not stopping.wait(resources.settings.lease_seconds / 3):
             with _survived("upkeep failed"):
                 take_back_lost(resources)
@@ -56,6 +66,23 @@ def write_key_uses(resources: Resources) -> None:
     """Write down when keys were last used, so far as it was noted since the last time."""
     with resources.sessions.begin() as session:
         resources.key_uses.write(session)
+
+
+def sweep(resources: Resources) -> None:
+    """Remove what was left over a day ago: blobs whose row never came, requests nobody repeats."""
+    with resources.sessions.begin() as session:
+        session.execute(
+            delete(RequestRecord).where(RequestRecord.created_at < resources.clock() - _KEPT)
+        )
+    with resources.readers() as session:
+        needed = _referenced_blobs(session)
+    resources.blobs.sweep(needed, age=_KEPT)
+
+
+def _referenced_blobs(session: Session) -> set[str]:
+    published = session.scalars(select(EnvironmentVersion.archive_digest))
+    saved = session.execute(select(Checkpoint.adapter, Checkpoint.state))
+    return {*published, *(artifact.archive_digest for row in saved for artifact in row)}
 
 
 @contextmanager

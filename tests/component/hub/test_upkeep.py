@@ -1,14 +1,18 @@
 """The thread beside the requests: nothing that goes wrong in it ends it."""
 
 import logging
+import os
 import threading
+import time
 from dataclasses import replace
 from datetime import datetime
+from hashlib import sha256
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
-from hub_server.upkeep import upkeep
+from hub_server.models import RequestRecord
+from hub_server.upkeep import sweep, upkeep
 from tests.component.hub.harness import HubUnderTest
 
 LEASE_SECONDS = 30
@@ -40,7 +44,7 @@ def test_the_thread_lives_on_after_a_failure(
     def clock() -> datetime:
         nonlocal rounds
         rounds += 1
-        if rounds == 1:
+        if rounds <= 2:
             raise RuntimeError("No time.")
         came_back.set()
         return hub.clock()
@@ -51,4 +55,59 @@ def test_the_thread_lives_on_after_a_failure(
         upkeep(replace(hub.resources, settings=settings, clock=clock)),
     ):
         assert came_back.wait(5)
-    assert [record.message for record in caplog.records] == ["upkeep failed"]
+
+    assert [record.message for record in caplog.records] == [
+        "leftovers not removed",
+        "upkeep failed",
+    ]
+
+
+def test_blobs_that_nothing_refers_to_go_after_a_day(hub: HubUnderTest) -> None:
+    published = hub.publish()
+    hub.train()
+    _age_blobs(hub)
+    kept = set(_blobs(hub))
+    _store(hub, b"old")
+    _age_blobs(hub)
+    young = _store(hub, b"young")
+    sweep(hub.resources)
+    assert set(_blobs(hub)) == kept | {young}
+    assert published["archive_digest"] in kept
+    assert len(kept) == 3
+
+
+def test_a_blob_that_is_stored_again_is_as_good_as_new(hub: HubUnderTest) -> None:
+    _store(hub, b"bytes")
+    _age_blobs(hub)
+    digest = _store(hub, b"bytes")
+    sweep(hub.resources)
+    assert _blobs(hub) == [digest]
+
+
+def test_keys_of_repeated_requests_are_forgotten_after_a_day(any_hub: HubUnderTest) -> None:
+    any_hub.publish()
+    adapter = {"adapter": any_hub.train()}
+    for key, seconds in (("old", 86_401), ("new", 0)):
+        headers = {"Idempotency-Key": key}
+        any_hub.user.post("/v1/deployments", json=adapter, headers=headers)
+        any_hub.clock.advance(seconds)
+    sweep(any_hub.resources)
+    with any_hub.resources.readers() as session:
+        assert session.scalars(select(RequestRecord.key)).all() == ["new"]
+
+
+def _store(hub: HubUnderTest, content: bytes) -> str:
+    digest = f"sha256:{sha256(content).hexdigest()}"
+    assert hub.worker.put(f"/v1/blobs/{digest}", content=content).is_success
+    return digest
+
+
+def _blobs(hub: HubUnderTest) -> list[str]:
+    root = hub.resources.settings.data_dir / "blobs" / "sha256"
+    return [f"sha256:{file.name}" for file in root.glob("??/*")]
+
+
+def _age_blobs(hub: HubUnderTest) -> None:
+    root = hub.resources.settings.data_dir / "blobs" / "sha256"
+    for file in root.glob("??/*"):
+        os.utime(file, (time.time() - 90_000,) * 2)
