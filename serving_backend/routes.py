@@ -16,6 +16,8 @@ from serving_backend.completions import Completions
 from serving_backend.hub import Hub
 
 _MAX_BODY_BYTES = 8 * 1024**2
+# Nobody reads it; the status by which web servers know this case.
+_CALLER_GONE = 499
 
 router = APIRouter()
 
@@ -66,9 +68,13 @@ async def chat_completions(
     key_hash: KeyHash,
     completions: Annotated[Completions, Depends(_completions)],
     request: Annotated[ChatRequest, Depends(_chat_request)],
+    caller: Request,
 ) -> Response:
     """Answer a conversation, whole or as a stream of server-sent events."""
     admitted = await completions.admit(key_hash, request)
+    if await caller.is_disconnected():
+        # The engine took long to start. The answer would be made, and counted, for nobody.
+        return Response(status_code=_CALLER_GONE)
     headers = {"X-Request-Id": admitted.id}
     if not request.stream:
         return JSONResponse(await completions.answer(admitted), headers=headers)

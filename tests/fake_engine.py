@@ -99,12 +99,14 @@ class FakeEngine:
 
 
 class FakeProcess:
-    """Runs a `FakeEngine` in place of vLLM; a test may end it as a crash would."""
+    """Runs a `FakeEngine` in place of vLLM; a test may hold its start, or end it as a crash would."""
 
     def __init__(self, engine: FakeEngine) -> None:
         self.engine = engine
         self.starts = 0
         self.broken = False
+        self.may_start = threading.Event()
+        self.may_start.set()
         self._running = ExitStack()
         self._ended = threading.Event()
 
@@ -112,6 +114,7 @@ class FakeProcess:
         self.starts += 1
         if self.broken:
             raise EngineUnavailable("The stand-in was told not to start.")
+        await asyncio.to_thread(self.may_start.wait)
         self.engine.adapters.clear()
         self._ended.clear()
         return Endpoint(self._running.enter_context(serving(self.engine.app)), _KEY)

@@ -182,6 +182,21 @@ def test_an_engine_that_keeps_dying_is_started_again_ever_later(platform: Platfo
     assert platform.process.starts == 2
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_caller_who_did_not_wait_for_the_engine_is_not_answered(
+    platform: Platform, stream: bool
+) -> None:
+    platform.process.may_start.clear()
+    impatient = platform.openai().with_options(timeout=0.5)
+    with pytest.raises(openai.APITimeoutError):
+        impatient.chat.completions.create(model=BASE, messages=HELLO, stream=stream)
+
+    platform.process.may_start.set()
+    platform.openai().chat.completions.create(model=BASE, messages=said("still here"))
+
+    assert [body["messages"][0]["content"] for body in platform.engine.requests] == ["still here"]
+
+
 def test_an_engine_that_does_not_start_is_a_503_with_the_time_to_wait(platform: Platform) -> None:
     platform.process.broken = True
     response = _post(platform, model=BASE, messages=HELLO)
