@@ -286,7 +286,7 @@ def test_an_adapter_that_is_live_is_not_served_on_weights_that_changed_since(
 
 
 @pytest.mark.parametrize("revision", ["newer", None])
-def test_a_deployment_whose_base_model_left_the_catalog_fails_and_holds_up_no_other(
+def test_a_deployment_whose_base_model_left_the_catalog_fails(
     any_hub: HubUnderTest, revision: str | None
 ) -> None:
     any_hub.publish()
