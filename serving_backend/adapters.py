@@ -1,6 +1,7 @@
 """Adapters on this machine: fetched by digest, checked, kept under the name of their content."""
 
 import asyncio
+import shutil
 import tempfile
 from collections import defaultdict
 from pathlib import Path
@@ -16,6 +17,7 @@ from freesolo.schemas.base import Artifact
 from serving_backend.hub import Hub
 
 _WEIGHTS = "adapter_model.safetensors"
+_DOWNLOAD = ".download-"
 # Initialisations that leave the base model's weights as they were; the others expect changed ones.
 _PLAIN_INITS = frozenset({"gaussian", "eva", "orthogonal"})
 
@@ -39,6 +41,9 @@ class AdapterStore:
     def __init__(self, folder: Path, hub: Hub) -> None:
         self._folder = folder
         self._hub = hub
+        # Downloads that a killed gateway did not finish.
+        for unfinished in folder.glob(f"{_DOWNLOAD}*"):
+            shutil.rmtree(unfinished)
         self._checked: set[tuple[str, str]] = set()
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -60,7 +65,7 @@ class AdapterStore:
     async def _fetch(self, adapter: Artifact, folder: Path) -> None:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".download-", dir=self._folder) as scratch:
+            with tempfile.TemporaryDirectory(prefix=_DOWNLOAD, dir=self._folder) as scratch:
                 archive = Path(scratch, "archive")
                 await self._hub.download(adapter.archive_digest, archive)
                 await asyncio.to_thread(_unpack, archive, folder, adapter)

@@ -114,3 +114,15 @@ def test_a_service_key_may_not_chat(platform: Platform, key: str) -> None:
     client = platform.openai(getattr(platform.hub, key))
     with pytest.raises(openai.PermissionDeniedError):
         client.chat.completions.create(model=BASE, messages=HELLO)
+
+
+def test_a_download_that_a_killed_gateway_began_is_removed(
+    live_hub: LiveHub, start_gateway: Callable[[LiveHub], Platform]
+) -> None:
+    unfinished = start_gateway(live_hub).settings.data_dir / "adapters" / ".download-torn"
+    unfinished.mkdir(parents=True)
+    (unfinished / "archive").write_text("half")
+
+    start_gateway(live_hub)
+
+    eventually(unfinished.exists, lambda exists: not exists)
