@@ -67,9 +67,7 @@ def test_the_contract_holds_only_what_an_environment_may_import(cache_dir: Path)
     }
 
 
-def test_only_declared_secrets_are_visible(
-    host_of: OpenHost, sandbox: SandboxMode
-) -> None:
+def test_only_declared_secrets_are_visible(host_of: OpenHost, sandbox: SandboxMode) -> None:
     manifest = '[environment]\nname = "example"\nsecrets = ["JUDGE_API_KEY"]\n'
     host = host_of(
         OBEDIENT,
