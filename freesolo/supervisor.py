@@ -244,6 +244,7 @@ class Supervisor:
         self._launch("gateway", "serving_backend", "serve", FREESOLO_SERVE_API_KEY=keys.gateway)
         self._await_ready("hub", self._platform.hub_url)
         self._await_ready("gateway", self._platform.gateway_url)
+        self._refuse_dead("worker")
         self.ready = _ready(self._platform, self._administration.user_key(credentials))
         (self._platform.run_dir / "ready.json").write_text(
             json.dumps(
@@ -274,12 +275,17 @@ class Supervisor:
             record=self._platform.run_dir / f"{name}.json",
         )
 
+    def _refuse_dead(self, name: str) -> None:
+        """Raise what a child said before it stopped; return if it lives."""
+        child = self._children[name]
+        if (code := child.exit_code()) is not None:
+            raise _child_error(f"The {name} stopped with exit code {code}", child.log_tail())
+
     def _await_ready(self, name: str, url: str) -> None:
         child = self._children[name]
         deadline = time.monotonic() + _READY_SECONDS
         while not answers(f"{url}/readyz"):
-            if (code := child.exit_code()) is not None:
-                raise _child_error(f"The {name} stopped with exit code {code}", child.log_tail())
+            self._refuse_dead(name)
             if time.monotonic() > deadline:
                 raise Unavailable(
                     f"The {name} did not get ready within {_READY_SECONDS:.0f} s.",
