@@ -42,6 +42,15 @@ install_gpu() {
         --override requirements/overrides-gpu.txt -c build/gpu-constraints.txt
 }
 
+# The sandbox for environments' code. Only where it takes no password; `freesolo doctor` tells where
+# it is missing, and the platform works without it.
+if ! command -v bwrap >/dev/null 2>&1 && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    echo "Installing the system package bubblewrap, the sandbox for environments' code."
+    get="timeout 120 apt-get -y --no-install-recommends"
+    { $get install bubblewrap || { $get update && $get install bubblewrap; }; } >/dev/null 2>&1 \
+        || echo "It could not be installed; environments run with limits only." >&2
+fi
+
 if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi >/dev/null 2>&1; then
     install_gpu
 else
