@@ -4,13 +4,13 @@ import tomllib
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from freesolo.domain.fields import EnvRefText, RequirementText
 from freesolo.domain.problems import problems_from_validation
-from freesolo.domain.refs import EnvRef, check_name
+from freesolo.domain.refs import check_name
 from freesolo.errors import InvalidManifest, Problem
 
 MANIFEST_NAME = "environment.toml"
@@ -30,23 +30,11 @@ def _version(value: str) -> str:
         raise ValueError(f"{value!r} is not a PEP 440 version such as 0.1.0") from None
 
 
-def _requirement(value: str) -> str:
-    try:
-        Requirement(value)
-    except InvalidRequirement as error:
-        raise ValueError(f"{value!r} is not a requirement: {error}") from None
-    return value
-
-
 def _python(value: str) -> str:
     try:
         return str(SpecifierSet(value))
     except InvalidSpecifier:
         raise ValueError(f"{value!r} is not a version range such as >=3.11") from None
-
-
-def _environment(value: str) -> str:
-    return str(EnvRef.parse(value))
 
 
 def _secret(value: str) -> str:
@@ -77,8 +65,8 @@ class Manifest(BaseModel):
     requires_python: Annotated[str, AfterValidator(_python)] = Field(
         default=">=3.11", alias="requires-python"
     )
-    dependencies: tuple[Annotated[str, AfterValidator(_requirement)], ...] = ()
-    environments: tuple[Annotated[str, AfterValidator(_environment)], ...] = ()
+    dependencies: tuple[RequirementText, ...] = ()
+    environments: tuple[EnvRefText, ...] = ()
     secrets: tuple[
         Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$"), AfterValidator(_secret)], ...
     ] = ()

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 from uuid import UUID
 
-from packaging.requirements import InvalidRequirement, Requirement
 from pydantic import (
     AfterValidator,
     AliasChoices,
@@ -18,23 +17,11 @@ from pydantic import (
 )
 
 from freesolo.domain.catalog import Algorithm, BaseModelEntry
+from freesolo.domain.fields import EnvRefText, RequirementText
 from freesolo.domain.problems import problems_from_validation
-from freesolo.domain.refs import EnvRef
 from freesolo.errors import InvalidTrainSpec, Problem
 
 DEFAULT_CONTEXT_TOKENS = 2048
-
-
-def _env_ref(value: str) -> str:
-    return str(EnvRef.parse(value))
-
-
-def _requirement(value: str) -> str:
-    try:
-        Requirement(value)
-    except InvalidRequirement as error:
-        raise ValueError(f"{value!r} is not a requirement: {error}") from None
-    return value
 
 
 def _rising(steps: tuple[int, ...]) -> tuple[int, ...]:
@@ -52,13 +39,13 @@ class _Table(BaseModel):
 class EnvironmentSpec(_Table):
     """`[environment]`: which task, and with which parameters."""
 
-    id: Annotated[str, AfterValidator(_env_ref)] = Field(
+    id: EnvRefText = Field(
         description="Reference of the environment: `org/name`, a version, a range or a digest."
     )
     params: dict[str, JsonValue] = Field(
         default_factory=dict, description="Keyword arguments for `load_environment`."
     )
-    pip: tuple[Annotated[str, AfterValidator(_requirement)], ...] = Field(
+    pip: tuple[RequirementText, ...] = Field(
         default=(), description="Requirements of an environment that has no manifest."
     )
 
