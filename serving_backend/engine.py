@@ -175,6 +175,7 @@ class Engine:
         self._one_life_at_a_time = asyncio.Lock()
         self._failures = 0
         self._resting_until = 0.0
+        self._reason: FreesoloError
 
     async def session(self, *, wait_seconds: float) -> Session:
         """Return the running engine, started if need be.
@@ -204,7 +205,8 @@ class Engine:
         rest = self._resting_until - time.monotonic()
         if rest > 0:
             raise EngineUnavailable(
-                f"The engine of {self._model} failed just now and is started again in {rest:.0f} s.",
+                f"{self._reason.message} The engine is started again in {rest:.0f} s.",
+                hint=self._reason.hint,
                 retry_after=rest,
             )
         ready: asyncio.Future[Session] = asyncio.get_running_loop().create_future()
@@ -224,16 +226,15 @@ class Engine:
                     logger.error("engine died", extra={"model": self._model})
                     self._died(lived=time.monotonic() - ready_at)
             except FreesoloError as error:
-                self._rest()
+                self._rest(error)
                 logger.error("engine failed", extra={"model": self._model, "reason": error.message})
                 _fail(ready, error)
             except OSError as error:
                 # A full disk, say.
-                self._rest()
+                refused = EngineUnavailable(f"The engine of {self._model} cannot start: {error}.")
+                self._rest(refused)
                 logger.exception("engine failed", extra={"model": self._model})
-                _fail(
-                    ready, EngineUnavailable(f"The engine of {self._model} cannot start: {error}.")
-                )
+                _fail(ready, refused)
             finally:
                 self._ready = None
                 if not ready.done():
@@ -254,14 +255,15 @@ class Engine:
         if lived > _STABLE_SECONDS:
             self._failures = 0
         elif self._failures:
-            self._rest()
+            self._rest(EngineUnavailable(f"The engine of {self._model} died again."))
         else:
             self._failures = 1
 
-    def _rest(self) -> None:
+    def _rest(self, reason: FreesoloError) -> None:
         pause = min(_FIRST_BACKOFF_SECONDS * 2**self._failures, _LONGEST_BACKOFF_SECONDS)
         self._failures += 1
         self._resting_until = time.monotonic() + pause
+        self._reason = reason
 
 
 def _fail(ready: "asyncio.Future[Session]", error: FreesoloError) -> None:

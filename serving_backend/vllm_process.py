@@ -39,8 +39,8 @@ class VllmProcess:
         if importlib.util.find_spec("vllm") is None:
             raise EngineUnavailable(
                 "vLLM is not installed beside this gateway.",
-                hint="With a GPU, `pip install 'freesolo[serve-gpu]'`; without one, see the "
-                "installation guide for vLLM's CPU build.",
+                hint="`make setup` in a checkout installs the build for this machine; with a GPU, "
+                "`pip install 'freesolo[serve-gpu]'` does too. `freesolo doctor` tells what is there.",
             )
         await self.stop()
         model = await asyncio.to_thread(local_path, self.entry, self.settings.cache_dir)

@@ -1,7 +1,6 @@
 """What the gateway relies on in an engine: one suite, against the stand-in and against vLLM."""
 
 import asyncio
-import importlib.util
 import json
 import time
 from collections.abc import Iterator
@@ -150,8 +149,6 @@ def test_a_mixed_batch_answers_as_each_request_does_alone(engine: Running) -> No
 def _process(kind: str, folder: Path) -> EngineProcess:
     if kind == "fake":
         return FakeProcess(FakeEngine())
-    if importlib.util.find_spec("vllm") is None:
-        pytest.skip("vLLM is not installed")
     settings = ServingSettings(api_key="unused", data_dir=folder, cache_dir=folder / "cache")
     return VllmProcess(tiny_model.catalog_entry(tiny_model.build(folder / "model")), settings)
 
