@@ -196,6 +196,8 @@ class EnvironmentHost:
         except EnvironmentFailed as error:
             if len(texts) == 1:
                 return [_unscorable(error)]
+        # The others may still be at work in there, and one of them about to end the process.
+        self._start_afresh()
         return [score for text in texts for score in self.score_responses(example, [text])]
 
     def suites(self) -> list[Suite]:
@@ -237,6 +239,12 @@ class EnvironmentHost:
                 raise RuntimeError("The environment's host is closed")
             child = self._child or self._start()
             return self._ask(child, method, arguments, seconds or self._options.call_timeout)
+
+    def _start_afresh(self) -> None:
+        """Leave the process to its end; the next call starts another."""
+        with self._turn:
+            if self._child is not None:
+                self._drop(self._child)
 
     def _start(self) -> Child:
         child = self._child = self._launch.start()
