@@ -467,3 +467,29 @@ def test_cases_can_be_graded_after_a_restart_however_long_suites_take_to_load(
 def test_a_folder_without_an_entry_point_is_no_environment(tmp_path: Path) -> None:
     with pytest.raises(InvalidEnvironment, match=r"has no environment\.py"):
         open_host(tmp_path, HostOptions(tmp_path / "cache"))
+
+
+def test_what_a_failed_batch_left_at_work_spoils_no_later_score(host_of: OpenHost) -> None:
+    host = host_of(
+        f"""import os, time
+{BASE}
+class Mixed(Base):
+    dataset = [{{"input": "a", "output": "b"}}]
+
+    def score_response(self, example, text):
+        if text == "raise":
+            raise ValueError
+        if text == "end soon":
+            time.sleep(0.3)
+            os._exit(3)
+        time.sleep(0.6)
+        return RewardResult(1.0)
+
+def load_environment():
+    return Mixed()
+"""
+    )
+
+    scores = host.score_responses(host.examples()[0], ["raise", "good", "end soon"])
+
+    assert [score.reward for score in scores] == [None, 1.0, None]
