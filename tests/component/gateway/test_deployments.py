@@ -117,12 +117,10 @@ def test_a_service_key_may_not_chat(platform: Platform, key: str) -> None:
 
 
 def test_a_download_that_a_killed_gateway_began_is_removed(
-    live_hub: LiveHub, start_gateway: Callable[[LiveHub], Platform]
+    live_hub: LiveHub, start_gateway: Callable[[LiveHub], Platform], tmp_path: Path
 ) -> None:
-    unfinished = start_gateway(live_hub).settings.data_dir / "adapters" / ".download-torn"
+    unfinished = tmp_path / "gateway" / "adapters" / ".download-torn"
     unfinished.mkdir(parents=True)
     (unfinished / "archive").write_text("half")
-
     start_gateway(live_hub)
-
     eventually(unfinished.exists, lambda exists: not exists)
