@@ -1,11 +1,17 @@
 """Texts that both `environment.toml` and a training config hold, checked where they are read."""
 
+import re
 from typing import Annotated
 
 from packaging.requirements import InvalidRequirement, Requirement
 from pydantic import AfterValidator
 
-from freesolo.domain.refs import EnvRef
+from freesolo.domain.refs import EnvRef, SelectorKind
+from freesolo.errors import InvalidRef
+
+# Where the range of a requirement such as `acme/tools>=1,<2` begins.
+_RANGE_START = re.compile(r"\s*(?=[<>=!~])")
+_RANGES = (SelectorKind.LATEST, SelectorKind.EXACT, SelectorKind.RANGE)
 
 
 def _requirement(value: str) -> str:
@@ -20,7 +26,28 @@ def _environment_ref(value: str) -> str:
     return str(EnvRef.parse(value))
 
 
+def parse_environment_requirement(text: str) -> EnvRef:
+    """Read `org/name` with a range of versions behind it, as in `acme/tools>=1,<2`.
+
+    The range may also stand behind an `@`, as in a reference. Raise `InvalidRef` for a channel or a
+    digest: what builds on an environment says which releases of it will do.
+    """
+    ref = EnvRef.parse(text if "@" in text else _RANGE_START.sub("@", text.strip(), count=1))
+    if ref.selector.kind not in _RANGES:
+        raise InvalidRef(
+            f"{text!r} does not say which versions will do.",
+            hint="Write a range of versions, such as `org/name>=1,<2`.",
+        )
+    return ref
+
+
+def _environment_requirement(value: str) -> str:
+    return str(parse_environment_requirement(value))
+
+
 # A PEP 508 requirement, as it was written.
 RequirementText = Annotated[str, AfterValidator(_requirement)]
 # A reference to an environment, in its normal form.
 EnvRefText = Annotated[str, AfterValidator(_environment_ref)]
+# An environment that another one builds on, as a reference in its normal form.
+EnvRequirementText = Annotated[str, AfterValidator(_environment_requirement)]

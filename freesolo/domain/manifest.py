@@ -8,7 +8,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from freesolo.domain.fields import EnvRefText, RequirementText
+from freesolo.domain.fields import EnvRequirementText, RequirementText
 from freesolo.domain.problems import problems_from_validation
 from freesolo.domain.refs import check_name
 from freesolo.errors import InvalidManifest, Problem
@@ -66,7 +66,7 @@ class Manifest(BaseModel):
         default=">=3.11", alias="requires-python"
     )
     dependencies: tuple[RequirementText, ...] = ()
-    environments: tuple[EnvRefText, ...] = ()
+    environments: tuple[EnvRequirementText, ...] = ()
     secrets: tuple[
         Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$"), AfterValidator(_secret)], ...
     ] = ()

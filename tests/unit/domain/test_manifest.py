@@ -26,6 +26,7 @@ def test_versions_are_written_in_their_normal_form() -> None:
         ('dependencies = ["not a requirement !"]', "dependencies.0"),
         ('requires-python = "three"', "requires-python"),
         ('environments = ["nonsense"]', "environments.0"),
+        ('environments = ["acme/tools@stable"]', "environments.0"),
         ('secrets = ["lower"]', "secrets.0"),
         ('api = "freesolo/9"', "api"),
         ("network = 3", "network"),
@@ -35,6 +36,20 @@ def test_a_wrong_value_is_named_with_its_place(lines: str, path: str) -> None:
     with pytest.raises(InvalidManifest) as refusal:
         parse_manifest(manifest(lines))
     assert refusal.value.problems[0].path == path
+
+
+@pytest.mark.parametrize(
+    ("written", "ref"),
+    [
+        ("acme/tools>=1,<2", "acme/tools@<2,>=1"),
+        ("acme/tools >= 1", "acme/tools@>=1"),
+        ("acme/tools==1.2", "acme/tools@==1.2"),
+        ("acme/tools@1.2", "acme/tools@1.2"),
+        ("acme/tools", "acme/tools"),
+    ],
+)
+def test_what_an_environment_builds_on_is_a_reference_with_a_range(written: str, ref: str) -> None:
+    assert parse_manifest(manifest(f'environments = ["{written}"]')).environments == (ref,)
 
 
 def test_a_variable_of_the_platform_is_no_secret_of_an_environment() -> None:
