@@ -134,6 +134,18 @@ def unpack_archive(
     return Contents(tree_digest=found, files=tuple(files), kept={})
 
 
+@contextmanager
+def archive_members(
+    path: Path, limits: Limits
+) -> Iterator[Iterator[tuple[tarfile.TarInfo, IO[bytes]]]]:
+    """Open an archive's files: the header of each, and its bytes until the next one is asked for.
+
+    Raise as `inspect_archive` does, as far as the archive is read.
+    """
+    with _damage_refused():
+        yield _members(path, limits)
+
+
 def file_digest(path: Path) -> str:
     """Return `sha256:<hex>` of a file's bytes."""
     with path.open("rb") as file:
