@@ -5,17 +5,19 @@ Classes say who must act; `code` says what happened and never changes once relea
     FreesoloError
       InvalidInput        422  exit 2   the caller: mend the input; `problems` lists what is wrong
         InvalidRef  InvalidManifest  InvalidTrainSpec  InvalidEnvironment  PortInUse
+        InvalidConsumerFile  InvalidLockFile
       NotFound            404  exit 3   the caller: no such thing, or not visible to this key
         EnvironmentNotFound  VersionNotFound  RunNotFound  ModelNotFound  AdapterNotFound ...
       Conflict            409  exit 4   the caller: the state moved
         VersionExists  IllegalTransition  LeaseLost  AlreadyRunning  FolderNotEmpty
+        RequirementsConflict  LockOutdated
       Unauthorized        401  exit 5   the caller: no key, or a wrong one
       Forbidden           403  exit 5   the caller: the key may not do this
       LimitExceeded       429  exit 6   the caller: wait `retry_after` seconds, or send less
         PayloadTooLarge   413
       EnvironmentFailed   424  exit 7   the environment's author; `traceback` holds their frames
       Unavailable         503  exit 8   nobody: try again
-        StorageFull  EngineUnavailable
+        StorageFull  StorageUnavailable  EngineUnavailable
       Internal            500  exit 70  us
 
 A hub service raises one of these, the hub's one handler writes `to_wire()`, and the client's
@@ -125,6 +127,18 @@ class ContextLengthExceeded(InvalidInput):
     code = "context_length_exceeded"
 
 
+class InvalidConsumerFile(InvalidInput):
+    """`freesolo.toml` is missing, or does not say which environments are wanted."""
+
+    code = "invalid_consumer_file"
+
+
+class InvalidLockFile(InvalidInput):
+    """`freesolo.lock`, or a file that it names, is not as it was written."""
+
+    code = "invalid_lock_file"
+
+
 class PortInUse(InvalidInput):
     """Another process listens on the port that was asked for."""
 
@@ -187,6 +201,12 @@ class BlobNotFound(NotFound):
     code = "blob_not_found"
 
 
+class UploadNotFound(NotFound):
+    """No upload of this key has this id: it never began, or was given up after a day."""
+
+    code = "upload_not_found"
+
+
 class TemplateNotFound(NotFound):
     """No template is shipped under this name."""
 
@@ -205,6 +225,18 @@ class VersionExists(Conflict):
     """This version was published before with other content; versions never change."""
 
     code = "version_exists_conflict"
+
+
+class UploadOffsetMoved(Conflict):
+    """The piece of an upload does not begin where the hub's bytes end."""
+
+    code = "upload_offset_conflict"
+
+
+class HubNotEmpty(Conflict):
+    """A backup can only be restored into a hub that holds nothing yet."""
+
+    code = "hub_not_empty_conflict"
 
 
 class IllegalTransition(Conflict):
@@ -229,6 +261,18 @@ class FolderNotEmpty(Conflict):
     """The folder to write into holds files."""
 
     code = "folder_not_empty_conflict"
+
+
+class RequirementsConflict(Conflict):
+    """No versions of the environments fit everybody who wants them."""
+
+    code = "requirements_conflict"
+
+
+class LockOutdated(Conflict):
+    """`freesolo.lock` does not hold what `freesolo.toml` wants."""
+
+    code = "lock_outdated_conflict"
 
 
 class Unauthorized(FreesoloError):
@@ -270,6 +314,15 @@ class EnvironmentFailed(FreesoloError):
     exit_code = 7
 
 
+class RequirementMissing(EnvironmentFailed, ImportError):
+    """An environment was loaded into an interpreter that lacks one of its requirements.
+
+    An `ImportError` too, since that is what a caller of `freesolo.load` expects.
+    """
+
+    code = "env_requirement_missing"
+
+
 class Unavailable(FreesoloError):
     """Something that is needed does not answer now; nothing was lost, trying again is right."""
 
@@ -282,6 +335,12 @@ class StorageFull(Unavailable):
     """The disk has no room left; nothing half-written was kept."""
 
     code = "unavailable_storage_full"
+
+
+class StorageUnavailable(Unavailable):
+    """The hub's store of bytes is down, too slow, or does not keep what it is sent."""
+
+    code = "unavailable_storage"
 
 
 class EngineUnavailable(Unavailable):
