@@ -22,7 +22,7 @@ def _problem(details: ErrorDetails, model: type[BaseModel]) -> Problem:
         return Problem(path, f"Unknown key. {hint}" if hint else "Unknown key.", "unknown_key")
     if kind == "missing":
         return Problem(path, "Required, but missing.", "missing")
-    message = details["msg"].removeprefix("Value error, ")
+    message = details["msg"].removeprefix("Value error, ").rstrip(".")
     value = details.get("input")
     shown = f" (got {value!r})" if isinstance(value, str | int | float | bool) else ""
     return Problem(path, f"{message}{'' if repr(value) in message else shown}.", "value")
