@@ -7,6 +7,7 @@ import click
 import uvicorn
 from sqlalchemy.exc import DBAPIError
 
+from freesolo.domain.roles import Role
 from freesolo.errors import FreesoloError, InvalidInput, Unavailable
 from freesolo.logs import configure_logging
 from freesolo.schemas.accounts import USER_SCOPES, Scope
@@ -79,7 +80,9 @@ def create_key(settings: HubSettings, org: str | None, name: str, scopes: tuple[
     sessions = create_sessions(create_database(settings.database))
     with sessions.begin() as session:
         owner = accounts.ensure_org(session, org, now=now) if org else None
-        key = accounts.create_key(session, owner, name=name, scopes=wanted, now=now)
+        role = Role.OWNER if org else None
+        plan = accounts.KeyPlan(name, tuple(wanted), role=role)
+        key = accounts.create_key(session, owner, plan, now=now)
     click.echo(
         json.dumps({"api_key": key.secret, "org": key.org, "name": key.name, "scopes": key.scopes})
     )

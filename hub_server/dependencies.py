@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from freesolo.domain.catalog import Catalog as ModelCatalog
 from freesolo.errors import Forbidden, InvalidInput, Unauthorized
-from freesolo.schemas.accounts import Scope
+from freesolo.schemas.accounts import ORG_HEADER, Scope
 from hub_server.accounts import service as accounts
 from hub_server.accounts.service import KeyUses, Member, Principal
 from hub_server.blobs import BlobStore
@@ -120,23 +120,38 @@ DbReader = Annotated[Session, Depends(_reader, scope="function")]
 _bearer = HTTPBearer(auto_error=False, description="A Freesolo API key, `fslo_...`.")
 
 
-async def _principal(
+async def _caller(
     resources: FromHub,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-) -> Principal:
+    acting_org: Annotated[
+        str | None,
+        Header(alias=ORG_HEADER, description="The org to act in, for a key that has several."),
+    ] = None,
+) -> Principal | None:
     if credentials is None:
-        raise Unauthorized(
-            "The request carries no API key.", hint="Send `Authorization: Bearer fslo_...`."
-        )
+        return None
     # A transaction of its own: the request's must not be open while a body is received.
-    principal = await run_in_threadpool(_check_key, resources, credentials.credentials)
+    principal = await run_in_threadpool(_check_key, resources, credentials.credentials, acting_org)
     resources.key_uses.note(principal, now=resources.clock())
     return principal
 
 
-def _check_key(resources: Resources, secret: str) -> Principal:
+def _check_key(resources: Resources, secret: str, org: str | None) -> Principal:
     with resources.readers() as session:
-        return accounts.check_key(session, accounts.hash_key(secret))
+        key_hash = accounts.hash_key(secret)
+        return accounts.check_key(session, key_hash, now=resources.clock(), org=org)
+
+
+# Whoever it is, also without a key.
+Caller = Annotated[Principal | None, Depends(_caller)]
+
+
+async def _principal(caller: Caller) -> Principal:
+    if caller is None:
+        raise Unauthorized(
+            "The request carries no API key.", hint="Send `Authorization: Bearer fslo_...`."
+        )
+    return caller
 
 
 Anyone = Annotated[Principal, Depends(_principal)]
@@ -152,6 +167,18 @@ async def _member(principal: Anyone) -> Member:
 
 
 AnyMember = Annotated[Member, Depends(_member)]
+
+
+async def _visitor(caller: Caller) -> Member | None:
+    if caller is None:
+        return None
+    member = await _member(caller)
+    member.require(Scope.ENVIRONMENTS_READ)
+    return member
+
+
+# Who reads environments: a member, or anybody, who sees only what is public.
+Visitor = Annotated[Member | None, Depends(_visitor)]
 
 
 def _member_with(scope: Scope) -> Callable[[AnyMember], Awaitable[Member]]:
@@ -173,6 +200,9 @@ def _service_with(*scopes: Scope) -> Callable[[Anyone], Awaitable[Principal]]:
 
 EnvironmentReader = Annotated[Member, Depends(_member_with(Scope.ENVIRONMENTS_READ))]
 EnvironmentWriter = Annotated[Member, Depends(_member_with(Scope.ENVIRONMENTS_WRITE))]
+EnvironmentAdmin = Annotated[Member, Depends(_member_with(Scope.ENVIRONMENTS_ADMIN))]
+OrgReader = Annotated[Member, Depends(_member_with(Scope.ORG_READ))]
+OrgAdmin = Annotated[Member, Depends(_member_with(Scope.ORG_ADMIN))]
 RunReader = Annotated[Member, Depends(_member_with(Scope.RUNS_READ))]
 RunWriter = Annotated[Member, Depends(_member_with(Scope.RUNS_WRITE))]
 DeploymentReader = Annotated[Member, Depends(_member_with(Scope.DEPLOYMENTS_READ))]

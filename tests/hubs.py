@@ -10,6 +10,7 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
+from freesolo.domain.roles import Role
 from freesolo.schemas.accounts import USER_SCOPES, Scope
 from hub_server.accounts import service as accounts
 from hub_server.app import create_app
@@ -52,16 +53,12 @@ def make_keys(app: FastAPI, *, org: str = ORG) -> Keys:
     now = resources.clock()
     with resources.sessions.begin() as session:
         owner = accounts.ensure_org(session, org, now=now)
-        return Keys(
-            *(
-                accounts.create_key(session, of, name=name, scopes=scopes, now=now).secret
-                for name, of, scopes in (
-                    ("tests", owner, USER_SCOPES),
-                    ("worker", None, (Scope.WORKER,)),
-                    ("gateway", None, (Scope.GATEWAY,)),
-                )
-            )
+        plans = (
+            (owner, accounts.KeyPlan("tests", USER_SCOPES, role=Role.OWNER)),
+            (None, accounts.KeyPlan("worker", (Scope.WORKER,))),
+            (None, accounts.KeyPlan("gateway", (Scope.GATEWAY,))),
         )
+        return Keys(*(accounts.create_key(session, of, plan, now=now).secret for of, plan in plans))
 
 
 @contextmanager

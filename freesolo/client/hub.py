@@ -74,7 +74,7 @@ class HubClient:
         """Upload an archive as an immutable version; the same tree again is `unchanged`."""
         response = self._transport.request(
             "PUT",
-            f"/v1/environments/{ref.full_name}/versions/{version}",
+            f"/v1/envs/{ref.full_name}/versions/{version}",
             upload=archive.path,
             headers={
                 "Content-Type": "application/zstd",
@@ -86,18 +86,18 @@ class HubClient:
 
     def environment(self, ref: EnvRef) -> EnvironmentDetail:
         """Return an environment with all its versions, newest first."""
-        return self._get(EnvironmentDetail, f"/v1/environments/{ref.full_name}")
+        return self._get(EnvironmentDetail, f"/v1/envs/{ref.full_name}")
 
     def resolve(self, ref: EnvRef) -> ResolvedVersion:
         """Return the one version that a reference means now."""
         return self._get(
-            ResolvedVersion, f"/v1/environments/{ref.full_name}/resolve", selector=ref.selector.text
+            ResolvedVersion, f"/v1/envs/{ref.full_name}/resolve", spec=ref.selector.text
         )
 
     def download(self, version: ResolvedVersion, destination: Path) -> None:
         """Write a version's archive, as the hub stored it, to `destination`."""
         self._transport.download(
-            f"/v1/environments/{version.ref}/versions/{version.version}/archive", destination
+            f"/v1/envs/{version.ref}/versions/{version.version}/archive", destination
         )
 
     def create_run(self, document: dict[str, object]) -> Run:

@@ -33,3 +33,11 @@ def choose_version(selector: Selector, tree_digests: Mapping[str, str]) -> str |
     else:
         chosen = []
     return chosen[0] if chosen else None
+
+
+def is_newer(candidate: str, current: str) -> bool:
+    """Say whether `candidate` is chosen before `current` ('' for none): a release comes first."""
+    if not current:
+        return True
+    new, old = Version(candidate), Version(current)
+    return (not new.is_prerelease, new) > (not old.is_prerelease, old)

@@ -4,7 +4,11 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
+from freesolo.domain.roles import Role
 from freesolo.schemas.base import Wire
+
+# Names the org that a key of several orgs acts in.
+ORG_HEADER = "Freesolo-Org"
 
 
 class Scope(StrEnum):
@@ -12,6 +16,9 @@ class Scope(StrEnum):
 
     ENVIRONMENTS_READ = "environments:read"
     ENVIRONMENTS_WRITE = "environments:write"
+    ENVIRONMENTS_ADMIN = "environments:admin"
+    ORG_READ = "org:read"
+    ORG_ADMIN = "org:admin"
     RUNS_READ = "runs:read"
     RUNS_WRITE = "runs:write"
     DEPLOYMENTS_READ = "deployments:read"
@@ -25,9 +32,14 @@ USER_SCOPES = tuple(scope for scope in Scope if scope not in (Scope.WORKER, Scop
 
 
 class WhoAmI(Wire):
-    """The answer of `GET /v1/whoami`: the key's org (its slug), name, scopes and the gateway's address."""
+    """The answer of `GET /v1/whoami`: whom the key speaks for, and the gateway's address.
+
+    `org` is the slug of the org it acts in, `user` the handle of a person's key.
+    """
 
     org: str
+    role: Role
+    user: str | None = None
     key_name: str
     scopes: list[Scope]
     gateway_url: str

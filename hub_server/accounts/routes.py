@@ -23,6 +23,8 @@ async def whoami(member: AnyMember, settings: Settings) -> wire.WhoAmI:
     """Return the org and scopes of the key, and where the gateway is."""
     return wire.WhoAmI(
         org=member.org,
+        role=member.role,
+        user=member.user,
         key_name=member.key_name,
         scopes=sorted(member.scopes),
         gateway_url=settings.gateway_url,

@@ -2,24 +2,35 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
 
 from pydantic import BaseModel
-from sqlalchemy import select, update
+from sqlalchemy import select, true, update
 from sqlalchemy.orm import Session, joinedload
 
+from freesolo.domain.names import confusable_key
 from freesolo.domain.refs import check_name, normalized_name
-from freesolo.errors import Conflict, Forbidden, InvalidInput, ProjectNotFound, Unauthorized
+from freesolo.domain.roles import Role, includes
+from freesolo.errors import (
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    InvalidRef,
+    ProjectNotFound,
+    Unauthorized,
+)
 from freesolo.schemas.accounts import Scope
 from hub_server.db import insert_if_absent
 from hub_server.identifiers import new_secret
-from hub_server.models import ApiKey, Org, Project, RequestRecord
+from hub_server.models import ApiKey, Membership, Org, Project, RequestRecord, User
 
 KEY_PREFIX = "fslo_"
 DEFAULT_PROJECT = "default"
+# How much of a key is kept in the clear, for people to tell it by: 24 of its 238 random bits.
+_SHOWN = len(KEY_PREFIX) + 4
 
 
 @dataclass(frozen=True)
@@ -41,16 +52,52 @@ class Principal:
 
 @dataclass(frozen=True)
 class Member(Principal):
-    """A principal whose key belongs to an org."""
+    """A principal that acts in an org, in a role. `user` is the handle of a person's key.
+
+    `roles` holds every org that the key may act in; `patterns` confine it to some environments.
+    """
 
     org_id: UUID
     org: str
+    role: Role
+    roles: Mapping[UUID, Role]
+    user_id: UUID | None = None
+    user: str | None = None
+    patterns: tuple[str, ...] = ()
+
+    @property
+    def actor(self) -> str:
+        """What the audit calls whoever did something: the person, else the key."""
+        return self.user or f"key {self.key_name}"
+
+    def require_role(self, needed: Role) -> None:
+        """Raise `Forbidden` unless the role in the org is at least `needed`."""
+        if not includes(self.role, needed):
+            raise Forbidden(
+                f"{self.actor!r} is {self.role.value} of {self.org!r}; this takes {needed.value}.",
+                hint=f"An owner of {self.org} can change the role.",
+            )
+
+
+@dataclass(frozen=True)
+class KeyPlan:
+    """A key to be made. Without an org and a user it is for one of the platform's own processes.
+
+    `role` is that of an org's own key. `patterns` such as `acme/*` confine it to some environments.
+    """
+
+    name: str
+    scopes: tuple[Scope, ...]
+    role: Role | None = None
+    patterns: tuple[str, ...] = ()
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True)
 class NewKey:
     """A key that was just made. `secret` is shown now or never."""
 
+    id: UUID
     secret: str
     name: str
     scopes: tuple[Scope, ...]
@@ -62,19 +109,78 @@ def hash_key(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def check_key(session: Session, key_hash: str) -> Principal:
-    """Return whom a key speaks for; raise `Unauthorized` if it is unknown or revoked."""
+def check_key(
+    session: Session, key_hash: str, *, now: datetime, org: str | None = None
+) -> Principal:
+    """Return whom a key speaks for, in the org that is named if the key has several.
+
+    Raise `Unauthorized` if the key is unknown, revoked or out of date.
+    """
     key = session.scalars(
-        select(ApiKey).where(ApiKey.key_hash == key_hash).options(joinedload(ApiKey.org))
+        select(ApiKey)
+        .where(ApiKey.key_hash == key_hash)
+        .options(joinedload(ApiKey.org), joinedload(ApiKey.user))
     ).one_or_none()
     if key is None:
         raise Unauthorized("The hub does not know this key.")
     if key.revoked_at is not None:
         raise Unauthorized(f"The key {key.name!r} was revoked.")
+    if key.expires_at is not None and key.expires_at <= now:
+        raise Unauthorized(
+            f"The key {key.name!r} expired at {key.expires_at:%Y-%m-%d %H:%M} UTC.",
+            hint="Make a new one: `freesolo keys create`.",
+        )
     scopes = frozenset(Scope(scope) for scope in key.scopes)
-    if key.org is None:
+    if key.org is None and key.user is None:
         return Principal(key.id, key.name, scopes)
-    return Member(key.id, key.name, scopes, org_id=key.org.id, org=key.org.slug)
+    roles, acting = _acting(session, key, org)
+    return Member(
+        key.id,
+        key.name,
+        scopes,
+        org_id=acting.id,
+        org=acting.slug,
+        role=roles[acting.id],
+        roles=roles,
+        user_id=key.user_id,
+        user=key.user.handle if key.user else None,
+        patterns=tuple(key.patterns),
+    )
+
+
+def _acting(session: Session, key: ApiKey, org: str | None) -> tuple[dict[UUID, Role], Org]:
+    """Return the key's role in each of its orgs, and the org it acts in now."""
+    orgs = _orgs_of(session, key)
+    if not orgs:
+        raise Unauthorized(f"Whoever the key {key.name!r} was made for belongs to no org any more.")
+    roles = {each.id: role for each, role in orgs}
+    if org is None and len(orgs) > 1:
+        names = ", ".join(sorted(each.slug for each, _ in orgs))
+        raise InvalidInput(
+            f"The key {key.name!r} belongs to several orgs: {names}.",
+            hint="Name one with `--org`, FREESOLO_ORG or the header Freesolo-Org.",
+        )
+    wanted = normalized_name(org) if org else orgs[0][0].name_key
+    for each, _ in orgs:
+        if each.name_key == wanted:
+            return roles, each
+    raise Forbidden(
+        f"The key {key.name!r} does not belong to the org {org!r}.",
+        hint=f"It belongs to {orgs[0][0].slug}.",
+    )
+
+
+def _orgs_of(session: Session, key: ApiKey) -> list[tuple[Org, Role]]:
+    if key.user_id is None:
+        return [(key.org, key.role or Role.READER)] if key.org else []
+    memberships = session.scalars(
+        select(Membership)
+        .where(Membership.user_id == key.user_id)
+        .where(Membership.org_id == key.org_id if key.org_id else true())
+        .options(joinedload(Membership.org))
+        .order_by(Membership.created_at)
+    )
+    return [(membership.org, membership.role) for membership in memberships]
 
 
 class KeyUses:
@@ -98,29 +204,43 @@ class KeyUses:
 
 
 def create_key(
-    session: Session, org: Org | None, *, name: str, scopes: Sequence[Scope], now: datetime
+    session: Session, org: Org | None, plan: KeyPlan, *, now: datetime, user: User | None = None
 ) -> NewKey:
-    """Make a key for an org, or for the platform's own processes if `org` is None."""
+    """Make a key: of a person, of an org, or for one of the platform's own processes."""
     secret = KEY_PREFIX + new_secret()
-    session.add(
-        ApiKey(
-            org_id=org and org.id,
-            name=name,
-            key_hash=hash_key(secret),
-            scopes=[scope.value for scope in scopes],
-            created_at=now,
-        )
+    key = ApiKey(
+        id=uuid4(),
+        org_id=org and org.id,
+        user_id=user and user.id,
+        role=plan.role,
+        name=plan.name,
+        prefix=secret[:_SHOWN],
+        key_hash=hash_key(secret),
+        scopes=[scope.value for scope in plan.scopes],
+        patterns=list(plan.patterns),
+        created_at=now,
+        expires_at=plan.expires_at,
     )
-    return NewKey(secret, name, tuple(scopes), org.slug if org else None)
+    session.add(key)
+    return NewKey(key.id, secret, plan.name, plan.scopes, org.slug if org else None)
 
 
 def ensure_org(session: Session, slug: str, *, now: datetime) -> Org:
     """Return the org with this slug, made with its default project if it is new."""
     name_key = normalized_name(check_name(slug, "org"))
-    insert_if_absent(
-        session, Org, [{"id": uuid4(), "slug": slug, "name_key": name_key, "created_at": now}]
-    )
-    org = session.scalars(select(Org).where(Org.name_key == name_key)).one()
+    row = {
+        "id": uuid4(),
+        "slug": slug,
+        "name_key": name_key,
+        "confusable_key": confusable_key(slug),
+        "created_at": now,
+    }
+    insert_if_absent(session, Org, [row])
+    org = session.scalars(select(Org).where(Org.name_key == name_key)).one_or_none()
+    if org is None:
+        raise InvalidRef(
+            f"{slug!r} looks too much like the name of another org.", hint="Choose another name."
+        )
     insert_if_absent(session, Project, [_project_row(org.id, DEFAULT_PROJECT, now)])
     return org
 

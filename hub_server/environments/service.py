@@ -1,182 +1,225 @@
-"""Publish, resolve and list environments. The hub reads archives; it never runs what they hold."""
+"""Environments: who may see which, and which version a reference means."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
-from uuid import uuid4
+from collections.abc import Iterator, Sequence
+from uuid import UUID
 
+from packaging.utils import canonicalize_version
 from packaging.version import InvalidVersion, Version
-from sqlalchemy import Select, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, true
+from sqlalchemy.orm import Session, joinedload
 
-from freesolo.domain.manifest import MANIFEST_NAME, Manifest, parse_manifest
-from freesolo.domain.packaging import ENVIRONMENT_LIMITS
-from freesolo.domain.refs import EnvRef, Selector, SelectorKind, check_name, normalized_name
+from freesolo.domain.refs import EnvRef, Selector, SelectorKind, normalized_name
+from freesolo.domain.roles import (
+    EnvironmentRole,
+    Visibility,
+    effective_role,
+    may,
+    pattern_allows,
+)
 from freesolo.domain.selection import choose_version, newest_first
 from freesolo.domain.suggest import did_you_mean
-from freesolo.errors import (
-    EnvironmentNotFound,
-    Forbidden,
-    InvalidEnvironment,
-    InvalidInput,
-    InvalidManifest,
-    VersionExists,
-    VersionNotFound,
-)
-from freesolo.package.archive import inspect_archive
-from freesolo.schemas.environments import ResolvedVersion
+from freesolo.errors import EnvironmentNotFound, Forbidden, InvalidInput, VersionNotFound
+from freesolo.schemas import environments as wire
 from hub_server.accounts.service import Member
-from hub_server.db import insert_if_absent
-from hub_server.models import Environment, EnvironmentVersion
+from hub_server.models import (
+    Channel,
+    Environment,
+    EnvironmentGrant,
+    EnvironmentRedirect,
+    EnvironmentVersion,
+    Org,
+    VersionState,
+)
 from hub_server.paging import decode_cursor, encode_cursor
 
-_ENTRY_POINT = "environment.py"
 # Of a version as it is sent; the one form it is stored in may be a little longer.
 _MAX_VERSION_LENGTH = 90
+# How many names are looked at for the one that was meant.
+_MAX_SUGGESTED = 1000
 
 
-@dataclass(frozen=True)
-class Package:
-    """An archive that was found good for publishing under `name` and `version`."""
+def find(
+    session: Session,
+    visitor: Member | None,
+    ref: EnvRef,
+    *,
+    need: EnvironmentRole = EnvironmentRole.READER,
+    deleted: bool = False,
+) -> Environment:
+    """Return the environment that a reference names, by its name or one it once had.
 
-    name: str
-    version: str
-    summary: str
-    tree_digest: str
-    archive_digest: str
-    size: int
-
-
-@dataclass(frozen=True)
-class Published:
-    """A version as it stands after a publish, and whether this publish made it."""
-
-    environment: Environment
-    version: EnvironmentVersion
-    created: bool
-
-
-def inspect_package(archive: Path, archive_digest: str, *, name: str, version: str) -> Package:
-    """Read an archive and check it against the name and version it is to be published under."""
-    check_name(name, "environment")
-    version = canonical_version(version)
-    contents = inspect_archive(archive, ENVIRONMENT_LIMITS, keep=[MANIFEST_NAME])
-    if all(file.path != _ENTRY_POINT for file in contents.files):
-        raise InvalidEnvironment(f"The archive has no {_ENTRY_POINT} at its root.")
-    summary = ""
-    if manifest_bytes := contents.kept.get(MANIFEST_NAME):
-        manifest = _read_manifest(manifest_bytes)
-        _check_agreement(manifest, name, version)
-        summary = manifest.summary
-    return Package(
-        name=name,
-        version=version,
-        summary=summary,
-        tree_digest=contents.tree_digest,
-        archive_digest=archive_digest,
-        size=archive.stat().st_size,
-    )
-
-
-def publish(session: Session, member: Member, package: Package, *, now: datetime) -> Published:
-    """Record a version whose archive is stored; versions never change.
-
-    The same tree under the same version is returned as it is; another tree is `VersionExists`.
+    `visitor` is None for whoever has no key. What they may not read does not exist; `Forbidden` if
+    they may read it but not do what is needed. One that was deleted is found only with `deleted`.
     """
-    environment = _claim_name(session, member, package.name, now=now)
-    versions = _versions(session, environment)
-    # 1.0 and 1.0.0 are one version, written twice: no reference could tell them apart.
-    wanted = Version(package.version)
-    existing = next((v for v in versions if Version(v.version) == wanted), None)
-    if existing is not None:
-        if existing.tree_digest != package.tree_digest:
-            raise _version_exists(member, package, existing)
-        return Published(environment, existing, created=False)
-    version = EnvironmentVersion(
-        environment_id=environment.id,
-        version=package.version,
-        tree_digest=package.tree_digest,
-        archive_digest=package.archive_digest,
-        size=package.size,
-        published_by=member.key_id,
-        published_at=now,
-    )
-    session.add(version)
-    environment.updated_at = now
-    environment.latest_version = _latest([*versions, version])
-    if environment.latest_version == package.version:
-        environment.summary = package.summary
-    return Published(environment, version, created=True)
-
-
-def resolve(
-    session: Session, member: Member, ref: EnvRef
-) -> tuple[Environment, EnvironmentVersion]:
-    """Return the one version that a reference means; raise with the nearest valid name if none."""
-    environment = find(session, member, ref)
-    versions = {version.version: version for version in _versions(session, environment)}
-    digests = {text: version.tree_digest for text, version in versions.items()}
-    chosen = choose_version(ref.selector, digests)
-    if chosen is None:
-        raise _version_not_found(ref, environment, list(versions))
-    return environment, versions[chosen]
-
-
-def find(session: Session, member: Member, ref: EnvRef) -> Environment:
-    """Return the environment that a reference names. Those of other orgs do not exist."""
-    environment = None
-    if normalized_name(ref.org) == normalized_name(member.org):
-        environment = session.scalars(_named(member, ref.name)).one_or_none()
-    if environment is None:
-        raise EnvironmentNotFound(
-            f"There is no environment {ref.full_name!r}.",
-            hint=_nearest_environment(session, member, ref) or "`freesolo publish` makes one.",
+    environment = _named(session, ref)
+    role = role_in(session, visitor, environment) if environment else None
+    if environment is None or role is None or (environment.deleted_at and not deleted):
+        raise _environment_not_found(session, visitor, ref)
+    if not may(role, need):
+        actor = visitor.actor if visitor else "Nobody without a key"
+        raise Forbidden(
+            f"{actor!r} is {role.value} of {full_name(environment)}; this takes {need.value}.",
+            hint=f"An admin of {environment.org.slug} can grant it.",
         )
     return environment
 
 
+def lock(session: Session, environment: Environment) -> None:
+    """Wait for whoever else changes this environment, and read it anew."""
+    session.refresh(environment, with_for_update=True)
+
+
+def role_in(
+    session: Session, visitor: Member | None, environment: Environment
+) -> EnvironmentRole | None:
+    """Return what `visitor` is in an environment; `environment.org` must be loaded.
+
+    A key that is confined to other environments counts as no key here.
+    """
+    if visitor and not pattern_allows(visitor.patterns, full_name(environment)):
+        visitor = None
+    if visitor is None:
+        return effective_role(environment.visibility, signed_in=False)
+    return effective_role(
+        environment.visibility,
+        org_role=visitor.roles.get(environment.org_id),
+        grants=_grants(session, visitor, environment.id),
+        signed_in=True,
+    )
+
+
+def readable(visitor: Member | None) -> ColumnElement[bool]:
+    """Return the condition for environments, joined with their orgs, that `visitor` may read."""
+    public = Environment.visibility == Visibility.PUBLIC
+    if visitor is None:
+        return public
+    granted = select(EnvironmentGrant.environment_id).where(_given_to(visitor))
+    allowed = or_(
+        Environment.visibility == Visibility.INTERNAL,
+        Environment.org_id.in_(visitor.roles),
+        Environment.id.in_(granted),
+    )
+    return or_(public, and_(allowed, _inside(visitor.patterns)))
+
+
+def resolve(
+    session: Session, visitor: Member | None, ref: EnvRef
+) -> tuple[Environment, EnvironmentVersion]:
+    """Return the one version that a reference means; raise with the nearest valid name if none."""
+    environment = find(session, visitor, ref)
+    staged = may(role_in(session, visitor, environment), EnvironmentRole.WRITER)
+    version = chosen(session, environment, ref.selector, staged=staged)
+    if version is None:
+        raise _version_not_found(session, environment, ref)
+    return environment, version
+
+
+def chosen(
+    session: Session, environment: Environment, selector: Selector, *, staged: bool = False
+) -> EnvironmentVersion | None:
+    """Return what a selector means in an environment, or None.
+
+    An exact version and a digest mean what was yanked too, and with `staged` what is still staged;
+    the newest release and ranges never do. A channel means what its own selector does.
+    """
+    match selector.kind:
+        case SelectorKind.LATEST:
+            latest = environment.latest_version
+            if not latest or Version(latest).is_prerelease:
+                return None
+            return version_named(session, environment, latest)
+        case SelectorKind.EXACT:
+            version = version_named(session, environment, selector.text)
+            return version if version and (staged or _is_published(version)) else None
+        case SelectorKind.DIGEST:
+            return _with_digest(session, environment, selector.text, staged=staged)
+        case SelectorKind.RANGE:
+            return _in_range(session, environment, selector)
+        case SelectorKind.CHANNEL:
+            channel = session.get(Channel, (environment.id, selector.text))
+            if channel is None:
+                return None
+            return chosen(session, environment, Selector.parse(channel.selector))
+
+
+def version_named(
+    session: Session, environment: Environment, version: str
+) -> EnvironmentVersion | None:
+    """Return the version with this number, whatever its state, unless it was deleted."""
+    return session.scalars(
+        versions_of(environment).where(EnvironmentVersion.version_key == version_key(version))
+    ).one_or_none()
+
+
+def versions_of(environment: Environment) -> Select[EnvironmentVersion]:
+    """Return the query for the versions of an environment that were not deleted."""
+    return select(EnvironmentVersion).where(
+        EnvironmentVersion.environment_id == environment.id, EnvironmentVersion.deleted_at.is_(None)
+    )
+
+
+def published_versions(session: Session, environment: Environment) -> list[EnvironmentVersion]:
+    """Return what everybody who may read the environment may see, the newest first."""
+    found = session.scalars(
+        versions_of(environment).where(EnvironmentVersion.state == VersionState.PUBLISHED)
+    )
+    versions = {version.version: version for version in found}
+    return [versions[text] for text in newest_first(versions)]
+
+
+def latest_of(session: Session, environment: Environment) -> str:
+    """Return the newest release that may be chosen, or the newest pre-release, or ''."""
+    digests = {
+        version.version: version.tree_digest
+        for version in published_versions(session, environment)
+        if version.yanked_at is None
+    }
+    newest = choose_version(Selector(SelectorKind.LATEST), digests)
+    return newest or next(iter(newest_first(digests)), "")
+
+
 def list_environments(
-    session: Session, member: Member, *, cursor: str | None, limit: int
+    session: Session, visitor: Member | None, *, cursor: str | None, limit: int
 ) -> tuple[Sequence[Environment], str | None]:
-    """Return a page of the org's environments, by name, and the cursor of the next."""
-    query = select(Environment).where(Environment.org_id == member.org_id)
+    """Return a page of the environments of the visitor's org, by name, and the next page's cursor."""
+    query = (
+        select(Environment)
+        .join(Environment.org)
+        .options(joinedload(Environment.org))
+        .where(readable(visitor), Environment.deleted_at.is_(None))
+        .where(Environment.org_id == visitor.org_id if visitor else true())
+    )
     if cursor is not None:
-        (after,) = decode_cursor(cursor, parts=1)
-        query = query.where(Environment.name_key > after)
-    found = session.scalars(query.order_by(Environment.name_key).limit(limit + 1)).all()
+        org, name = decode_cursor(cursor, parts=2)
+        query = query.where(
+            or_(Org.name_key > org, and_(Org.name_key == org, Environment.name_key > name))
+        )
+    ordered = query.order_by(Org.name_key, Environment.name_key)
+    found = session.scalars(ordered.limit(limit + 1)).all()
     page = found[:limit]
-    more = len(found) > limit
-    return page, encode_cursor(page[-1].name_key) if more else None
+    if len(found) <= limit:
+        return page, None
+    return page, encode_cursor(page[-1].org.name_key, page[-1].name_key)
 
 
-def history(
-    session: Session, member: Member, ref: EnvRef
-) -> tuple[Environment, list[EnvironmentVersion]]:
-    """Return an environment and its versions, the newest first."""
-    environment = find(session, member, ref)
-    versions = {version.version: version for version in _versions(session, environment)}
-    return environment, [versions[text] for text in newest_first(versions)]
+def full_name(environment: Environment) -> str:
+    """Return `org/name` as they are written; `environment.org` must be loaded."""
+    return f"{environment.org.slug}/{environment.name}"
 
 
-def pin(member: Member, environment: Environment, version: EnvironmentVersion) -> ResolvedVersion:
+def pin(environment: Environment, version: EnvironmentVersion) -> wire.ResolvedVersion:
     """Return what binds a run, or a reader, to exactly this version."""
-    return ResolvedVersion(
-        ref=f"{member.org}/{environment.name}",
+    return wire.ResolvedVersion(
+        ref=full_name(environment),
         version=version.version,
         tree_digest=version.tree_digest,
         archive_digest=version.archive_digest,
         size=version.size,
+        yanked=version.yanked_at is not None,
+        yank_reason=version.yank_reason,
+        deprecation=environment.deprecation,
+        successor=environment.successor,
     )
-
-
-def require_own_org(member: Member, org: str) -> None:
-    """Raise `Forbidden` unless the member may publish under `org`."""
-    if normalized_name(org) != normalized_name(member.org):
-        raise Forbidden(
-            f"The key {member.key_name!r} belongs to {member.org!r} and cannot publish to {org!r}.",
-            hint=f"Publish as `{member.org}/NAME`.",
-        )
 
 
 def canonical_version(version: str) -> str:
@@ -192,79 +235,107 @@ def canonical_version(version: str) -> str:
     )
 
 
-def _claim_name(session: Session, member: Member, name: str, *, now: datetime) -> Environment:
-    """Return the environment of this name, made if it is new, locked against other publishers."""
-    row = {
-        "id": uuid4(),
-        "org_id": member.org_id,
-        "name": name,
-        "name_key": normalized_name(name),
-        "created_at": now,
-        "updated_at": now,
+def version_key(version: str) -> str:
+    """Return what is equal for versions that no reference could tell apart: 1.0 and 1.0.0."""
+    return canonicalize_version(Version(version), strip_trailing_zero=True)
+
+
+def _named(session: Session, ref: EnvRef) -> Environment | None:
+    org_key, name_key = normalized_name(ref.org), normalized_name(ref.name)
+    query = select(Environment).join(Environment.org).options(joinedload(Environment.org))
+    by_name = query.where(Org.name_key == org_key, Environment.name_key == name_key)
+    if environment := session.scalars(by_name).one_or_none():
+        return environment
+    moved = (
+        select(EnvironmentRedirect.environment_id)
+        .join(Org, Org.id == EnvironmentRedirect.org_id)
+        .where(Org.name_key == org_key, EnvironmentRedirect.name_key == name_key)
+    )
+    return session.scalars(query.where(Environment.id.in_(moved))).one_or_none()
+
+
+def _grants(session: Session, visitor: Member, environment_id: UUID) -> Iterator[EnvironmentRole]:
+    yield from session.scalars(
+        select(EnvironmentGrant.role).where(
+            EnvironmentGrant.environment_id == environment_id, _given_to(visitor)
+        )
+    )
+
+
+def _given_to(visitor: Member) -> ColumnElement[bool]:
+    to_org = EnvironmentGrant.org_id.in_(visitor.roles)
+    return or_(to_org, EnvironmentGrant.user_id == visitor.user_id) if visitor.user_id else to_org
+
+
+def _inside(patterns: Sequence[str]) -> ColumnElement[bool]:
+    """Return the condition for environments that match one of a key's patterns."""
+    name = func.lower(Org.slug + "/" + Environment.name)
+    likes = [name.like(_like(pattern.lower()), escape="\\") for pattern in patterns]
+    return or_(*likes) if likes else true()
+
+
+def _like(pattern: str) -> str:
+    return pattern.replace("_", "\\_").replace("*", "%").replace("?", "_")
+
+
+def _is_published(version: EnvironmentVersion) -> bool:
+    return version.state is VersionState.PUBLISHED
+
+
+def _with_digest(
+    session: Session, environment: Environment, digest: str, *, staged: bool
+) -> EnvironmentVersion | None:
+    found = session.scalars(
+        versions_of(environment).where(EnvironmentVersion.tree_digest == digest)
+    )
+    versions = {v.version: v for v in found if staged or _is_published(v)}
+    standing = {text: v for text, v in versions.items() if v.yanked_at is None}
+    best = newest_first(standing or versions)
+    return versions[best[0]] if best else None
+
+
+def _in_range(
+    session: Session, environment: Environment, selector: Selector
+) -> EnvironmentVersion | None:
+    versions = {
+        version.version: version
+        for version in published_versions(session, environment)
+        if version.yanked_at is None
     }
-    insert_if_absent(session, Environment, [row])
-    return session.scalars(_named(member, name).with_for_update()).one()
+    digests = {text: version.tree_digest for text, version in versions.items()}
+    best = choose_version(selector, digests)
+    return None if best is None else versions[best]
 
 
-def _named(member: Member, name: str) -> Select[Environment]:
-    return select(Environment).where(
-        Environment.org_id == member.org_id, Environment.name_key == normalized_name(name)
+def _environment_not_found(
+    session: Session, visitor: Member | None, ref: EnvRef
+) -> EnvironmentNotFound:
+    return EnvironmentNotFound(
+        f"There is no environment {ref.full_name!r}.",
+        hint=_nearest_environment(session, visitor, ref) or "`freesolo publish` makes one.",
     )
 
 
-def _versions(session: Session, environment: Environment) -> Sequence[EnvironmentVersion]:
-    return session.scalars(
-        select(EnvironmentVersion).where(EnvironmentVersion.environment_id == environment.id)
-    ).all()
-
-
-def _latest(versions: Sequence[EnvironmentVersion]) -> str:
-    """Return the newest release, or the newest pre-release while there is nothing else."""
-    digests = {version.version: version.tree_digest for version in versions}
-    return choose_version(Selector(SelectorKind.LATEST), digests) or newest_first(digests)[0]
-
-
-def _read_manifest(raw: bytes) -> Manifest:
-    try:
-        return parse_manifest(raw.decode())
-    except UnicodeDecodeError:
-        raise InvalidManifest(f"{MANIFEST_NAME} is not UTF-8 text.") from None
-
-
-def _check_agreement(manifest: Manifest, name: str, version: str) -> None:
-    for what, written, asked in (
-        ("name", normalized_name(manifest.name), normalized_name(name)),
-        ("version", manifest.version, version),
-    ):
-        if written != asked:
-            raise InvalidManifest(
-                f"{MANIFEST_NAME} says {what} {written!r}, but it is published as {asked!r}.",
-                hint=f"Change `{what}` in {MANIFEST_NAME}, or publish under what it says.",
-            )
-
-
-def _version_exists(
-    member: Member, package: Package, existing: EnvironmentVersion
-) -> VersionExists:
-    return VersionExists(
-        f"{member.org}/{package.name} {existing.version} is already published as "
-        f"{existing.tree_digest}; what was sent is {package.tree_digest}.",
-        hint=f"Published versions never change: raise `version` in {MANIFEST_NAME}.",
+def _nearest_environment(session: Session, visitor: Member | None, ref: EnvRef) -> str | None:
+    if visitor is None:
+        return None
+    names = session.execute(
+        select(Org.slug, Environment.name)
+        .join(Environment.org)
+        .where(readable(visitor), Environment.deleted_at.is_(None))
+        .where(Environment.org_id == visitor.org_id)
+        .limit(_MAX_SUGGESTED)
     )
+    return did_you_mean(ref.full_name, [f"{slug}/{name}" for slug, name in names])
 
 
-def _version_not_found(
-    ref: EnvRef, environment: Environment, versions: Sequence[str]
-) -> VersionNotFound:
+def _version_not_found(session: Session, environment: Environment, ref: EnvRef) -> VersionNotFound:
     wanted = ref.selector.text or "release"
-    if ref.selector.kind is SelectorKind.LATEST:
-        newest = newest_first(versions)[0]
-        hint = f"It has only pre-releases; ask for one: `{ref.full_name}@{newest}`."
+    published = [version.version for version in published_versions(session, environment)]
+    if not published:
+        hint = "Nothing is published yet."
+    elif ref.selector.kind is SelectorKind.LATEST:
+        hint = f"It has only pre-releases; ask for one: `{ref.full_name}@{published[0]}`."
     else:
-        hint = did_you_mean(wanted, versions) or f"The newest is {environment.latest_version}."
+        hint = did_you_mean(wanted, published) or f"The newest is {environment.latest_version}."
     return VersionNotFound(f"{ref.full_name} has no version {wanted!r}.", hint=hint)
-
-
-def _nearest_environment(session: Session, member: Member, ref: EnvRef) -> str | None:
-    names = session.scalars(select(Environment.name).where(Environment.org_id == member.org_id))
-    return did_you_mean(ref.full_name, [f"{member.org}/{name}" for name in names])

@@ -11,19 +11,27 @@ router = APIRouter(prefix="/v1/gateway", tags=["gateway"])
 
 @router.post("/resolve")
 def resolve(
-    body: wire.ResolveTarget, gateway: Gateway, session: DbReader, catalog: Catalog
+    body: wire.ResolveTarget,
+    gateway: Gateway,
+    session: DbReader,
+    catalog: Catalog,
+    now: Now,
 ) -> wire.Target:
     """Return what a key gets under a model name."""
-    member = service.chatting_member(session, body.key_hash)
+    member = service.chatting_member(session, body.key_hash, now=now)
     return service.resolve(session, member, body.model, catalog=catalog)
 
 
 @router.post("/models")
 def list_models(
-    body: wire.KeyHash, gateway: Gateway, session: DbReader, catalog: Catalog
+    body: wire.KeyHash,
+    gateway: Gateway,
+    session: DbReader,
+    catalog: Catalog,
+    now: Now,
 ) -> wire.ServedModelList:
     """List every name a key may ask for."""
-    member = service.chatting_member(session, body.key_hash)
+    member = service.chatting_member(session, body.key_hash, now=now)
     return wire.ServedModelList(models=service.served_models(session, member, catalog=catalog))
 
 

@@ -40,9 +40,9 @@ MAX_ATTEMPTS = 3
 _GATEWAY_STATES = DEPLOYMENT_LEASED | {DeploymentState.READY, DeploymentState.FAILED}
 
 
-def chatting_member(session: Session, key_hash: str) -> Member:
+def chatting_member(session: Session, key_hash: str, *, now: datetime) -> Member:
     """Return whose key this is; raise unless it belongs to an org and may chat."""
-    principal = check_key(session, key_hash)
+    principal = check_key(session, key_hash, now=now)
     principal.require(Scope.CHAT)
     if not isinstance(principal, Member):
         raise Forbidden(f"The key {principal.key_name!r} belongs to no organisation.")

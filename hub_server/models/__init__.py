@@ -1,23 +1,58 @@
 """The tables of the hub. Queries live in the slice that asks them."""
 
-from hub_server.models.accounts import ApiKey, Org, Project, RequestRecord
+from hub_server.models.accounts import ApiKey, Membership, Org, Project, RequestRecord, User
+from hub_server.models.audit import AuditEvent
 from hub_server.models.base import Base
+from hub_server.models.changes import Change, DeliveryState, FeedHead, Webhook, WebhookDelivery
 from hub_server.models.deployments import Alias, Deployment, Usage
-from hub_server.models.environments import Environment, EnvironmentVersion
+from hub_server.models.environments import (
+    Channel,
+    ChannelMove,
+    Environment,
+    EnvironmentGrant,
+    EnvironmentRedirect,
+    EnvironmentTransfer,
+    EnvironmentVersion,
+    VersionContents,
+    VersionDependency,
+    VersionState,
+    VersionUse,
+)
 from hub_server.models.runs import Checkpoint, Run, RunEvent
+from hub_server.models.storage import Blob, Upload, UploadState
 
 __all__ = [
     "Alias",
     "ApiKey",
+    "AuditEvent",
     "Base",
+    "Blob",
+    "Change",
+    "Channel",
+    "ChannelMove",
     "Checkpoint",
+    "DeliveryState",
     "Deployment",
     "Environment",
+    "EnvironmentGrant",
+    "EnvironmentRedirect",
+    "EnvironmentTransfer",
     "EnvironmentVersion",
+    "FeedHead",
+    "Membership",
     "Org",
     "Project",
     "RequestRecord",
     "Run",
     "RunEvent",
+    "Upload",
+    "UploadState",
     "Usage",
+    "User",
+    "VersionContents",
+    "VersionDependency",
+    "VersionState",
+    "VersionUse",
+    "Webhook",
+    "WebhookDelivery",
 ]

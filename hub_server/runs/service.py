@@ -50,7 +50,7 @@ def plan(
         spec=spec,
         model=model,
         project=find_project(session, member, spec.project),
-        environment=environments.pin(member, environment, version),
+        environment=environments.pin(environment, version),
         version=version,
     )
 

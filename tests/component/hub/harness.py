@@ -82,7 +82,7 @@ class HubUnderTest:
     def send(self, archive: Archive, name: str, version: str, **headers: str) -> Response:
         """Publish an archive as `local/<name> <version>`."""
         return self.user.put(
-            f"/v1/environments/local/{name}/versions/{version}",
+            f"/v1/envs/local/{name}/versions/{version}",
             content=archive.path.read_bytes(),
             headers={"Content-Digest": content_digest(archive.archive_digest), **headers},
         )

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from fastapi import FastAPI
 
+from freesolo.domain.roles import Role
 from freesolo.schemas.accounts import Scope
 from hub_server.accounts import service as accounts
 from hub_server.models import ApiKey
@@ -14,8 +15,8 @@ from tests.component.hub.harness import HubUnderTest, error_of
 OPEN_ROUTES = {"/healthz", "/readyz"}
 RUN = "/v1/runs/run-0000000000"
 SCOPE_OF_CALL = [
-    ("GET", "/v1/environments", Scope.ENVIRONMENTS_READ),
-    ("PUT", "/v1/environments/local/agree/versions/1.0", Scope.ENVIRONMENTS_WRITE),
+    ("GET", "/v1/envs", Scope.ENVIRONMENTS_READ),
+    ("PUT", "/v1/envs/local/agree/versions/1.0", Scope.ENVIRONMENTS_WRITE),
     ("GET", RUN, Scope.RUNS_READ),
     ("POST", f"{RUN}/cancel", Scope.RUNS_WRITE),
     ("GET", "/v1/deployments", Scope.DEPLOYMENTS_READ),
@@ -120,6 +121,5 @@ def test_a_service_key_has_no_org_to_list(hub: HubUnderTest) -> None:
 def _key_with(hub: HubUnderTest, *scopes: Scope) -> str:
     with hub.resources.sessions.begin() as session:
         org = accounts.ensure_org(session, "local", now=hub.clock())
-        return accounts.create_key(
-            session, org, name="narrow", scopes=scopes, now=hub.clock()
-        ).secret
+        plan = accounts.KeyPlan("narrow", scopes, role=Role.OWNER)
+        return accounts.create_key(session, org, plan, now=hub.clock()).secret

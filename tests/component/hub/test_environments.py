@@ -64,7 +64,7 @@ def test_two_that_publish_a_new_name_at_once_share_it(any_hub: HubUnderTest) -> 
             lambda version: any_hub.send(archives[version], "agree", version), archives
         )
         assert [response.status_code for response in sent] == [201, 201]
-    listed = any_hub.user.get("/v1/environments").json()["environments"]
+    listed = any_hub.user.get("/v1/envs").json()["environments"]
     assert [(each["ref"], each["latest_version"]) for each in listed] == [("local/agree", "2.0")]
 
 
@@ -135,9 +135,7 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read(hub: HubUnderTest) -
 
 
 def test_publishing_to_another_org_is_forbidden(hub: HubUnderTest) -> None:
-    response = hub.user.put(
-        "/v1/environments/acme/agree/versions/1.0", headers={"Content-Digest": "x"}
-    )
+    response = hub.user.put("/v1/envs/acme/agree/versions/1.0", headers={"Content-Digest": "x"})
     assert response.status_code == 403
 
 
@@ -156,41 +154,39 @@ def test_publishing_to_another_org_is_forbidden(hub: HubUnderTest) -> None:
 def test_a_selector_chooses_a_version(hub: HubUnderTest, selector: str, version: str) -> None:
     for published in ("1.2", "1.10", "2.0rc1"):
         hub.publish(version=published)
-    found = hub.user.get("/v1/environments/local/agree/resolve", params={"selector": selector})
+    found = hub.user.get("/v1/envs/local/agree/resolve", params={"spec": selector})
     assert found.json()["version"] == version
 
 
 def test_a_digest_chooses_the_version_that_has_it(hub: HubUnderTest) -> None:
     old = hub.publish(version="1.0")
     hub.publish(version="1.1")
-    found = hub.user.get(
-        "/v1/environments/local/agree/resolve", params={"selector": old["tree_digest"]}
-    )
+    found = hub.user.get("/v1/envs/local/agree/resolve", params={"spec": old["tree_digest"]})
     assert found.json()["version"] == "1.0"
 
 
 def test_an_unknown_version_is_answered_with_the_nearest(hub: HubUnderTest) -> None:
     hub.publish(version="1.2.3")
-    found = hub.user.get("/v1/environments/local/agree/resolve", params={"selector": "1.2.4"})
+    found = hub.user.get("/v1/envs/local/agree/resolve", params={"spec": "1.2.4"})
     assert (found.status_code, error_of(found)["code"]) == (404, "version_not_found")
     assert error_of(found)["hint"] == "Did you mean `1.2.3`?"
 
 
 def test_an_unknown_channel_is_a_version_not_found(hub: HubUnderTest) -> None:
     hub.publish()
-    found = hub.user.get("/v1/environments/local/agree/resolve", params={"selector": "stable"})
+    found = hub.user.get("/v1/envs/local/agree/resolve", params={"spec": "stable"})
     assert error_of(found)["code"] == "version_not_found"
 
 
 def test_an_environment_with_only_pre_releases_has_no_latest_release(hub: HubUnderTest) -> None:
     hub.publish(version="1.0a1")
-    found = hub.user.get("/v1/environments/local/agree/resolve")
+    found = hub.user.get("/v1/envs/local/agree/resolve")
     assert "`local/agree@1.0a1`" in error_of(found)["hint"]
 
 
 def test_an_unknown_environment_is_answered_with_the_nearest(hub: HubUnderTest) -> None:
     hub.publish()
-    found = hub.user.get("/v1/environments/local/agre")
+    found = hub.user.get("/v1/envs/local/agre")
     assert (found.status_code, error_of(found)["code"]) == (404, "environment_not_found")
     assert error_of(found)["hint"] == "Did you mean `local/agree`?"
 
@@ -198,24 +194,22 @@ def test_an_unknown_environment_is_answered_with_the_nearest(hub: HubUnderTest) 
 def test_an_environment_of_another_org_does_not_exist(hub: HubUnderTest) -> None:
     hub.publish()
     stranger = hub.client(hub.make_member("acme"))
-    assert stranger.get("/v1/environments/local/agree").status_code == 404
-    assert stranger.get("/v1/environments").json()["environments"] == []
+    assert stranger.get("/v1/envs/local/agree").status_code == 404
+    assert stranger.get("/v1/envs").json()["environments"] == []
 
 
 def test_an_environment_shows_its_versions_newest_first(hub: HubUnderTest) -> None:
     for version in ("1.9", "1.10", "1.1"):
         hub.publish(version=version)
-    shown = hub.user.get("/v1/environments/local/agree").json()
+    shown = hub.user.get("/v1/envs/local/agree").json()
     assert [version["version"] for version in shown["versions"]] == ["1.10", "1.9", "1.1"]
 
 
 def test_a_listing_is_read_page_by_page(hub: HubUnderTest) -> None:
     for name in ("one", "two", "three"):
         hub.publish(name)
-    first = hub.user.get("/v1/environments", params={"limit": 2}).json()
-    rest = hub.user.get(
-        "/v1/environments", params={"limit": 2, "cursor": first["next_cursor"]}
-    ).json()
+    first = hub.user.get("/v1/envs", params={"limit": 2}).json()
+    rest = hub.user.get("/v1/envs", params={"limit": 2, "cursor": first["next_cursor"]}).json()
     refs = [each["ref"] for each in first["environments"] + rest["environments"]]
     assert refs == ["local/one", "local/three", "local/two"]
     assert rest["next_cursor"] is None
@@ -223,12 +217,12 @@ def test_a_listing_is_read_page_by_page(hub: HubUnderTest) -> None:
 
 @pytest.mark.parametrize("cursor", ["x", "bnVsbA==", "WzFd"])
 def test_a_cursor_that_the_hub_did_not_make_is_refused(hub: HubUnderTest, cursor: str) -> None:
-    assert hub.user.get("/v1/environments", params={"cursor": cursor}).status_code == 422
+    assert hub.user.get("/v1/envs", params={"cursor": cursor}).status_code == 422
 
 
 def test_the_archive_comes_back_byte_for_byte(hub: HubUnderTest) -> None:
     archive = hub.pack()
     hub.send(archive, "agree", "0.1.0")
-    downloaded = hub.user.get("/v1/environments/local/agree/versions/0.1.0/archive")
+    downloaded = hub.user.get("/v1/envs/local/agree/versions/0.1.0/archive")
     assert downloaded.content == archive.path.read_bytes()
     assert downloaded.headers["etag"] == f'"{archive.archive_digest}"'

@@ -160,10 +160,10 @@ def test_a_request_is_one_line_in_the_log_without_its_query(
     hub: HubUnderTest, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, logger="hub_server.middleware"):
-        response = hub.user.get("/v1/environments/local/agree", params={"token": "secret"})
+        response = hub.user.get("/v1/envs/local/agree", params={"token": "secret"})
     (record,) = [record for record in caplog.records if record.message == "request"]
     facts = vars(record)
     assert (facts["method"], facts["status"]) == ("GET", 404)
-    assert facts["route"] == "/v1/environments/{org}/{name}"
+    assert facts["route"] == "/v1/envs/{org}/{name}"
     assert "secret" not in str(facts)
     assert response.headers["x-request-id"]

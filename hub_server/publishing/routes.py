@@ -1,0 +1,78 @@
+"""Publish a version of an environment."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response, status
+
+from freesolo.domain.packaging import MAX_ARCHIVE_BYTES
+from freesolo.domain.refs import EnvRef
+from freesolo.schemas import environments as wire
+from hub_server.dependencies import Blobs, EnvironmentWriter, FromHub, IdempotencyKey, Now
+from hub_server.environments.service import canonical_version
+from hub_server.publishing import service
+from hub_server.publishing.service import Received, Submission
+from hub_server.uploads import check_digest, content_digest, spooled
+
+router = APIRouter(prefix="/v1/envs", tags=["publishing"])
+
+
+def _submission(  # noqa: PLR0913  a path of three parts, and what it is stored with
+    org: str,
+    name: str,
+    version: str,
+    member: EnvironmentWriter,
+    resources: FromHub,
+    stage: Annotated[bool, Query(description="Show the version to writers only.")] = False,
+    x_tree_digest: Annotated[str | None, Header()] = None,
+) -> Submission:
+    ref = EnvRef(org, name)
+    # Before the archive is received, in a transaction that ends before that.
+    with resources.readers() as session:
+        service.check_may_publish(session, member, ref)
+    return Submission(ref, canonical_version(version), stage, x_tree_digest)
+
+
+async def _received(
+    request: Request,
+    submission: Annotated[Submission, Depends(_submission)],
+    blobs: Blobs,
+    content_digest_header: Annotated[str, Header(alias="Content-Digest")],
+) -> AsyncIterator[Received]:
+    expected = content_digest(content_digest_header)
+    async with spooled(request, blobs.staging, limit=MAX_ARCHIVE_BYTES) as upload:
+        check_digest(upload, expected)
+        yield Received(upload.path, upload.digest)
+
+
+@router.put(
+    "/{org}/{name}/versions/{version}",
+    status_code=status.HTTP_201_CREATED,
+    responses={status.HTTP_200_OK: {"model": wire.PublishedVersion, "description": "Unchanged"}},
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "description": "A `.tar.zst` or `.tar.gz` of the environment's folder.",
+            "content": {"application/octet-stream": {"schema": {"type": "string"}}},
+        }
+    },
+)
+def publish_version(  # noqa: PLR0913  what to publish, who, where to, when
+    member: EnvironmentWriter,
+    submission: Annotated[Submission, Depends(_submission)],
+    received: Annotated[Received, Depends(_received, scope="function")],
+    resources: FromHub,
+    now: Now,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
+) -> wire.PublishedVersion:
+    """Publish an archive as an immutable version: 201 if it is new, 200 if it was there.
+
+    Sending the same archive again is always safe, with or without an `Idempotency-Key`.
+    """
+    published = service.publish(
+        resources.sessions, resources.blobs, member, submission, received, now=now
+    )
+    if not published.created:
+        response.status_code = status.HTTP_200_OK
+    return published.view()
