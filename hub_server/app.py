@@ -11,7 +11,7 @@ from freesolo.errors import InvalidInput
 from hub_server import failures, health
 from hub_server.accounts import routes as accounts
 from hub_server.accounts.service import KeyUses
-from hub_server.blobs import FileBlobStore
+from hub_server.blobs import open_blobs
 from hub_server.db import create_database, create_readers, create_sessions
 from hub_server.dependencies import Resources, require_characters
 from hub_server.deployments import routes as deployments
@@ -19,6 +19,7 @@ from hub_server.environments import routes as environments
 from hub_server.gateway import routes as gateway
 from hub_server.leases import routes as leases
 from hub_server.middleware import BodyLimit, RequestLog
+from hub_server.publishing import routes as publishing
 from hub_server.runs import routes as runs
 from hub_server.settings import HubSettings
 from hub_server.storage import routes as storage
@@ -37,7 +38,7 @@ def create_app(settings: HubSettings, *, clock: Callable[[], datetime] = utc_now
         settings=settings,
         sessions=create_sessions(engine),
         readers=create_readers(engine),
-        blobs=FileBlobStore(settings.data_dir / "blobs"),
+        blobs=open_blobs(settings),
         catalog=load_catalog(settings),
         clock=clock,
         key_uses=KeyUses(),
@@ -65,7 +66,17 @@ def create_app(settings: HubSettings, *, clock: Callable[[], datetime] = utc_now
     app.add_middleware(BodyLimit)
     failures.install(app)
     app.add_middleware(RequestLog)
-    for part in (accounts, environments, runs, leases, deployments, gateway, storage, health):
+    for part in (
+        accounts,
+        environments,
+        publishing,
+        runs,
+        leases,
+        deployments,
+        gateway,
+        storage,
+        health,
+    ):
         app.include_router(part.router)
     return app
 

@@ -57,6 +57,16 @@ def insert_if_absent(
     session.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
 
 
+def insert_or_update(
+    session: Session, table: type[Base], row: Mapping[str, object], *, key: str
+) -> None:
+    """Insert a row, or write it over the one with the same `key`; wait for whoever removes that."""
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(table).values(row)
+    changed = {name: statement.excluded[name] for name in row if name != key}
+    session.execute(statement.on_conflict_do_update(index_elements=[key], set_=changed))
+
+
 def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
     # Without this the driver begins transactions by itself, too late and never immediate.
     connection.isolation_level = None

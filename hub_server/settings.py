@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from freesolo.services import LogLevel
@@ -23,6 +23,27 @@ class HubSettings(BaseSettings):
         default=None,
         description="SQLAlchemy URL (`sqlite:///...` or `postgresql+psycopg://...`); "
         "by default the SQLite file `hub.db` in the data folder.",
+    )
+    s3_bucket: str | None = Field(
+        default=None,
+        description="Bucket that keeps the blobs, in any S3-compatible store; by default they lie "
+        "in the data folder.",
+    )
+    s3_endpoint: str | None = Field(
+        default=None, description="Address of the S3-compatible store; AWS's own by default."
+    )
+    s3_region: str = Field(default="us-east-1", description="Region of the bucket.")
+    s3_access_key: str | None = Field(
+        default=None,
+        description="Name of the key to the bucket; by default looked for where AWS's tools do.",
+    )
+    s3_secret_key: SecretStr | None = Field(
+        default=None, description="The secret that belongs to the key to the bucket."
+    )
+    s3_redirect: bool = Field(
+        default=True,
+        description="Whether clients download from the store itself, by an address that expires "
+        "after two minutes. Turn it off where they cannot reach the store.",
     )
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8420, ge=1, le=65535, description="Port to listen on.")

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from sqlalchemy import delete, select
-from sqlalchemy.orm import Session
+from sqlalchemy import delete
 
 from hub_server.dependencies import Resources
 from hub_server.gateway import service as gateway
 from hub_server.leases import service as leases
-from hub_server.models import Checkpoint, EnvironmentVersion, RequestRecord
+from hub_server.maintenance.collecting import collect
+from hub_server.models import RequestRecord
 
-# How long a blob may wait for its row, and a request be repeated without being made again.
+# How long a request may be repeated without being made again, and how often leftovers are removed.
 _KEPT = timedelta(days=1)
 
 logger = logging.getLogger(__name__)
@@ -69,20 +69,12 @@ def write_key_uses(resources: Resources) -> None:
 
 
 def sweep(resources: Resources) -> None:
-    """Remove what was left over a day ago: blobs whose row never came, requests nobody repeats."""
+    """Remove what was left over a day ago: blobs that nothing needs, requests nobody repeats."""
     with resources.sessions.begin() as session:
         session.execute(
             delete(RequestRecord).where(RequestRecord.created_at < resources.clock() - _KEPT)
         )
-    with resources.readers() as session:
-        needed = _referenced_blobs(session)
-    resources.blobs.sweep(needed, age=_KEPT)
-
-
-def _referenced_blobs(session: Session) -> set[str]:
-    published = session.scalars(select(EnvironmentVersion.archive_digest))
-    saved = session.execute(select(Checkpoint.adapter, Checkpoint.state))
-    return {*published, *(artifact.archive_digest for row in saved for artifact in row)}
+    collect(resources.sessions, resources.blobs, now=resources.clock())
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from hub_server.dependencies import Blobs, Catalog, DbSession, Now, Settings, Wo
 from hub_server.leases import service
 from hub_server.models import Checkpoint, Run
 from hub_server.runs.service import checkpoint_view
+from hub_server.storage import service as storage
 
 router = APIRouter(prefix="/v1/leases", tags=["leases"])
 
@@ -86,8 +87,8 @@ def record_checkpoint(
     body: wire.NewCheckpoint, run: HeldRun, session: DbSession, blobs: Blobs, now: Now
 ) -> runs_wire.Checkpoint:
     """Record a checkpoint whose blobs are stored. The same again changes nothing."""
-    blobs.require(body.adapter.archive_digest)
-    blobs.require(body.state.archive_digest)
+    for saved in (body.adapter, body.state):
+        storage.require(session, blobs, saved.archive_digest, now=now)
     return checkpoint_view(service.record_checkpoint(session, run, body, now=now))
 
 

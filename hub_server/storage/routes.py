@@ -4,12 +4,13 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request
-from fastapi.responses import StreamingResponse
+from fastapi.responses import Response
 
 from freesolo.domain.packaging import ARTIFACT_LIMITS
 from freesolo.schemas.deployments import StoredBlob
-from hub_server.dependencies import Blobs, PlatformProcess, Worker
+from hub_server.dependencies import Blobs, FromHub, Now, PlatformProcess, Worker
 from hub_server.downloads import blob_response
+from hub_server.storage import service
 from hub_server.uploads import Upload, check_digest, spooled
 
 router = APIRouter(prefix="/v1/blobs", tags=["storage"])
@@ -35,14 +36,14 @@ async def _received(
     },
 )
 def store_blob(
-    upload: Annotated[Upload, Depends(_received, scope="function")], blobs: Blobs
+    upload: Annotated[Upload, Depends(_received, scope="function")], resources: FromHub, now: Now
 ) -> StoredBlob:
     """Store the body under its digest. Storing the same bytes again changes nothing."""
-    blobs.put(upload.digest, upload.path)
+    service.keep(resources.sessions, resources.blobs, upload.digest, upload.path, now=now)
     return StoredBlob(digest=upload.digest, size=upload.size)
 
 
-@router.get("/{digest}", response_class=StreamingResponse)
-def fetch_blob(digest: BlobDigest, process: PlatformProcess, blobs: Blobs) -> StreamingResponse:
+@router.get("/{digest}", response_class=Response)
+def fetch_blob(digest: BlobDigest, process: PlatformProcess, blobs: Blobs) -> Response:
     """Return the bytes with this digest."""
     return blob_response(blobs, digest)

@@ -1,0 +1,123 @@
+"""Which bytes are kept: what is about to be stored, what something refers to, what nobody needs.
+
+A blob's row is written before its bytes, with the moment it was last asked for, and its bytes
+before whatever refers to them. Whoever removes a blob first locks its row and then looks again, so
+that a publish either finds the bytes still there or comes after they and the row are gone.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from sqlalchemy import JSON, exists, or_, select, type_coerce
+from sqlalchemy.orm import Session, sessionmaker
+
+from freesolo.errors import BlobNotFound
+from hub_server.blobs import BlobStore
+from hub_server.db import insert_or_update
+from hub_server.models import (
+    Blob,
+    Checkpoint,
+    Environment,
+    EnvironmentVersion,
+    Org,
+    Upload,
+    UploadState,
+)
+
+# How long bytes may wait for whatever will refer to them.
+GRACE = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Something that needs a blob: what it is for, and what the blob must be.
+
+    `tree_digest` is that of an archive, None for other bytes.
+    """
+
+    what: str
+    digest: str
+    size: int
+    tree_digest: str | None = None
+
+
+def keep(
+    sessions: sessionmaker[Session], blobs: BlobStore, digest: str, file: Path, *, now: datetime
+) -> None:
+    """Take over `file`, whose bytes have this digest; whoever needs them has a day to say so."""
+    row = {"digest": digest, "size": file.stat().st_size, "last_seen_at": now}
+    # A transaction of its own: none is open while bytes are stored.
+    with sessions.begin() as session:
+        insert_or_update(session, Blob, row, key="digest")
+    blobs.put(digest, file)
+
+
+def require(session: Session, blobs: BlobStore, digest: str, *, now: datetime) -> None:
+    """Raise `BlobNotFound` unless the bytes are stored, and will be when this transaction ends."""
+    blob = session.get(Blob, digest, with_for_update=True)
+    if blob is None:
+        raise BlobNotFound(f"No bytes with the digest {digest} are stored here.")
+    blobs.size(digest)
+    blob.last_seen_at = now
+
+
+def references(session: Session) -> Iterator[Reference]:
+    """Yield everything that needs a blob."""
+    versions = (
+        select(EnvironmentVersion, Environment.name, Org.slug)
+        .join(Environment, EnvironmentVersion.environment_id == Environment.id)
+        .join(Org, Environment.org_id == Org.id)
+        .order_by(Org.slug, Environment.name, EnvironmentVersion.published_at)
+    )
+    for version, name, org in session.execute(versions.execution_options(yield_per=1000)):
+        ref = f"{org}/{name} {version.version}"
+        yield Reference(
+            f"archive of {ref}", version.archive_digest, version.size, version.tree_digest
+        )
+        yield Reference(f"wheel of {ref}", version.wheel_digest, version.wheel_size)
+    for point in session.scalars(select(Checkpoint).execution_options(yield_per=1000)):
+        for kind, saved in (("adapter", point.adapter), ("state", point.state)):
+            yield Reference(
+                f"{kind} of {point.run_id} after step {point.step}",
+                saved.archive_digest,
+                saved.size,
+                saved.tree_digest,
+            )
+
+
+def unneeded(session: Session, *, now: datetime) -> list[str]:
+    """Return the digests of blobs that nobody asked for within a day and that nothing needs."""
+    old = session.scalars(select(Blob.digest).where(Blob.last_seen_at < now - GRACE)).all()
+    if not old:
+        return []
+    needed = {reference.digest for reference in references(session)}
+    return sorted(set(old) - needed)
+
+
+def remove(session: Session, blobs: BlobStore, digest: str, *, now: datetime) -> int | None:
+    """Remove a blob with its row and return its size, or None if somebody needs it by now."""
+    blob = session.get(Blob, digest, with_for_update=True)
+    if blob is None or blob.last_seen_at >= now - GRACE or _is_needed(session, digest):
+        return None
+    # Under the row's lock: whoever wants to store the same bytes waits, and then stores them anew.
+    blobs.delete(digest)
+    session.delete(blob)
+    return blob.size
+
+
+def _is_needed(session: Session, digest: str) -> bool:
+    version = exists().where(
+        or_(EnvironmentVersion.archive_digest == digest, EnvironmentVersion.wheel_digest == digest)
+    )
+    upload = exists().where(Upload.archive_digest == digest, Upload.state == UploadState.OPEN)
+    saved = exists().where(
+        or_(
+            *(
+                type_coerce(column, JSON)["archive_digest"].as_string() == digest
+                for column in (Checkpoint.adapter, Checkpoint.state)
+            )
+        )
+    )
+    return bool(session.scalar(select(or_(version, upload, saved))))
