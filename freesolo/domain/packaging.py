@@ -4,10 +4,11 @@ The same rules hold when the client packs a folder and when the hub or another c
 archive. Sizes are bytes.
 """
 
+import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from fnmatch import fnmatchcase
 
 from freesolo.errors import Problem
 
@@ -18,18 +19,34 @@ MAX_FILES = 5000
 # What common file systems take: characters of a path, bytes of each of its parts.
 _MAX_PATH = 1024
 _MAX_PART = 255
+_MAX_DEPTH = 32
 
-# gitignore patterns, applied before the author's own .gitignore and .freesoloignore.
-DEFAULT_IGNORES = (
-    ".git/",
-    ".hg/",
-    ".svn/",
-    "__pycache__/",
-    "*.py[cod]",
-    ".venv/",
-    "venv/",
+# Names of files and folders, in any case of letters, that are in no package: what holds keys, what
+# only versions or runs the rest. The client leaves them out, whatever an ignore file says, and the
+# reader of an archive refuses them.
+NEVER_PACKED = (
+    ".git",
+    ".hg",
+    ".svn",
+    ".venv",
+    "__pycache__",
+    "*.py[co]",
     ".env",
     ".env.*",
+    "*.key",
+    "*.pem",
+    "id_dsa*",
+    "id_ecdsa*",
+    "id_ed25519*",
+    "id_rsa*",
+)
+# They show which variables to set, without the values.
+_EXAMPLES = frozenset({".env.example", ".env.sample", ".env.template"})
+
+# gitignore patterns that an author's own .gitignore or .freesoloignore may take back with `!`.
+DEFAULT_IGNORES = (
+    "*.pyd",
+    "venv/",
     ".ipynb_checkpoints/",
     ".mypy_cache/",
     ".pytest_cache/",
@@ -38,27 +55,21 @@ DEFAULT_IGNORES = (
     "Thumbs.db",
     ".idea/",
     ".vscode/",
-    "*.pem",
-    "*.key",
-    "id_rsa*",
-    "id_ed25519*",
     "node_modules/",
 )
 
-_FORBIDDEN_PARTS = frozenset({".git", ".hg", ".svn", "__pycache__", ".venv"})
-_WINDOWS_DEVICES = frozenset(
-    {"con", "prn", "aux", "nul"} | {f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10)}
-)
+_WINDOWS_DEVICES = re.compile(r"(?:con|prn|aux|nul|(?:com|lpt)[0-9\u00b9\u00b2\u00b3])(?:\..*)?")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How large a tree may be."""
+    """How large a tree may be. `max_ratio` bounds how far an archive of one may unpack."""
 
     max_files: int
     max_file_bytes: int
     max_tree_bytes: int
     max_archive_bytes: int
+    max_ratio: int | None = None
 
 
 ENVIRONMENT_LIMITS = Limits(
@@ -66,6 +77,7 @@ ENVIRONMENT_LIMITS = Limits(
     max_file_bytes=MAX_FILE_BYTES,
     max_tree_bytes=MAX_TREE_BYTES,
     max_archive_bytes=MAX_ARCHIVE_BYTES,
+    max_ratio=50,
 )
 # A checkpoint of a large adapter with its optimizer state.
 ARTIFACT_LIMITS = Limits(
@@ -74,6 +86,14 @@ ARTIFACT_LIMITS = Limits(
     max_tree_bytes=128 * 1024**3,
     max_archive_bytes=128 * 1024**3,
 )
+
+
+def never_packed(name: str) -> str | None:
+    """Return the rule by which a file or folder of this name is in no package, or None."""
+    folded = name.casefold()
+    if folded in _EXAMPLES:
+        return None
+    return next((rule for rule in NEVER_PACKED if fnmatchcase(folded, rule)), None)
 
 
 def path_problem(path: str) -> str | None:
@@ -88,8 +108,10 @@ def path_problem(path: str) -> str | None:
         return "contains `\\` or `:`"
     if not path or path.startswith("/"):
         return "is not relative"
-    reasons = (_part_problem(part) for part in path.split("/"))
-    return next((reason for reason in reasons if reason), None)
+    parts = path.split("/")
+    if len(parts) > _MAX_DEPTH:
+        return f"has more than {_MAX_DEPTH} parts"
+    return next((reason for reason in map(_part_problem, parts) if reason), None)
 
 
 def _part_problem(part: str) -> str | None:
@@ -99,29 +121,50 @@ def _part_problem(part: str) -> str | None:
         return f"has a part of more than {_MAX_PART} bytes"
     if part.endswith((".", " ")):
         return "has a part that ends with a dot or a space"
-    if PurePosixPath(part).stem.casefold() in _WINDOWS_DEVICES:
+    if _WINDOWS_DEVICES.fullmatch(part.casefold()):
         return "has a part that Windows reserves"
-    if part in _FORBIDDEN_PARTS:
-        return "lies in a folder that is never packed"
+    if rule := never_packed(part):
+        return f"is never packed, by the rule `{rule}`"
     return None
+
+
+class PathSet:
+    """The paths of one tree as they come, so that none is added that some system takes for another."""
+
+    def __init__(self) -> None:
+        self._added: set[str] = set()
+        self._known: dict[str, tuple[str, bool]] = {}
+
+    def add(self, path: str, *, is_folder: bool = False) -> str | None:
+        """Remember a path and its folders; return the path that it collides with, or None."""
+        if path in self._added:
+            return path
+        self._added.add(path)
+        parts = path.split("/")
+        parents = ("/".join(parts[:depth]) for depth in range(1, len(parts)))
+        clashes = (self._clash(parent, is_folder=True) for parent in parents)
+        return next(filter(None, clashes), None) or self._clash(path, is_folder=is_folder)
+
+    def _clash(self, path: str, *, is_folder: bool) -> str | None:
+        folded = unicodedata.normalize("NFC", path.casefold())
+        known = self._known.setdefault(folded, (path, is_folder))
+        return None if known == (path, is_folder) else known[0]
 
 
 def tree_problems(sizes: Iterable[tuple[str, int]], limits: Limits) -> list[Problem]:
     """Check the paths and sizes of a whole tree, each item `(path, size)`."""
     problems: list[Problem] = []
-    seen: dict[str, str] = {}
+    paths = PathSet()
     total = count = 0
     for path, size in sizes:
         count += 1
         total += size
         if reason := path_problem(path):
             problems.append(Problem(path, f"The path {reason}.", "path"))
-        folded = path.casefold()
-        if folded in seen:
+        elif other := paths.add(path):
             problems.append(
-                Problem(path, f"The path collides with {seen[folded]!r} on some systems.", "path")
+                Problem(path, f"The path collides with {other!r} on some systems.", "path")
             )
-        seen[folded] = path
         if size > limits.max_file_bytes:
             problems.append(
                 Problem(path, f"{size} bytes; a file may have {limits.max_file_bytes}.", "size")
