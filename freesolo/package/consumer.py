@@ -7,6 +7,7 @@ requires-python = ">=3.11"
 "acme/math" = ">=1.2,<2"      # what may follow the `@` of a reference, `*` for any release
 """
 
+import os
 import platform
 import tomllib
 from dataclasses import dataclass, field
@@ -97,6 +98,21 @@ def read_consumer(folder: Path) -> Consumer | None:
         return parse_consumer(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
         raise InvalidConsumerFile(f"{CONSUMER_FILE} is not UTF-8: {error}.") from None
+
+
+def write_consumer(folder: Path, consumer: Consumer) -> None:
+    """Replace the folder's `freesolo.toml`."""
+    replace_file(folder / CONSUMER_FILE, consumer.text)
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Replace a file by `text` in one step, so that there is never half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def parse_consumer(text: str) -> Consumer:
