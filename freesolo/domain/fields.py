@@ -1,9 +1,10 @@
-"""Texts that both `environment.toml` and a training config hold, checked where they are read."""
+"""Texts that several of our files hold, checked where they are read."""
 
 import re
 from typing import Annotated
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from pydantic import AfterValidator
 
 from freesolo.domain.refs import EnvRef, SelectorKind
@@ -41,12 +42,21 @@ def parse_environment_requirement(text: str) -> EnvRef:
     return ref
 
 
+def _python_range(value: str) -> str:
+    try:
+        return str(SpecifierSet(value))
+    except InvalidSpecifier:
+        raise ValueError(f"{value!r} is not a version range such as >=3.11") from None
+
+
 def _environment_requirement(value: str) -> str:
     return str(parse_environment_requirement(value))
 
 
 # A PEP 508 requirement, as it was written.
 RequirementText = Annotated[str, AfterValidator(_requirement)]
+# A range of Python versions, such as `>=3.11`.
+PythonRangeText = Annotated[str, AfterValidator(_python_range)]
 # A reference to an environment, in its normal form.
 EnvRefText = Annotated[str, AfterValidator(_environment_ref)]
 # An environment that another one builds on, as a reference in its normal form.

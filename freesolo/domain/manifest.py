@@ -4,11 +4,10 @@ import tomllib
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from freesolo.domain.fields import EnvRequirementText, RequirementText
+from freesolo.domain.fields import EnvRequirementText, PythonRangeText, RequirementText
 from freesolo.domain.problems import problems_from_validation
 from freesolo.domain.refs import check_name
 from freesolo.errors import InvalidManifest, Problem
@@ -28,13 +27,6 @@ def _version(value: str) -> str:
         return str(Version(value))
     except InvalidVersion:
         raise ValueError(f"{value!r} is not a PEP 440 version such as 0.1.0") from None
-
-
-def _python(value: str) -> str:
-    try:
-        return str(SpecifierSet(value))
-    except InvalidSpecifier:
-        raise ValueError(f"{value!r} is not a version range such as >=3.11") from None
 
 
 def _secret(value: str) -> str:
@@ -62,9 +54,7 @@ class Manifest(BaseModel):
     summary: str = Field(default="", max_length=500)
     license: str = ""
     api: Annotated[str, AfterValidator(_api)] = API
-    requires_python: Annotated[str, AfterValidator(_python)] = Field(
-        default=">=3.11", alias="requires-python"
-    )
+    requires_python: PythonRangeText = Field(default=">=3.11", alias="requires-python")
     dependencies: tuple[RequirementText, ...] = ()
     environments: tuple[EnvRequirementText, ...] = ()
     secrets: tuple[

@@ -5,7 +5,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -37,6 +37,35 @@ def build_environment(reference: str | None, params: Mapping[str, object]) -> En
             "EnvironmentSingleTurn or EnvironmentMultiTurn"
         )
     return result
+
+
+def offer_modules(folders: Mapping[str, str]) -> None:
+    """Make published environments importable by the names of their modules, as their wheels would.
+
+    `folders` maps `fsenv_acme_tools` to the folder with the files of acme/tools: afterwards
+    `fsenv_acme_tools.load_environment()` and `import fsenv_acme_tools.files.scoring` work.
+    """
+    for name, folder in folders.items():
+        offered = sys.modules.get(name)
+        if getattr(offered, "FOLDER", None) == Path(folder):
+            continue
+        for loaded in [key for key in sys.modules if key == name or key.startswith(f"{name}.")]:
+            del sys.modules[loaded]
+        files = ModuleType(f"{name}.files")
+        files.__path__ = [folder]
+        module = ModuleType(name)
+        module.__path__ = []
+        module.__dict__.update(
+            FOLDER=Path(folder), files=files, load_environment=_loader_of(Path(folder))
+        )
+        sys.modules.update({name: module, files.__name__: files})
+
+
+def _loader_of(folder: Path) -> Callable[..., Environment]:
+    def load_environment(**params: object) -> Environment:
+        return build_environment(str(folder / "environment.py"), params)
+
+    return load_environment
 
 
 def call_factory(

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Annotated
 
 import tomlkit
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import Version
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from tomlkit.items import Table
 
+from freesolo.domain.fields import PythonRangeText
 from freesolo.domain.problems import problems_from_validation
 from freesolo.domain.refs import EnvRef
 from freesolo.errors import InvalidConsumerFile, InvalidRef
@@ -27,13 +27,6 @@ from freesolo.package.resolution import Want, identity
 
 CONSUMER_FILE = "freesolo.toml"
 _ANY = "*"
-
-
-def _python(value: str) -> str:
-    try:
-        return str(SpecifierSet(value))
-    except InvalidSpecifier:
-        raise ValueError(f"{value!r} is not a version range such as >=3.11") from None
 
 
 def _environments(value: dict[str, str]) -> dict[str, str]:
@@ -53,9 +46,7 @@ def _read(name: str, selector: str) -> EnvRef:
 class _Project(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    requires_python: Annotated[str, AfterValidator(_python)] = Field(
-        default="", alias="requires-python"
-    )
+    requires_python: PythonRangeText = Field(default="", alias="requires-python")
 
 
 class _Document(BaseModel):

@@ -16,7 +16,7 @@ from packaging.version import InvalidVersion, Version
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from freesolo.domain.distributions import Distribution
-from freesolo.domain.fields import EnvRefText, EnvRequirementText
+from freesolo.domain.fields import EnvRefText, EnvRequirementText, PythonRangeText
 from freesolo.domain.problems import problems_from_validation
 from freesolo.domain.refs import EnvRef
 from freesolo.errors import InvalidLockFile, LockOutdated, Problem
@@ -91,7 +91,7 @@ class Lock(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: Literal[1] = 1
-    requires_python: str = Field(default="", alias="requires-python")
+    requires_python: PythonRangeText = Field(default="", alias="requires-python")
     environment: tuple[LockedEnvironment, ...] = ()
 
     def find(self, ref: EnvRef) -> LockedEnvironment | None:

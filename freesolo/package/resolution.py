@@ -15,6 +15,7 @@ from resolvelib import AbstractProvider, BaseReporter, ResolutionImpossible, Res
 from resolvelib.structs import RequirementInformation
 
 from freesolo.domain.distributions import Distribution
+from freesolo.domain.pythons import oldest_python
 from freesolo.domain.refs import EnvRef, Selector, SelectorKind
 from freesolo.errors import EnvironmentNotFound, RequirementsConflict, VersionNotFound
 
@@ -72,7 +73,7 @@ def resolve(
     versions that are locked. Raise `RequirementsConflict` if no versions fit together or if they
     build on each other in a circle, `VersionNotFound` if one want alone cannot be met.
     """
-    provider = _Provider(candidates, _oldest(python), frozenset(keep))
+    provider = _Provider(candidates, oldest_python(python), frozenset(keep))
     try:
         result = Resolver(provider, BaseReporter()).resolve(wanted)
     except ResolutionImpossible as error:
@@ -187,16 +188,6 @@ class _Provider(AbstractProvider[Want, Candidate, Distribution]):
         if candidate.yanked and not any(map(_is_exact, selectors)):
             return "was yanked"
         return None
-
-
-def _oldest(python: str) -> Version | None:
-    """Return the oldest Python of a range, None if it has no lower end."""
-    lower = [
-        Version(specifier.version.removesuffix(".*"))
-        for specifier in SpecifierSet(python)
-        if specifier.operator in (">=", ">", "==", "~=")
-    ]
-    return max(lower, default=None)
 
 
 def _runs_on(candidate: Candidate, python: Version) -> bool:

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -42,6 +42,7 @@ from freesolo.runtime.venvs import ensure_contract, ensure_venv, interpreter_pre
 __all__ = [
     "Case",
     "EnvironmentHost",
+    "Foundation",
     "HostOptions",
     "SandboxMode",
     "Score",
@@ -68,6 +69,19 @@ class HostOptions:
     load_timeout: float = 120.0
 
 
+@dataclass(frozen=True)
+class Foundation:
+    """What an environment stands on besides its own folder.
+
+    `modules` are the folders of the environments that it builds on, directly or not, by the name of
+    their module. `pylock` names the exact Python packages for all of them; without it they are
+    chosen by the manifests.
+    """
+
+    modules: Mapping[str, Path] = field(default_factory=dict)
+    pylock: Path | None = None
+
+
 def open_host(
     folder: Path,
     options: HostOptions,
@@ -75,8 +89,9 @@ def open_host(
     params: Mapping[str, object] | None = None,
     requirements: Iterable[str] = (),
     secrets: Mapping[str, str] | None = None,
+    foundation: Foundation | None = None,
 ) -> "EnvironmentHost":
-    """Load the environment in `folder` in a process of its own.
+    """Load the environment in `folder` in a process of its own, on its `foundation`.
 
     `requirements` are installed on top of the manifest's. Of `secrets` the process gets those that
     the manifest names. Raise `EnvironmentFailed` with the
@@ -87,8 +102,7 @@ def open_host(
         raise InvalidEnvironment(
             f"{folder} has no {ENTRY_POINT}.", hint="It must define `load_environment`."
         )
-    manifest = read_manifest(folder)
-    launch = _prepare(folder, options, manifest, requirements, secrets or {})
+    launch = _prepare(folder, options, foundation or Foundation(), requirements, secrets or {})
     try:
         return EnvironmentHost(launch, options, params or {})
     except BaseException:
@@ -106,6 +120,22 @@ def read_manifest(folder: Path) -> Manifest | None:
     except UnicodeDecodeError as error:
         raise InvalidManifest(f"{MANIFEST_NAME} is not UTF-8: {error}.") from None
     return parse_manifest(text)
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What some environments together need: Python packages, and a range of Pythons."""
+
+    requirements: tuple[str, ...]
+    python: str
+
+
+def needs_of(*folders: Path) -> Needs:
+    """Return what the manifests in these folders ask for."""
+    manifests = [read_manifest(folder) or Manifest(name="unnamed") for folder in folders]
+    requirements = {text for manifest in manifests for text in manifest.dependencies}
+    ranges = {manifest.requires_python for manifest in manifests if manifest.requires_python}
+    return Needs(tuple(sorted(requirements)), ",".join(sorted(ranges)))
 
 
 class EnvironmentHost:
@@ -251,6 +281,7 @@ class EnvironmentHost:
         arguments = {
             "params": self._params,
             "limits": RESOURCE_LIMITS,
+            "modules": {name: str(path) for name, path in self._launch.modules.items()},
             "examples": self._has_examples,
             "suites": self._has_suites,
         }
@@ -299,6 +330,7 @@ class _Launch:
     command: tuple[str, ...]
     env: Mapping[str, str]
     folder: Path
+    modules: Mapping[str, Path]
     sandbox: Sandbox
     scratch: Path | None
 
@@ -315,24 +347,30 @@ class _Launch:
 def _prepare(
     folder: Path,
     options: HostOptions,
-    manifest: Manifest | None,
+    foundation: Foundation,
     requirements: Iterable[str],
     secrets: Mapping[str, str],
 ) -> _Launch:
     cache_dir = options.cache_dir.resolve()
-    declared = manifest or Manifest(name="unnamed")
+    declared = read_manifest(folder) or Manifest(name="unnamed")
+    modules = {name: path.resolve() for name, path in foundation.modules.items()}
     sandbox = choose_sandbox(options.sandbox, network=declared.network)
+    needs = needs_of(folder, *modules.values())
     python = ensure_venv(
         cache_dir,
-        [*declared.dependencies, *requirements],
-        requires_python=declared.requires_python,
+        [*(() if foundation.pylock else needs.requirements), *requirements],
+        requires_python=needs.python,
+        pylock=foundation.pylock,
     )
     contract = ensure_contract(cache_dir)
     script = contract / "freesolo" / "runtime" / "host.py"
     command = sandbox.command(
         # Isolated, so that neither the current folder nor a user's site-packages is on the path.
         [str(python), "-I", "-B", "-u", "-X", "utf8", str(script)],
-        readable=[interpreter_prefix(python), python.parent.parent, contract, folder],
+        readable=[
+            *(interpreter_prefix(python), python.parent.parent, contract),
+            *(folder, *modules.values()),
+        ],
         folder=folder,
     )
     handed = {name: value for name, value in secrets.items() if name in declared.secrets}
@@ -340,4 +378,4 @@ def _prepare(
     private_tmp = sandbox.bubblewrap is not None
     scratch = None if private_tmp else Path(tempfile.mkdtemp(prefix="freesolo-environment-"))
     env = clean_environment(handed, str(scratch or "/tmp"))  # noqa: S108
-    return _Launch(tuple(command), env, folder, sandbox, scratch)
+    return _Launch(tuple(command), env, folder, modules, sandbox, scratch)

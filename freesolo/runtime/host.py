@@ -70,18 +70,25 @@ class Host:
         self._suites: list[tuple[EvalSuite, list[TaskExample]]] = []
 
     def load(
-        self, params: dict[str, Any], limits: dict[str, int], *, examples: bool, suites: bool
+        self,
+        params: dict[str, Any],
+        limits: dict[str, int],
+        *,
+        modules: dict[str, str],
+        examples: bool,
+        suites: bool,
     ) -> dict[str, Any]:
         """Lower this process's limits, then build the environment in the working directory.
 
-        With `examples` or `suites`, load these too: a process that is started again has to know
+        `modules` are the folders of the environments it builds on, by the name of their module. With `examples` or `suites`, load these too: a process that is started again has to know
         what its predecessor handed out.
         """
         for name, value in limits.items():
             _lower_limit(getattr(resource, name), value)
         from freesolo.environments import EnvironmentMultiTurn
-        from freesolo.environments.loading import build_environment
+        from freesolo.environments.loading import build_environment, offer_modules
 
+        offer_modules(modules)
         self._environment = build_environment("environment.py", params)
         if examples:
             self._rows()

@@ -5,14 +5,16 @@ come to depend on what the trainer happens to have installed. Everything is kept
 what it was made from, and appears complete or not at all.
 """
 
+import errno
 import hashlib
 import json
+import os
 import platform
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from filelock import FileLock
@@ -20,7 +22,8 @@ from packaging.specifiers import SpecifierSet
 from uv import find_uv_bin
 
 import freesolo
-from freesolo.errors import EnvironmentFailed, Unavailable
+from freesolo.domain.pythons import oldest_python
+from freesolo.errors import EnvironmentFailed, StorageFull, Unavailable
 
 _UNSOLVABLE = 1  # uv's exit status when no set of versions fits
 _ERROR_CHARS = 2000
@@ -29,23 +32,58 @@ _INSTALL_SECONDS = 600
 _CONTRACT_FILES = ("__init__.py", "datasets/*.py", "environments/*.py", "runtime/host.py")
 
 
-def ensure_venv(cache_dir: Path, requirements: Iterable[str], *, requires_python: str = "") -> Path:
+def ensure_venv(
+    cache_dir: Path,
+    requirements: Iterable[str],
+    *,
+    requires_python: str = "",
+    pylock: Path | None = None,
+) -> Path:
     """Return the `python` of a virtual environment that holds exactly `requirements`.
 
-    It is built on first use, from wheels only: a source distribution would run its author's code
-    here, outside any sandbox. Raise `EnvironmentFailed` if the requirements cannot be met and
-    `Unavailable` if the package index does not answer.
+    With `pylock` it also holds what that file names, checked by the hashes in it. It is built on
+    first use, from wheels only: a source distribution would run its author's code here, outside any
+    sandbox. Raise `EnvironmentFailed` if the requirements cannot be met and `Unavailable` if the
+    package index does not answer.
     """
     wanted = sorted(set(requirements))
+    locked = pylock.read_text(encoding="utf-8") if pylock else ""
     python = _interpreter(requires_python)
-    recipe = json.dumps([python, platform.python_version(), sys.base_prefix, wanted])
+    recipe = json.dumps([python, platform.python_version(), sys.base_prefix, wanted, locked])
 
     def build(folder: Path) -> None:
         _make(folder, python)
+        if locked:
+            # uv knows the format by the name, and asks for a name of this form.
+            copy = folder / "pylock.toml"
+            copy.write_text(locked, encoding="utf-8")
+            _install(folder, "--preview-features", "pylock", "--requirements", str(copy))
         if wanted:
-            _install(folder, wanted)
+            _install(folder, *wanted)
 
     return _ensure(cache_dir / "venvs", recipe.encode(), build) / "bin" / "python"
+
+
+def compile_pylock(requirements: Iterable[str], *, requires_python: str, earlier: str = "") -> str:
+    """Choose versions for `requirements`, and return them as a pylock with the hashes of wheels.
+
+    They serve every platform and every Python from the oldest of `requires_python` on. What
+    `earlier`, a pylock too, holds is kept where it fits. Raise `EnvironmentFailed` if the
+    requirements cannot be met and `Unavailable` if the package index does not answer.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        wanted, output = folder / "requirements.in", folder / "pylock.toml"
+        wanted.write_text("".join(f"{text}\n" for text in sorted(set(requirements))))
+        if earlier:
+            output.write_text(earlier, encoding="utf-8")
+        arguments = ["--format", "pylock.toml", "--output-file", str(output), "--no-header"]
+        arguments += ["--universal", "--no-build", "--quiet"]
+        if oldest := oldest_python(requires_python):
+            arguments += ["--python-version", str(oldest)]
+        done = _uv(folder, "pip", "compile", str(wanted), *arguments)
+        _refuse(done)
+        return output.read_text(encoding="utf-8")
 
 
 def ensure_contract(cache_dir: Path) -> Path:
@@ -108,9 +146,14 @@ def _make(folder: Path, python: str) -> None:
         )
 
 
-def _install(folder: Path, requirements: Sequence[str]) -> None:
+def _install(folder: Path, *what: str) -> None:
     python = str(folder / "bin" / "python")
-    done = _uv(folder, "pip", "install", "--no-build", "--quiet", "--python", python, *requirements)
+    _refuse(_uv(folder, "pip", "install", "--no-build", "--quiet", "--python", python, *what))
+
+
+def _refuse(done: subprocess.CompletedProcess[str]) -> None:
+    if os.strerror(errno.ENOSPC) in done.stderr:
+        raise StorageFull(f"The disk is full: {_reason(done)}", hint="Free some space.")
     if done.returncode == _UNSOLVABLE:
         raise EnvironmentFailed(
             f"The environment's dependencies cannot be installed: {_reason(done)}",
@@ -125,16 +168,20 @@ def _install(folder: Path, requirements: Sequence[str]) -> None:
 
 def _uv(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     # Run in our folder: uv obeys the configuration it finds where it is, which may be an author's.
-    command: Sequence[str] = [find_uv_bin(), *arguments, "--no-python-downloads"]
     try:
         return subprocess.run(
-            command,
+            [find_uv_bin(), *arguments, "--no-python-downloads"],
             cwd=folder,
             capture_output=True,
             text=True,
             timeout=_INSTALL_SECONDS,
             check=False,
         )
+    except FileNotFoundError as error:
+        raise Unavailable(
+            f"uv, which makes virtual environments, is not there: {error}.",
+            hint="It comes with freesolo; install that again.",
+        ) from None
     except subprocess.TimeoutExpired:
         raise Unavailable(
             f"Installing the environment's dependencies took more than {_INSTALL_SECONDS} seconds."
