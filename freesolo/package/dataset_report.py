@@ -27,14 +27,16 @@ from freesolo.schemas.contents import (
 )
 
 MAX_ROWS = 100_000
-MAX_BYTES = 32 << 20
+MAX_BYTES = 16 << 20
 _MAX_SPLITS = 32
-_MAX_COLUMNS = 64
+_MAX_COLUMNS = 40
 _MAX_NAME = 100
 _PREVIEW_ROWS = 20
 _PREVIEW_CHARS = 64_000
 _CELL_CHARS = 400
 _LARGEST_INT = 2**53  # what a page can show without rounding it
+_CANONICAL = json.JSONEncoder(sort_keys=True)
+_READABLE = json.JSONEncoder(ensure_ascii=False)
 _TYPES = {
     str: "string",
     bool: "boolean",
@@ -111,7 +113,7 @@ def summarize(rows: Iterable[Row]) -> Summary:
 
 def fingerprint(value: object) -> int:
     """Return a number that is the same for equal JSON values, whatever the order of their keys."""
-    text = json.dumps(value, sort_keys=True).encode()
+    text = _CANONICAL.encode(value).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest())
 
 
@@ -153,7 +155,9 @@ def _count_values(summary: Summary, row: Row) -> None:
 
 
 def _is_empty(value: object) -> bool:
-    return value is None or value in ([], {}) or (isinstance(value, str) and not value.strip())
+    if isinstance(value, str):
+        return not value.strip()
+    return value is None or (isinstance(value, list | dict) and not value)
 
 
 def _split(rows: RowFile, summary: Summary) -> Split:
@@ -209,7 +213,7 @@ def _cell(value: object) -> Cell:
 
 
 def _as_text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else _READABLE.encode(value)
 
 
 def _storable(text: str, limit: int) -> str:

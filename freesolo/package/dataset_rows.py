@@ -23,9 +23,11 @@ Row = dict[str, JsonValue]
 
 # A line of JSON becomes many times its size in memory, and a whole document all of it at once.
 _MAX_LINE = 1 << 20
-_MAX_DOCUMENT = 8 << 20
+_MAX_DOCUMENT = 4 << 20
 _MAX_DEPTH = 64
 _MAX_FINDINGS = 5
+# A file with so many broken rows is of another kind than its name says.
+_MAX_BROKEN = 1000
 
 
 @dataclass
@@ -40,7 +42,7 @@ class RowFile:
     """The rows of one file, and what was wrong with it once they have been read.
 
     `broken` counts what could not be read, `findings` tells the first of it, and `complete` is False
-    if the file was left before its end.
+    if the file was left before its end: the budget was spent, or too much was broken.
     """
 
     def __init__(self, path: str, stream: IO[bytes], budget: Budget) -> None:
@@ -93,6 +95,9 @@ class RowFile:
             self._stop("broken_file", "There is neither a list of rows, nor one under `data`.")
             return
         for position, item in enumerate(items):
+            if self.broken == _MAX_BROKEN:
+                self.complete = False
+                return
             try:
                 yield _checked(item)
             except ValueError as error:
@@ -119,7 +124,7 @@ class RowFile:
         number = 0
         while line := self._stream.readline(_MAX_LINE + 1):
             number += 1
-            if len(line) > self._budget.bytes:
+            if len(line) > self._budget.bytes or self.broken == _MAX_BROKEN:
                 self.complete = False
                 return
             if len(line) > _MAX_LINE:

@@ -134,10 +134,15 @@ def test_a_broken_line_is_told_and_the_others_are_counted(content: bytes, line: 
     assert (found.splits[0].rows, found.splits[0].broken) == (2, 1)
 
 
-def test_only_the_first_of_many_broken_lines_are_told() -> None:
-    found = report(train_jsonl="{\n" * 1000)
-    assert [finding.line for finding in found.findings] == [1, 2, 3, 4, 5, None]
-    assert found.splits[0].broken == 1000
+@pytest.mark.parametrize(
+    ("name", "content"), [("a_jsonl", "{\n" * 5000), ("a_json", f"[{'1,' * 5000}1]")]
+)
+def test_of_many_broken_rows_the_first_are_told_and_the_file_is_given_up(
+    name: str, content: str
+) -> None:
+    found = report(**{name: content})
+    assert [finding.code for finding in found.findings] == [*["broken_row"] * 5, "no_rows"]
+    assert (found.splits[0].broken, found.splits[0].complete) == (1000, False)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +210,7 @@ def test_what_would_not_fit_into_memory_is_left_out_and_told(name: str, content:
 
 def test_columns_and_files_beyond_count_are_told() -> None:
     found = report(a_jsonl=lines({str(n): n for n in range(100)}))
-    assert len(found.splits[0].columns) == len(found.splits[0].preview[0]) == 64
+    assert len(found.splits[0].columns) == len(found.splits[0].preview[0]) == 40
     assert [finding.code for finding in found.findings] == ["many_columns"]
     many = report(**{f"a{n}_txt": "x" for n in range(40)})
     assert len(many.splits) == 32
@@ -224,7 +229,7 @@ def test_nothing_that_a_database_cannot_keep_is_in_a_report() -> None:
 
 def test_the_preview_of_a_wide_dataset_is_bounded() -> None:
     row: Row = {str(column): "x" * 400 for column in range(64)}
-    assert len(summarize([row] * 1000).preview) == 3
+    assert len(summarize([row] * 1000).preview) == 4
 
 
 @given(
