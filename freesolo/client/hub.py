@@ -3,18 +3,11 @@
 import base64
 import secrets
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TypeVar
-from urllib.parse import quote
 
-import httpx
-from pydantic import BaseModel, ValidationError
-
-from freesolo.client.transport import Transport
+from freesolo.client.accounts import AccountCalls
+from freesolo.client.connection import path_part
 from freesolo.domain.refs import EnvRef
-from freesolo.errors import InvalidInput
 from freesolo.package.archive import Archive
-from freesolo.schemas.accounts import WhoAmI
 from freesolo.schemas.deployments import (
     Deployment,
     DeploymentList,
@@ -38,33 +31,9 @@ from freesolo.schemas.runs import (
     RunPlan,
 )
 
-_Model = TypeVar("_Model", bound=BaseModel)
 
-
-class HubClient:
+class HubClient(AccountCalls):
     """A connection to one hub with one key. Every method raises the hub's own errors."""
-
-    def __init__(self, hub_url: str, api_key: str | None) -> None:
-        self._transport = Transport(hub_url, api_key)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._transport.close()
-
-    def whoami(self) -> WhoAmI:
-        """Return the org and scopes of the key, and the gateway's address."""
-        return self._get(WhoAmI, "/v1/whoami")
 
     def models(self) -> list[Model]:
         """Return the catalog of base models."""
@@ -133,20 +102,20 @@ class HubClient:
 
     def run(self, run_id: str) -> Run:
         """Return one run."""
-        return self._get(Run, f"/v1/runs/{_part(run_id)}")
+        return self._get(Run, f"/v1/runs/{path_part(run_id)}")
 
     def run_events(self, run_id: str, *, after: int) -> EventPage:
         """Return the events that follow number `after`, oldest first, a page at a time."""
-        return self._get(EventPage, f"/v1/runs/{_part(run_id)}/events", after=after)
+        return self._get(EventPage, f"/v1/runs/{path_part(run_id)}/events", after=after)
 
     def cancel_run(self, run_id: str) -> Run:
         """Ask a run to stop; what it saved stays."""
-        response = self._transport.request("POST", f"/v1/runs/{_part(run_id)}/cancel")
+        response = self._transport.request("POST", f"/v1/runs/{path_part(run_id)}/cancel")
         return self._read(Run, response)
 
     def checkpoints(self, run_id: str) -> list[Checkpoint]:
         """Return what a run has saved, by rising step."""
-        return self._get(CheckpointList, f"/v1/runs/{_part(run_id)}/checkpoints").checkpoints
+        return self._get(CheckpointList, f"/v1/runs/{path_part(run_id)}/checkpoints").checkpoints
 
     def deploy(self, adapter: str) -> Deployment:
         """Ask for an adapter to be served under its run's id."""
@@ -166,35 +135,15 @@ class HubClient:
 
     def deployment(self, deployment_id: str) -> Deployment:
         """Return one deployment."""
-        return self._get(Deployment, f"/v1/deployments/{_part(deployment_id)}")
+        return self._get(Deployment, f"/v1/deployments/{path_part(deployment_id)}")
 
     def undeploy(self, model: str) -> None:
         """Stop serving an alias."""
-        self._transport.request("DELETE", f"/v1/deployments/{_part(model)}")
+        self._transport.request("DELETE", f"/v1/deployments/{path_part(model)}")
 
     def usage(self) -> UsageReport:
         """Return the org's tokens by key and model."""
         return self._get(UsageReport, "/v1/usage")
-
-    def _get(self, model: type[_Model], path: str, **params: object) -> _Model:
-        response = self._transport.request("GET", path, params=params)
-        return self._read(model, response)
-
-    def _read(self, model: type[_Model], response: httpx.Response) -> _Model:
-        try:
-            return model.model_validate_json(response.content)
-        except ValidationError:
-            raise InvalidInput(
-                f"{self._transport.base_url} does not answer as a hub of this release does.",
-                hint="Is it a hub's address? FREESOLO_HUB_URL or `freesolo login --hub-url` sets it.",
-            ) from None
-
-
-def _part(text: str) -> str:
-    """Write what a user typed as one part of a path, so that it can name nothing else."""
-    if text in ("", ".", ".."):
-        raise InvalidInput(f"{text!r} is not an id.")
-    return quote(text, safe="")
 
 
 def _content_digest(digest: str) -> str:

@@ -25,6 +25,7 @@ class Transport:
         base_url: str,
         api_key: str | None,
         *,
+        headers: Mapping[str, str] | None = None,
         timeout: float = 60.0,
         attempts: int = 4,
         http: httpx.Client | None = None,
@@ -32,7 +33,7 @@ class Transport:
         self.base_url = base_url.rstrip("/")
         # A proxy of the environment does not lead back to this machine.
         self._http = http or httpx.Client(timeout=timeout, trust_env=not is_loopback(base_url))
-        self._headers = _authorization(api_key)
+        self._headers = {**_authorization(api_key), **(headers or {})}
         self._attempts = attempts
 
     def close(self) -> None:
