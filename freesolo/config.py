@@ -140,12 +140,18 @@ class Connection:
     api_key: str
 
 
-def connection(settings: ClientSettings, store: CredentialStore) -> Connection:
-    """Choose the hub and key: the environment first, then the stored profile."""
+def connection(
+    settings: ClientSettings, store: CredentialStore, *, to: str | None = None
+) -> Connection:
+    """Choose the hub and key: the environment first, then the stored profile.
+
+    `to` is the address of another hub than the one in use. The environment's key is not for it.
+    """
     active = store.active()
-    hub_url = settings.hub_url or (active.hub_url if active else None)
-    hub_url = (hub_url or f"http://127.0.0.1:{DEFAULT_HUB_PORT}").rstrip("/")
-    if settings.api_key is not None:
+    in_use = settings.hub_url or (active.hub_url if active else None)
+    in_use = (in_use or f"http://127.0.0.1:{DEFAULT_HUB_PORT}").rstrip("/")
+    hub_url = to or in_use
+    if settings.api_key is not None and hub_url == in_use:
         return Connection(hub_url, settings.api_key.get_secret_value())
     if (profile := store.find(hub_url)) is None:
         raise Unauthorized(

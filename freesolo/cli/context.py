@@ -1,6 +1,7 @@
 """What every command gets: settings, output, and connections opened on first use."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
@@ -9,6 +10,7 @@ import click
 
 from freesolo.cli.output import Output
 from freesolo.client.chat import ChatClient
+from freesolo.client.environments import Environments
 from freesolo.client.hub import HubClient
 from freesolo.config import ClientSettings, Connection, CredentialStore, connection
 from freesolo.runtime.client import HostOptions
@@ -23,6 +25,7 @@ class App:
 
     settings: ClientSettings
     out: Output = field(default_factory=Output)
+    _opened: ExitStack = field(default_factory=ExitStack)
 
     @property
     def credentials(self) -> CredentialStore:
@@ -37,12 +40,22 @@ class App:
     @cached_property
     def hub(self) -> HubClient:
         """The hub in use."""
-        return HubClient(self.connection.hub_url, self.connection.api_key)
+        return self._open(self.connection)
+
+    @cached_property
+    def environments(self) -> Environments:
+        """Published environments, brought to this machine."""
+        return Environments(self.settings.cache, self.hub_at, tell=self.out.talk)
+
+    def hub_at(self, hub_url: str | None = None) -> HubClient:
+        """Open the hub at an address, by default the one in use, with the key that is for it."""
+        if hub_url is None or hub_url == self.connection.hub_url:
+            return self.hub
+        return self._open(connection(self.settings, self.credentials, to=hub_url))
 
     def close(self) -> None:
         """Close what was opened."""
-        if "hub" in self.__dict__:
-            self.hub.close()
+        self._opened.close()
 
     def gateway(self) -> ChatClient:
         """Open a connection to the gateway that the hub names."""
@@ -51,6 +64,9 @@ class App:
     def host_options(self, sandbox: str) -> HostOptions:
         """Return how environments run on this machine."""
         return HostOptions(cache_dir=self.settings.cache, sandbox=SandboxMode(sandbox))
+
+    def _open(self, chosen: Connection) -> HubClient:
+        return self._opened.enter_context(HubClient(chosen.hub_url, chosen.api_key))
 
 
 pass_app = click.make_pass_decorator(App)

@@ -33,6 +33,11 @@ class HubConnection:
     ) -> None:
         self.close()
 
+    @property
+    def url(self) -> str:
+        """The hub's address."""
+        return self._transport.base_url
+
     def close(self) -> None:
         """Close the connections."""
         self._transport.close()

@@ -20,6 +20,7 @@ from freesolo.schemas.environments import (
     EnvironmentDetail,
     PublishedVersion,
     ResolvedVersion,
+    VersionIndex,
 )
 from freesolo.schemas.runs import (
     Checkpoint,
@@ -56,6 +57,10 @@ class HubClient(AccountCalls):
     def environment(self, ref: EnvRef) -> EnvironmentDetail:
         """Return an environment with all its versions, newest first."""
         return self._get(EnvironmentDetail, f"/v1/envs/{ref.full_name}")
+
+    def index(self, ref: EnvRef) -> VersionIndex:
+        """Return all versions of an environment, with what a resolver needs to know of them."""
+        return self._get(VersionIndex, f"/v1/envs/{ref.full_name}/index")
 
     def resolve(self, ref: EnvRef) -> ResolvedVersion:
         """Return the one version that a reference means now."""

@@ -33,6 +33,7 @@ class Candidate:
     size: int
     requires_python: str = ""
     yanked: bool = False
+    yank_reason: str | None = None
     environments: tuple[EnvRef, ...] = ()
 
     def __str__(self) -> str:
@@ -223,8 +224,7 @@ def _refusal(wants: Sequence[Want], provider: _Provider) -> RequirementsConflict
         return f"{candidate.version} ({obstacle})" if obstacle else str(candidate.version)
 
     return VersionNotFound(
-        f"{first.ref.full_name} has no version for {first.by}, which wants "
-        f"{first.ref.selector.text or 'a release'}.",
+        f"{first.by} wants {describe(first.ref)}, but there is no such version.",
         hint=f"It has {_listed(versions, show)}.",
     )
 

@@ -182,6 +182,11 @@ class EnvironmentHost:
         """The layers of the sandbox that are on."""
         return self._launch.sandbox.layers
 
+    @property
+    def python(self) -> Path:
+        """The interpreter in the environment's own virtual environment."""
+        return self._launch.python
+
     def examples(self) -> list[TaskExample]:
         """Return the environment's dataset. Raise `EnvironmentFailed` if it has none."""
         examples: list[TaskExample] = []
@@ -327,6 +332,7 @@ def _unscorable(error: EnvironmentFailed) -> Score:
 class _Launch:
     """Everything needed to start the process, once and again."""
 
+    python: Path
     command: tuple[str, ...]
     env: Mapping[str, str]
     folder: Path
@@ -378,4 +384,4 @@ def _prepare(
     private_tmp = sandbox.bubblewrap is not None
     scratch = None if private_tmp else Path(tempfile.mkdtemp(prefix="freesolo-environment-"))
     env = clean_environment(handed, str(scratch or "/tmp"))  # noqa: S108
-    return _Launch(tuple(command), env, folder, modules, sandbox, scratch)
+    return _Launch(python, tuple(command), env, folder, modules, sandbox, scratch)

@@ -1,0 +1,236 @@
+"""Published environments, brought to this machine: resolved, fetched, verified, ready to be loaded.
+
+What a folder's `freesolo.lock` holds comes before what the hub says, and what is in the cache needs
+no hub at all. `install`, `eval`, `pull` and `freesolo.load` all come this way.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.version import Version
+
+from freesolo.client.hub import HubClient
+from freesolo.domain.refs import EnvRef
+from freesolo.errors import LockOutdated
+from freesolo.package.cache import cached_environment
+from freesolo.package.consumer import Consumer
+from freesolo.package.lockfile import (
+    LOCK_FILE,
+    Lock,
+    LockedEnvironment,
+    PipLock,
+    digest_of,
+    make_lock,
+    pylock_name,
+    read_lock,
+    read_pylocks,
+)
+from freesolo.package.resolution import Candidate, Want, accepts, identity, resolve
+from freesolo.runtime.client import Foundation, needs_of, read_manifest
+from freesolo.runtime.venvs import compile_pylock
+from freesolo.schemas.environments import IndexedVersion, VersionIndex
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A version of an environment on this machine, with what it stands on."""
+
+    version: LockedEnvironment
+    folder: Path
+    foundation: Foundation
+
+
+class Environments:
+    """The way from references to folders.
+
+    `connect` opens the hub at an address, the one in use if it is given none; `tell` is for what a
+    user should know, such as that a version was yanked.
+    """
+
+    def __init__(
+        self,
+        cache_dir: Path,
+        connect: Callable[[str | None], HubClient],
+        *,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._cache_dir = cache_dir
+        self._connect = connect
+        self._tell = tell
+
+    def place(self, ref: EnvRef, consumer_folder: Path) -> Placed:
+        """Return the version that `ref` means: the one locked in `consumer_folder`, else the hub's."""
+        lock = read_lock(consumer_folder)
+        if lock is not None and _holds(lock, ref):
+            return self.place_locked(lock, ref, consumer_folder)
+        return self._placed(self.resolve([Want(ref, by="the command line")]), ref)
+
+    def place_locked(self, lock: Lock, ref: EnvRef, consumer_folder: Path) -> Placed:
+        """Return what `lock` holds of the environment that `ref` names. Nothing else is asked for."""
+        closure = lock.closure(ref)
+        pylocks = read_pylocks(consumer_folder, closure[:1])
+        return self._placed(lock, ref, pylock=pylocks.get(closure[0].id))
+
+    def foundation_of(self, folder: Path) -> Foundation:
+        """Return what the environment in a folder of its author's builds on, by its manifest."""
+        manifest = read_manifest(folder)
+        refs = [EnvRef.parse(text) for text in manifest.environments] if manifest else []
+        if not refs:
+            return Foundation()
+        lock = self.resolve([Want(ref, by=f"{folder}/environment.toml") for ref in refs])
+        return Foundation(self._modules(lock.environment))
+
+    def lock(
+        self, consumer: Consumer, earlier: Lock | None, pylocks: Mapping[str, str]
+    ) -> "Locked":
+        """Resolve what the consumer wants and choose the Python packages of each environment.
+
+        What `earlier` and `pylocks`, its texts by file name, hold is kept where it fits. Raise
+        `LockOutdated` if the hub now has other files under a version that `earlier` pins.
+        """
+        kept = earlier.environment if earlier else ()
+        resolved = self.resolve(
+            consumer.wanted,
+            python=consumer.requires_python,
+            keep=[environment.tree for environment in kept],
+        )
+        _refuse_changed(resolved, kept)
+        texts: dict[str, str] = {}
+        environments = {environment.name: environment for environment in resolved.environment}
+        for ref in consumer.environments:
+            name = pylock_name(ref)
+            if text := self._compile(resolved, ref, pylocks.get(name, "")):
+                texts[name] = text
+                pinned = environments[identity(ref)]
+                pip = PipLock(lock=name, digest=digest_of(text))
+                environments[identity(ref)] = pinned.model_copy(update={"pip": pip})
+        return Locked(make_lock(consumer.requires_python, environments.values()), texts)
+
+    def resolve(
+        self, wanted: Sequence[Want], *, python: str = "", keep: Collection[str] = ()
+    ) -> Lock:
+        """Return the versions that `wanted` comes to, without their Python packages."""
+        hub = self._connect(None)
+        listed = HubCandidates(hub)
+        chosen = resolve(wanted, listed, python=python, keep=keep) if wanted else []
+        for text in listed.warnings(chosen):
+            self._tell(text)
+        return make_lock(python, [_locked(candidate, hub.url) for candidate in chosen])
+
+    def fetch(self, version: LockedEnvironment) -> Path:
+        """Return the folder with a version's files; the hub is asked only if the cache has not."""
+        return cached_environment(
+            version.pinned,
+            self._cache_dir,
+            download=lambda archive: self._connect(version.source).download(
+                version.pinned, archive
+            ),
+        )
+
+    def _placed(self, lock: Lock, ref: EnvRef, *, pylock: Path | None = None) -> Placed:
+        version, *others = lock.closure(ref)
+        foundation = Foundation(self._modules(others), pylock)
+        return Placed(version, self.fetch(version), foundation)
+
+    def _modules(self, versions: Sequence[LockedEnvironment]) -> dict[str, Path]:
+        return {version.name.module: self.fetch(version) for version in versions}
+
+    def _compile(self, lock: Lock, ref: EnvRef, earlier: str) -> str:
+        needs = needs_of(*(self.fetch(version) for version in lock.closure(ref)))
+        if not needs.requirements:
+            return ""
+        pythons = ",".join(filter(None, (lock.requires_python, needs.python)))
+        return compile_pylock(needs.requirements, requires_python=pythons, earlier=earlier)
+
+
+@dataclass(frozen=True)
+class Locked:
+    """A lock, and the texts of its pylocks by file name."""
+
+    lock: Lock
+    pylocks: Mapping[str, str]
+
+
+class HubCandidates:
+    """The versions that a hub lists; each environment is asked for once."""
+
+    def __init__(self, hub: HubClient) -> None:
+        self._hub = hub
+        self._indexes: dict[str, VersionIndex] = {}
+        self._channels: dict[str, Version] = {}
+
+    def versions(self, ref: EnvRef) -> list[Candidate]:
+        """Return all versions of an environment."""
+        index = self.index(ref)
+        shown = EnvRef.parse(index.ref)
+        # One that was renamed is known by the name that it is wanted under.
+        name = shown if identity(shown) == identity(ref) else ref
+        return [_candidate(name.full_name, version) for version in index.versions]
+
+    def channel(self, ref: EnvRef) -> Version:
+        """Return the version that a channel points to."""
+        if str(ref) not in self._channels:
+            self._channels[str(ref)] = Version(self._hub.resolve(ref).version)
+        return self._channels[str(ref)]
+
+    def index(self, ref: EnvRef) -> VersionIndex:
+        """Return what the hub lists of an environment."""
+        key = str(identity(ref))
+        if key not in self._indexes:
+            self._indexes[key] = self._hub.index(ref)
+        return self._indexes[key]
+
+    def warnings(self, chosen: Sequence[Candidate]) -> Iterator[str]:
+        """Yield what whoever takes these versions should know."""
+        for candidate in chosen:
+            if candidate.yanked:
+                reason = f": {candidate.yank_reason}" if candidate.yank_reason else ""
+                yield f"Warning: {candidate} was yanked{reason}."
+            index = self.index(EnvRef.parse(candidate.ref))
+            if index.deprecation is not None:
+                instead = f" Use {index.successor} instead." if index.successor else ""
+                yield f"Warning: {candidate.ref} is deprecated: {index.deprecation}.{instead}"
+
+
+def _candidate(name: str, version: IndexedVersion) -> Candidate:
+    return Candidate(
+        ref=name,
+        version=Version(version.version),
+        tree_digest=version.tree_digest,
+        archive_digest=version.archive_digest,
+        size=version.size,
+        requires_python=version.requires_python,
+        yanked=version.yanked,
+        yank_reason=version.yank_reason,
+        environments=tuple(EnvRef.parse(text) for text in version.environments),
+    )
+
+
+def _locked(candidate: Candidate, source: str) -> LockedEnvironment:
+    return LockedEnvironment(
+        id=candidate.ref,
+        version=str(candidate.version),
+        tree=candidate.tree_digest,
+        archive=candidate.archive_digest,
+        size=candidate.size,
+        source=source,
+        dependencies=tuple(sorted(str(ref) for ref in candidate.environments)),
+    )
+
+
+def _holds(lock: Lock, ref: EnvRef) -> bool:
+    locked = lock.find(ref)
+    return locked is not None and accepts(ref.selector, Version(locked.version), locked.tree)
+
+
+def _refuse_changed(resolved: Lock, kept: Sequence[LockedEnvironment]) -> None:
+    pinned = {(version.name, version.version): version.tree for version in kept}
+    for version in resolved.environment:
+        before = pinned.get((version.name, version.version), version.tree)
+        if before != version.tree:
+            raise LockOutdated(
+                f"{version.source} has {version} as {version.tree}, but {LOCK_FILE} pins {before}.",
+                hint="A version never changes: is it another hub? "
+                f"`freesolo update {version.id}` takes what this one has.",
+            )
