@@ -5,11 +5,12 @@ Classes say who must act; `code` says what happened and never changes once relea
     FreesoloError
       InvalidInput        422  exit 2   the caller: mend the input; `problems` lists what is wrong
         InvalidRef  InvalidManifest  InvalidTrainSpec  InvalidEnvironment  PortInUse
-        InvalidConsumerFile  InvalidLockFile
+        InvalidConsumerFile  InvalidLockFile  InvalidFeed  InvalidReceipt
       NotFound            404  exit 3   the caller: no such thing, or not visible to this key
         EnvironmentNotFound  VersionNotFound  RunNotFound  ModelNotFound  AdapterNotFound ...
       Conflict            409  exit 4   the caller: the state moved
-        VersionExists  IllegalTransition  LeaseLost  AlreadyRunning  FolderNotEmpty
+        VersionExists  VersionTombstoned (410)  NameTaken  ChannelMoved
+        IllegalTransition  LeaseLost  AlreadyRunning  FolderNotEmpty
         RequirementsConflict  LockOutdated
       Unauthorized        401  exit 5   the caller: no key, or a wrong one
       Forbidden           403  exit 5   the caller: the key may not do this
@@ -139,6 +140,18 @@ class InvalidLockFile(InvalidInput):
     code = "invalid_lock_file"
 
 
+class InvalidFeed(InvalidInput):
+    """The hub's feed of changes is not the unbroken chain that it must be."""
+
+    code = "invalid_feed"
+
+
+class InvalidReceipt(InvalidInput):
+    """A receipt that the hub's key did not sign, or that speaks of something else."""
+
+    code = "invalid_receipt"
+
+
 class PortInUse(InvalidInput):
     """Another process listens on the port that was asked for."""
 
@@ -163,6 +176,12 @@ class VersionNotFound(NotFound):
     """The environment has no version that matches."""
 
     code = "version_not_found"
+
+
+class ChannelNotFound(NotFound):
+    """The environment has no channel with this name."""
+
+    code = "channel_not_found"
 
 
 class RunNotFound(NotFound):
@@ -225,6 +244,25 @@ class VersionExists(Conflict):
     """This version was published before with other content; versions never change."""
 
     code = "version_exists_conflict"
+
+
+class VersionTombstoned(Conflict):
+    """This version was deleted; its number is never given to other content."""
+
+    code = "version_tombstoned"
+    http_status = 410
+
+
+class NameTaken(Conflict):
+    """The name belongs to another environment, once did, or looks like one that does."""
+
+    code = "name_taken_conflict"
+
+
+class ChannelMoved(Conflict):
+    """The channel does not stand where whoever moves it believes."""
+
+    code = "channel_moved_conflict"
 
 
 class UploadOffsetMoved(Conflict):
