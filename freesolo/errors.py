@@ -15,7 +15,7 @@ Classes say who must act; `code` says what happened and never changes once relea
       Unauthorized        401  exit 5   the caller: no key, or a wrong one
       Forbidden           403  exit 5   the caller: the key may not do this
       LimitExceeded       429  exit 6   the caller: wait `retry_after` seconds, or send less
-        PayloadTooLarge   413
+        PayloadTooLarge   413   QuotaExceeded  403
       EnvironmentFailed   424  exit 7   the environment's author; `traceback` holds their frames
       Unavailable         503  exit 8   nobody: try again
         StorageFull  StorageUnavailable  EngineUnavailable
@@ -214,6 +214,24 @@ class ProjectNotFound(NotFound):
     code = "project_not_found"
 
 
+class OrgNotFound(NotFound):
+    """No organisation of this key has this name."""
+
+    code = "org_not_found"
+
+
+class UserNotFound(NotFound):
+    """Nobody here has this handle."""
+
+    code = "user_not_found"
+
+
+class KeyNotFound(NotFound):
+    """The organisation has no such key."""
+
+    code = "key_not_found"
+
+
 class BlobNotFound(NotFound):
     """The store holds no bytes with this digest."""
 
@@ -342,6 +360,13 @@ class PayloadTooLarge(LimitExceeded):
 
     code = "limit_payload"
     http_status = 413
+
+
+class QuotaExceeded(LimitExceeded):
+    """The organisation would keep more than it may; waiting does not help, making room does."""
+
+    code = "quota_exceeded"
+    http_status = 403
 
 
 class EnvironmentFailed(FreesoloError):

@@ -1,8 +1,10 @@
-"""Organisations, projects and keys."""
+"""Organisations, people, projects and keys."""
 
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
+
+from pydantic import AwareDatetime, Field
 
 from freesolo.domain.roles import Role
 from freesolo.schemas.base import Wire
@@ -43,6 +45,118 @@ class WhoAmI(Wire):
     key_name: str
     scopes: list[Scope]
     gateway_url: str
+
+
+class Org(Wire):
+    """An organisation, and what the key is in it."""
+
+    slug: str
+    role: Role
+    created_at: datetime
+
+
+class OrgList(Wire):
+    """The answer of `GET /v1/orgs`: the orgs that the key may act in."""
+
+    orgs: list[Org]
+
+
+class NewOrg(Wire):
+    """The body of `POST /v1/orgs`."""
+
+    slug: str
+
+
+class Usage(Wire):
+    """How much of something an org keeps, and how much it may; None is no limit."""
+
+    used: int
+    allowed: int | None = None
+
+
+class OrgDetail(Org):
+    """The answer of `GET /v1/orgs/{org}`. `storage_bytes` counts what is published and staged."""
+
+    members: int
+    environments: Usage
+    storage_bytes: Usage
+
+
+class OrgMember(Wire):
+    """What a person is in an org."""
+
+    handle: str
+    role: Role
+    since: datetime
+
+
+class MemberList(Wire):
+    """The answer of `GET /v1/members`, by handle."""
+
+    members: list[OrgMember]
+
+
+class NewMember(Wire):
+    """The body of `POST /v1/members`."""
+
+    handle: str
+    role: Role
+
+
+class NewRole(Wire):
+    """The body of `PUT /v1/members/{handle}`."""
+
+    role: Role
+
+
+class Key(Wire):
+    """A key without its secret. `prefix` is how it begins; `role` is the most it may be now.
+
+    `user` is None for a key of the org itself. `all_orgs` is true for a key that acts wherever its
+    person is a member.
+    """
+
+    id: UUID
+    name: str
+    prefix: str
+    user: str | None = None
+    all_orgs: bool = False
+    role: Role
+    scopes: list[Scope]
+    patterns: list[str]
+    created_at: datetime
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+
+class CreatedKey(Key):
+    """The answer of `POST /v1/keys`. `api_key` is shown now or never."""
+
+    api_key: str
+
+
+class KeyList(Wire):
+    """The answer of `GET /v1/keys`, the newest first."""
+
+    keys: list[Key]
+
+
+class NewKey(Wire):
+    """The body of `POST /v1/keys`.
+
+    What is left out is as for the key that asks. The new key is for the person who asks, for `user`
+    if one is named, or, with `service`, for the org itself.
+    """
+
+    name: str = Field(min_length=1, max_length=100)
+    scopes: list[Scope] | None = None
+    patterns: list[str] | None = None
+    role: Role | None = None
+    expires_at: AwareDatetime | None = None
+    user: str | None = None
+    service: bool = False
+    all_orgs: bool = False
 
 
 class Project(Wire):
