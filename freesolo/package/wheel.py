@@ -114,10 +114,32 @@ def open_wheel_file(wheel: IO[bytes], path: str) -> Iterator[IO[bytes]]:
 
     Raise `KeyError` if the tree has no such file.
     """
+    with ZipFile(wheel) as file, file.open(_tree_root(file) + path) as body:
+        yield body
+
+
+def wheel_files(wheel: IO[bytes], *, under: str) -> Iterator[tuple[str, IO[bytes]]]:
+    """Yield the path and the bytes of each file of the published tree whose path begins so."""
     with ZipFile(wheel) as file:
-        root = file.namelist()[0].partition("/")[0]
-        with file.open(f"{root}/files/{path}") as body:
-            yield body
+        root = _tree_root(file)
+        for name in file.namelist():
+            if name.startswith(root + under):
+                with file.open(name) as body:
+                    yield name.removeprefix(root), body
+
+
+def read_readme(wheel: IO[bytes]) -> str:
+    """Return the beginning of the README inside a wheel; it is empty if there is none."""
+    try:
+        with open_wheel_file(wheel, README_NAME) as body:
+            return _text(body.read(MAX_README_BYTES))
+    except KeyError:
+        return ""
+
+
+def _tree_root(wheel: ZipFile) -> str:
+    """Return where the published tree begins: in the module, which is what a wheel begins with."""
+    return f"{wheel.namelist()[0].partition('/')[0]}/files/"
 
 
 def _requirement(environment: str) -> str:
@@ -149,7 +171,12 @@ def _add_tree(wheel: "_Writer", root: str, archive: Path) -> str:
             executable = bool(member.mode & stat.S_IXUSR)
             wheel.add(f"{root}/{member.name}", chain([head], _chunks(body)), executable=executable)
             readme = readme or head
-    return readme.decode(errors="replace")
+    return _text(readme)
+
+
+def _text(readme: bytes) -> str:
+    # NUL is a character to Python, but to no database.
+    return readme.decode(errors="replace").replace("\0", "\ufffd")
 
 
 def _chunks(body: IO[bytes]) -> Iterator[bytes]:

@@ -21,6 +21,8 @@ from freesolo.package.wheel import (
     Wheel,
     build_wheel,
     open_wheel_file,
+    read_readme,
+    wheel_files,
     wheel_metadata,
 )
 from tests.environment_folders import SOUND
@@ -113,6 +115,25 @@ def test_it_holds_the_published_tree_byte_by_byte(archive: Archive) -> None:
             assert hashlib.sha256(body.read()).hexdigest() == file.sha256
     with path.open("rb") as wheel, pytest.raises(KeyError), open_wheel_file(wheel, "../METADATA"):
         pass
+
+
+def test_a_part_of_the_tree_is_read_without_the_rest(archive: Archive) -> None:
+    path, _ = build(archive)
+    with path.open("rb") as wheel:
+        found = {name: body.read() for name, body in wheel_files(wheel, under="dataset/")}
+    assert found == {STRANGE: b'{"input": "1"}\n'}
+
+
+def test_its_readme_is_text_that_a_database_can_keep(tmp_path: Path) -> None:
+    folder = make_environment(tmp_path / "odd", name="math", version="1.2.0")
+    path, wheel = build(pack_folder(folder))
+    with path.open("rb") as file:
+        assert read_readme(file) == ""
+    (folder / "README.md").write_bytes(b"a\0\xffb")
+    path, wheel = build(pack_folder(folder))
+    with path.open("rb") as file:
+        assert read_readme(file) == "a\ufffd\ufffdb"
+    assert b"\0" not in wheel.metadata
 
 
 def test_its_metadata_says_what_installers_and_readers_want_to_know(archive: Archive) -> None:
