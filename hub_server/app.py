@@ -12,6 +12,7 @@ from hub_server import failures, health
 from hub_server.accounts import routes as accounts
 from hub_server.accounts.service import KeyUses
 from hub_server.blobs import open_blobs
+from hub_server.changes import routes as changes
 from hub_server.db import create_database, create_readers, create_sessions
 from hub_server.dependencies import Resources, require_characters
 from hub_server.deployments import routes as deployments
@@ -70,6 +71,7 @@ def create_app(settings: HubSettings, *, clock: Callable[[], datetime] = utc_now
         accounts,
         environments,
         publishing,
+        changes,
         runs,
         leases,
         deployments,

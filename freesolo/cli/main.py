@@ -9,6 +9,7 @@ import click
 
 from freesolo import __version__
 from freesolo.cli.auth import login, logout, whoami
+from freesolo.cli.changes import changes
 from freesolo.cli.chat import chat
 from freesolo.cli.context import App
 from freesolo.cli.deploy import deploy, deployments, undeploy
@@ -36,6 +37,7 @@ _COMMANDS = (
     validate,
     publish,
     pull,
+    changes,
     train,
     runs,
     models,

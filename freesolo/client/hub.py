@@ -8,6 +8,7 @@ from freesolo.client.accounts import AccountCalls
 from freesolo.client.connection import path_part
 from freesolo.domain.refs import EnvRef
 from freesolo.package.archive import Archive
+from freesolo.schemas.changes import Feed, FeedHead
 from freesolo.schemas.deployments import (
     Deployment,
     DeploymentList,
@@ -73,6 +74,14 @@ class HubClient(AccountCalls):
         self._transport.download(
             f"/v1/envs/{version.ref}/versions/{version.version}/archive", destination
         )
+
+    def changes(self, *, since: int) -> Feed:
+        """Return a page of what happened after change number `since`, the oldest first."""
+        return self._get(Feed, "/v1/changes", since=since, limit=1000)
+
+    def feed_head(self) -> FeedHead:
+        """Return where the feed of changes ends."""
+        return self._get(FeedHead, "/v1/changes/head")
 
     def create_run(self, document: dict[str, object]) -> Run:
         """Submit a training config and return the queued run."""

@@ -47,12 +47,22 @@ class ChangeEntry(Wire):
 
 
 class FeedItem(Wire):
-    """One link of the chain. `entry` and `nonce` are None where the key may not see the change."""
+    """One link of the chain. `entry`, a `ChangeEntry`, and `nonce` are None where the key may not see.
+
+    `entry` is kept as it came: its hash covers every byte of it, also what a reader does not know.
+    """
 
     serial: int
-    entry: ChangeEntry | None = None
+    entry: dict[str, JsonValue] | None = None
     nonce: str | None = None
     entry_hash: str
+    hash: str
+
+
+class FeedHead(Wire):
+    """The answer of `GET /v1/changes/head`: the last change's number and the hash of the whole feed."""
+
+    serial: int
     hash: str
 
 
@@ -60,4 +70,4 @@ class Feed(Wire):
     """The answer of `GET /v1/changes?since=SERIAL`: what followed, oldest first."""
 
     changes: list[FeedItem]
-    head: int
+    head: FeedHead

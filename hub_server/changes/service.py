@@ -1,7 +1,5 @@
 """The feed: every change of an environment, numbered without a gap and chained by hashes."""
 
-import hashlib
-import json
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +8,7 @@ from pydantic import JsonValue
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from freesolo.domain.feed import START, Head, chain_hash, entry_hash
 from freesolo.schemas.changes import ChangeKind
 from hub_server.accounts.service import Member
 from hub_server.audit import service as audit
@@ -17,8 +16,6 @@ from hub_server.db import insert_if_absent
 from hub_server.models import Change, Environment, EnvironmentVersion, FeedHead
 
 _HEAD = 1
-# What the first entry's hash covers in place of the one before it.
-_GENESIS = hashlib.sha256(b"freesolo-feed 1\n").hexdigest()
 
 
 @dataclass(frozen=True)
@@ -75,20 +72,17 @@ def announce(
     return change
 
 
-def entry_hash(entry: dict[str, JsonValue], nonce: str) -> str:
-    """Return the SHA-256, in hex, of an entry and its nonce as canonical JSON."""
-    text = json.dumps([entry, nonce], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def chain_hash(previous: str, entry: str) -> str:
-    """Return the hash of the feed up to an entry: SHA-256 of the hash before it and the entry's."""
-    return hashlib.sha256(f"{previous}\n{entry}\n".encode()).hexdigest()
+def feed_head(session: Session) -> Head:
+    """Return where the feed ends now."""
+    head = session.get(FeedHead, _HEAD)
+    return Head(head.serial, head.hash) if head else START
 
 
 def _locked_head(session: Session) -> FeedHead:
-    insert_if_absent(session, FeedHead, [{"id": _HEAD, "serial": 0, "hash": _GENESIS}])
-    return session.scalars(select(FeedHead).where(FeedHead.id == _HEAD).with_for_update()).one()
+    insert_if_absent(session, FeedHead, [{"id": _HEAD, "serial": START.serial, "hash": START.hash}])
+    # Whoever waited for the lock reads what the one before it wrote, not what it read itself earlier.
+    locked = select(FeedHead).where(FeedHead.id == _HEAD).with_for_update()
+    return session.scalars(locked.execution_options(populate_existing=True)).one()
 
 
 def _entry(
