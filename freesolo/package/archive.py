@@ -2,7 +2,8 @@
 
 An archive is a zstandard- or gzip-compressed tar of regular files with nothing but path, content
 and the executable bit. Reading never trusts it: members are streamed, counted against limits and
-checked one by one, and files are written by us, never by `tarfile`.
+checked one by one, and files are written by us, never by `tarfile`. What two readers of tar could
+understand differently is refused, so that everybody sees the files that were inspected.
 """
 
 import gzip
@@ -13,39 +14,45 @@ import shutil
 import tarfile
 import tempfile
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NoReturn, Self
+from typing import IO, NoReturn, Self, cast
 
 import zstandard
 
-from freesolo.domain.packaging import Limits, path_problem, tree_problems
+from freesolo.domain.packaging import Limits, PathSet, path_problem
 from freesolo.domain.tree import TreeFile, tree_digest
-from freesolo.errors import InvalidEnvironment, PayloadTooLarge, Problem
+from freesolo.errors import InvalidEnvironment, PayloadTooLarge
+from freesolo.package.secrets import Secret, find_secrets
 
 _CHUNK = 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-_TAR_BLOCK = 512
 # Room for headers beside the members' bytes: a plain and a pax header, rounded up generously.
 _HEADER_BYTES = 4096
+# A small archive may unpack to this much, however well it was compressed.
+_FREE_BYTES = 64 * 1024**2
 # Members that only describe the next one. `tarfile` reads each of them whole.
 _HEADER_TYPES = (
     tarfile.XHDTYPE,
-    tarfile.XGLTYPE,
     tarfile.SOLARIS_XHDTYPE,
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
 )
+# What a plain header can say of a member's size: eleven octal digits.
+_MAX_PLAIN_SIZE = 8**11
+# Of pax headers: files with holes, and names in no known encoding.
+_ODD_KEYS = ("GNU.sparse.", "hdrcharset")
 _DAMAGE = (
     tarfile.TarError,
     zstandard.ZstdError,
     zlib.error,
     gzip.BadGzipFile,
     EOFError,
-    RecursionError,  # headers that describe headers, a thousand deep
+    UnicodeDecodeError,
 )
 
 
@@ -62,11 +69,12 @@ class Archive:
 
 @dataclass(frozen=True)
 class Contents:
-    """What an archive holds: its files, and the bytes of those the reader asked to keep."""
+    """What an archive holds: its files, the bytes of those that were to be kept, and secrets."""
 
     tree_digest: str
     files: tuple[TreeFile, ...]
     kept: dict[str, bytes]
+    secrets: tuple[Secret, ...] = ()
 
 
 def build_archive(root: Path, paths: Iterable[str], destination: Path) -> Archive:
@@ -90,23 +98,29 @@ def build_archive(root: Path, paths: Iterable[str], destination: Path) -> Archiv
     )
 
 
-def inspect_archive(path: Path, limits: Limits, keep: Iterable[str] = ()) -> Contents:
+def inspect_archive(
+    path: Path, limits: Limits, keep: Iterable[str] = (), *, scan: bool = False
+) -> Contents:
     """Read a whole archive without writing anything and return what it holds.
 
-    `keep` names small files whose bytes are wanted. Raise `PayloadTooLarge` when a limit is passed
-    and `InvalidEnvironment` for anything but a well-formed archive of plain files.
+    `keep` names small files whose bytes are wanted; `scan` looks for secrets on the way. Raise
+    `PayloadTooLarge` when a limit is passed and `InvalidEnvironment` for anything but a well-formed
+    archive of plain files.
     """
     wanted = set(keep)
     kept: dict[str, bytes] = {}
     files = []
+    secrets: list[Secret] = []
     with _damage_refused():
         for member, body in _members(path, limits):
             sink = io.BytesIO() if member.name in wanted else None
-            files.append(_copy(member, body, sink))
+            reading = _Reading(member, body, sink)
+            if scan:
+                secrets += find_secrets(member.name, reading)
+            files.append(reading.finish())
             if sink is not None:
                 kept[member.name] = sink.getvalue()
-    _refuse(tree_problems(((file.path, file.size) for file in files), limits))
-    return Contents(tree_digest=tree_digest(files), files=tuple(files), kept=kept)
+    return Contents(tree_digest(files), tuple(files), kept, tuple(secrets))
 
 
 def unpack_archive(
@@ -123,15 +137,14 @@ def unpack_archive(
             target = folder / member.name
             target.parent.mkdir(parents=True, exist_ok=True)
             with _create(target, executable=bool(member.mode & 0o100)) as out:
-                files.append(_copy(member, body, out))
-        _refuse(tree_problems(((file.path, file.size) for file in files), limits))
+                files.append(_Reading(member, body, out).finish())
         found = tree_digest(files)
         if expect_tree not in (None, found):
             raise InvalidEnvironment(
                 f"The archive holds {found}, but {expect_tree} was expected.",
                 hint="The download is damaged or was tampered with; try again.",
             )
-    return Contents(tree_digest=found, files=tuple(files), kept={})
+    return Contents(found, tuple(files), {})
 
 
 @contextmanager
@@ -187,43 +200,82 @@ def _members(path: Path, limits: Limits) -> Iterator[tuple[tarfile.TarInfo, IO[b
         raise PayloadTooLarge(
             f"The archive has {path.stat().st_size} bytes; {limits.max_archive_bytes} are allowed."
         )
-    seen = 0
-    files: set[str] = set()
-    folders: set[str] = set()
+    count = total = 0
+    paths = PathSet()
     with (
         _decompressed(path, limits) as stream,
-        tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member) as tar,
+        _Tar.open(fileobj=stream, mode="r|", tarinfo=_Member) as tar,
     ):
         for member in tar:
-            seen += 1
-            if seen > limits.max_files:
-                raise PayloadTooLarge(f"The archive has more than {limits.max_files} members.")
+            count += 1
+            total += member.size
+            _check_member(member)
+            _check_sizes(member, count, total, limits)
+            if other := paths.add(member.name, is_folder=member.isdir()):
+                raise InvalidEnvironment(
+                    f"The path {member.name!r} in the archive collides with {other!r}.",
+                    hint="Some systems take them for one file.",
+                )
             if member.isdir():
                 continue
-            _check_member(member)
-            _check_collision(member.name, files, folders)
             body = tar.extractfile(member)
             if body is None:
                 raise InvalidEnvironment(f"{member.name!r} in the archive cannot be read.")
             yield member, body
+        _check_end(tar)
+
+
+class _Tar(tarfile.TarFile):
+    """A tar file that knows how many headers of the member that comes next it has read."""
+
+    headers = 0
 
 
 class _Member(tarfile.TarInfo):
-    """A member whose headers cannot make `tarfile` read without bound before we see it."""
+    """A member whose headers are as plain as its kind: nothing hidden, nothing without bound."""
+
+    plain_size = 0
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        member = super().frombuf(buf, encoding, errors)
+        try:
+            member = super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if len(buf) == tarfile.BLOCKSIZE and not any(buf):
+                raise  # the mark of the end
+            # `tarfile` would end here too, and never tell.
+            raise InvalidEnvironment(f"The archive is damaged: {error}.") from None
+        if member.size < 0:
+            raise InvalidEnvironment(f"{member.name!r} in the archive has a negative size.")
         if member.type == tarfile.GNUTYPE_SPARSE:
             raise _not_plain(member.name)
+        if member.type == tarfile.XGLTYPE:
+            raise InvalidEnvironment(
+                f"The archive has a global pax header, {member.name!r}.",
+                hint="Only headers of one file are read; `git archive` writes such a header.",
+            )
         if member.type in _HEADER_TYPES and member.size > _HEADER_BYTES:
             raise InvalidEnvironment(
                 f"A header in the archive has {member.size} bytes; {_HEADER_BYTES} are allowed."
             )
+        member.plain_size = member.size
         return member
 
-    def _proc_gnusparse_10(self, *_: object) -> NoReturn:
-        raise _not_plain(self.name)
+    @classmethod
+    def fromtarfile(cls, tar: tarfile.TarFile) -> Self:
+        reading = cast("_Tar", tar)
+        reading.headers += 1
+        if reading.headers > 2:
+            raise InvalidEnvironment("A header in the archive describes another such header.")
+        try:
+            return super().fromtarfile(tar)
+        finally:
+            reading.headers -= 1
+
+    def _refuse_sparse(self, sparse: tarfile.TarInfo, *_: object) -> NoReturn:
+        raise _not_plain(sparse.name)
+
+    _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _refuse_sparse
 
 
 @contextmanager
@@ -236,10 +288,46 @@ def _damage_refused() -> Iterator[None]:
 
 
 def _check_member(member: tarfile.TarInfo) -> None:
-    if not member.isreg() or member.sparse is not None:
-        raise _not_plain(member.name)
     if reason := path_problem(member.name):
         raise InvalidEnvironment(f"The path {member.name!r} in the archive {reason}.")
+    if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE):
+        raise _not_plain(member.name)
+    if reason := _ambiguity(cast("_Member", member)):
+        raise InvalidEnvironment(
+            f"{member.name!r} in the archive {reason}.",
+            hint="Readers of archives differ in what they make of it.",
+        )
+
+
+def _ambiguity(member: _Member) -> str | None:
+    """Say what other readers could take for another path, size or content, or return None."""
+    if member.isdir() and member.size:
+        return f"is a folder with {member.size} bytes"
+    if member.isreg() and member.pax_headers.get("path", "").endswith("/"):
+        return "is a file with the name of a folder"
+    if member.size != member.plain_size and member.size < _MAX_PLAIN_SIZE:
+        return f"has {member.size} bytes by its pax header and {member.plain_size} by its own"
+    odd = (key for key in member.pax_headers if key.startswith(_ODD_KEYS))
+    return next((f"has the pax header `{key}`" for key in odd), None)
+
+
+def _check_sizes(member: tarfile.TarInfo, count: int, total: int, limits: Limits) -> None:
+    if count > limits.max_files:
+        raise PayloadTooLarge(f"The archive has more than {limits.max_files} members.")
+    if member.size > limits.max_file_bytes:
+        raise PayloadTooLarge(
+            f"{member.name!r} in the archive has {member.size} bytes; "
+            f"{limits.max_file_bytes} are allowed."
+        )
+    if total > limits.max_tree_bytes:
+        raise PayloadTooLarge(f"The archive unpacks to more than {limits.max_tree_bytes} bytes.")
+
+
+def _check_end(tar: tarfile.TarFile) -> None:
+    """Refuse whatever follows the mark of the end, but for zeros that fill up the last record."""
+    while chunk := cast("IO[bytes]", tar.fileobj).read(_CHUNK):
+        if chunk.strip(b"\0"):
+            raise InvalidEnvironment("The archive has data after its end.")
 
 
 def _not_plain(name: str) -> InvalidEnvironment:
@@ -249,69 +337,66 @@ def _not_plain(name: str) -> InvalidEnvironment:
     )
 
 
-def _check_collision(path: str, files: set[str], folders: set[str]) -> None:
-    """Refuse a path that is there already, or is a folder of another; remember it and its folders."""
-    folded = path.casefold()
-    parts = folded.split("/")
-    parents = {"/".join(parts[:depth]) for depth in range(1, len(parts))}
-    if folded in files or folded in folders or parents & files:
-        raise InvalidEnvironment(f"The path {path!r} in the archive collides with another one.")
-    files.add(folded)
-    folders |= parents
+class _Reading:
+    """One member's bytes as they pass: hashed, counted and written to `sink`, if there is one."""
 
+    def __init__(self, member: tarfile.TarInfo, body: IO[bytes], sink: IO[bytes] | None) -> None:
+        self._member = member
+        self._body = body
+        self._sink = sink
+        self._digest = hashlib.sha256()
+        self._size = 0
 
-def _copy(member: tarfile.TarInfo, body: IO[bytes], sink: IO[bytes] | None) -> TreeFile:
-    digest = hashlib.sha256()
-    size = 0
-    while chunk := body.read(_CHUNK):
-        digest.update(chunk)
-        size += len(chunk)
-        if sink is not None:
-            sink.write(chunk)
-    return TreeFile(member.name, size, digest.hexdigest(), bool(member.mode & 0o100))
+    def __iter__(self) -> Iterator[bytes]:
+        while chunk := self._body.read(_CHUNK):
+            self._digest.update(chunk)
+            self._size += len(chunk)
+            if self._sink is not None:
+                self._sink.write(chunk)
+            yield chunk
 
-
-def _refuse(problems: list[Problem]) -> None:
-    if problems:
-        first = problems[0]
-        raise InvalidEnvironment(
-            f"The package cannot be accepted: {first.path or 'as a whole'}: {first.message}",
-            problems=problems,
-        )
+    def finish(self) -> TreeFile:
+        """Read what is left, and return the file."""
+        deque(self, maxlen=0)
+        executable = bool(self._member.mode & 0o100)
+        return TreeFile(self._member.name, self._size, self._digest.hexdigest(), executable)
 
 
 class _Capped(io.RawIOBase):
-    """A readable stream that raises once more than `limit` bytes came through: the bomb guard."""
+    """A readable stream that raises when too much came through: the bomb guard."""
 
-    def __init__(self, read: Callable[[int], bytes], limit: int) -> None:
+    def __init__(self, read: Callable[[int], bytes], limits: Limits, *, archive_bytes: int) -> None:
         self._read = read
-        self._left = limit
-        self._limit = limit
+        self._through = 0
+        headers = limits.max_files * _HEADER_BYTES + tarfile.RECORDSIZE
+        self._limit = limits.max_tree_bytes + headers
+        if limits.max_ratio is not None:
+            self._limit = min(self._limit, max(_FREE_BYTES, limits.max_ratio * archive_bytes))
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int = -1) -> bytes:
         chunk = self._read(size if size >= 0 else _CHUNK)
-        self._left -= len(chunk)
-        if self._left < 0:
+        self._through += len(chunk)
+        if self._through > self._limit:
             raise PayloadTooLarge(f"The archive unpacks to more than {self._limit} bytes.")
         return chunk
 
 
 @contextmanager
 def _decompressed(path: Path, limits: Limits) -> Iterator[IO[bytes]]:
-    limit = limits.max_tree_bytes + limits.max_files * _HEADER_BYTES + 20 * _TAR_BLOCK
+    size = path.stat().st_size
     with path.open("rb") as raw:
         magic = raw.read(4)
         raw.seek(0)
         if magic == _ZSTD_MAGIC:
             # The window bounds what one frame can make us allocate.
             reader = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(raw)
-            yield _Capped(reader.read, limit)  # type: ignore[misc]
+            yield _Capped(reader.read, limits, archive_bytes=size)  # type: ignore[misc]
         elif magic[:2] == _GZIP_MAGIC:
             with gzip.GzipFile(fileobj=raw) as unzipped:
-                yield _Capped(unzipped.read, limit)  # type: ignore[misc]
+                yield _Capped(unzipped.read, limits, archive_bytes=size)  # type: ignore[misc]
         else:
             raise InvalidEnvironment(
                 "The archive is neither zstandard nor gzip.", hint="Send a `.tar.zst` or `.tar.gz`."

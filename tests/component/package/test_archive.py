@@ -193,7 +193,7 @@ NESTED = (header(tarfile.XHDTYPE, 8) + padded(b"8 a=bcd\n")) * 3000
             + padded(b"9\n" * 500),
             "not a plain file",
         ),
-        (NESTED, "damaged"),
+        (NESTED, "describes another"),
         (header(tarfile.REGTYPE, 5000) + bytes(100), "damaged"),
     ],
     ids=["long name", "pax header", "sparse", "sparse in pax", "nested headers", "short"],
