@@ -9,6 +9,8 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from freesolo.errors import Problem
+
 _HEADER = "freesolo-env-manifest 1\n"
 
 
@@ -29,3 +31,36 @@ def tree_digest(files: Iterable[TreeFile]) -> str:
         mode = "100755" if file.executable else "100644"
         listing.update(f"{file.sha256} {file.size} {mode} {file.path}\n".encode())
     return f"sha256:{listing.hexdigest()}"
+
+
+def tree_changes(old: Iterable[TreeFile], new: Iterable[TreeFile]) -> list[Problem]:
+    """Return what became of `old` in `new`, one entry a path, sorted by path.
+
+    The codes are `added`, `removed` and `changed`; the message says how the file differs.
+    """
+    before = {file.path: file for file in old}
+    after = {file.path: file for file in new}
+    changes = [
+        *(
+            Problem(path, f"added, {after[path].size} bytes", "added")
+            for path in after.keys() - before.keys()
+        ),
+        *(
+            Problem(path, f"removed, {before[path].size} bytes", "removed")
+            for path in before.keys() - after.keys()
+        ),
+        *(
+            Problem(path, f"changed, {_difference(before[path], after[path])}", "changed")
+            for path in before.keys() & after.keys()
+            if before[path] != after[path]
+        ),
+    ]
+    return sorted(changes, key=lambda change: change.path.encode())
+
+
+def _difference(old: TreeFile, new: TreeFile) -> str:
+    if old.sha256 == new.sha256:
+        return "now executable" if new.executable else "no longer executable"
+    if old.size == new.size:
+        return f"{new.size} other bytes"
+    return f"{old.size} -> {new.size} bytes"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from freesolo.domain.tree import TreeFile, tree_digest
+from freesolo.domain.tree import TreeFile, tree_changes, tree_digest
 
 FILES = st.lists(
     st.builds(
@@ -59,3 +59,31 @@ def test_any_change_to_a_file_changes_the_digest(files: list[TreeFile]) -> None:
     ]
     before = tree_digest(files)
     assert all(tree_digest([other, *rest]) != before for other in changed)
+
+
+def test_changes_are_told_by_path() -> None:
+    old = [
+        TreeFile("a", 1, "1"),
+        TreeFile("b", 2, "2"),
+        TreeFile("c", 3, "3"),
+        TreeFile("e", 0, ""),
+    ]
+    new = [
+        TreeFile("d", 4, "4"),
+        TreeFile("c", 3, "3", executable=True),
+        TreeFile("b", 5, "5"),
+        old[3],
+    ]
+
+    assert [(change.path, change.code, change.message) for change in tree_changes(old, new)] == [
+        ("a", "removed", "removed, 1 bytes"),
+        ("b", "changed", "changed, 2 -> 5 bytes"),
+        ("c", "changed", "changed, now executable"),
+        ("d", "added", "added, 4 bytes"),
+    ]
+
+
+@given(old=FILES, new=FILES)
+def test_trees_differ_where_their_digests_do(old: list[TreeFile], new: list[TreeFile]) -> None:
+    assert tree_changes(old, old) == []
+    assert bool(tree_changes(old, new)) == (tree_digest(old) != tree_digest(new))
