@@ -2,13 +2,16 @@
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import tomlkit
 from pathspec import GitIgnoreSpec
 
 from freesolo.domain.manifest import MANIFEST_NAME, Manifest
-from freesolo.domain.packaging import DEFAULT_IGNORES
+from freesolo.domain.packaging import DEFAULT_IGNORES, never_packed
 from freesolo.domain.refs import check_name
 from freesolo.errors import InvalidEnvironment, InvalidManifest
 from freesolo.runtime.client import read_manifest
@@ -16,15 +19,54 @@ from freesolo.runtime.client import read_manifest
 IGNORE_FILES = (".gitignore", ".freesoloignore")
 
 
-def collect_files(folder: Path) -> list[str]:
-    """Return the paths that are packed, relative to `folder`, `/`-separated and sorted.
+@dataclass(frozen=True)
+class PackedFile:
+    """A file that goes into the package: its path, `/`-separated, and its size in bytes."""
 
-    Left out is what git would ignore by the folder's own `.gitignore`, `.freesoloignore` and our
-    defaults. Raise `InvalidEnvironment` for a link, since what it points to would not travel, and
-    for a name that is not UTF-8.
+    path: str
+    size: int
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A file or, with `/` at its end, a folder that stays out, and the rule that says so."""
+
+    path: str
+    rule: str
+
+
+@dataclass(frozen=True)
+class FileSelection:
+    """What of a folder is packed and what is not, each sorted by path."""
+
+    packed: tuple[PackedFile, ...]
+    left_out: tuple[LeftOut, ...]
+
+    @property
+    def size(self) -> int:
+        """The bytes of all packed files."""
+        return sum(file.size for file in self.packed)
+
+
+def select_files(folder: Path) -> FileSelection:
+    """Decide for every path under `folder` whether it is packed, and why not.
+
+    Left out is what is never packed, what git would ignore by the `.gitignore` and
+    `.freesoloignore` of the folder and of those in it, and what we ignore unless they say otherwise.
+    Raise `InvalidEnvironment` for a link, since what it points to would not travel, and for a name
+    that is not UTF-8.
     """
-    ignored = _ignored(folder)
-    return sorted(_walk(folder, folder, ignored), key=str.encode)
+    walk = _Walk(folder)
+    walk.enter("", (_Rules("", "by default", DEFAULT_IGNORES),))
+    return FileSelection(
+        tuple(sorted(walk.packed, key=lambda file: file.path.encode())),
+        tuple(sorted(walk.left_out, key=lambda item: os.fsencode(item.path))),
+    )
+
+
+def collect_files(folder: Path) -> list[str]:
+    """Return the paths that are packed, sorted. Raise as `select_files` does."""
+    return [file.path for file in select_files(folder).packed]
 
 
 def copy_files(folder: Path, paths: Iterable[str], target: Path) -> None:
@@ -61,35 +103,100 @@ def load_manifest(folder: Path, *, name: str | None = None) -> Manifest:
     return manifest
 
 
-def _ignored(folder: Path) -> GitIgnoreSpec:
-    patterns = list(DEFAULT_IGNORES)
-    for name in IGNORE_FILES:
-        path = folder / name
-        if path.is_file():
-            # As the system gives us the names of files: a byte that is not UTF-8 still matches.
-            patterns += path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    return GitIgnoreSpec.from_lines(patterns)
+def write_version(folder: Path, version: str) -> None:
+    """Set `version` in the folder's manifest, and leave the rest of it as it was written."""
+    path = folder / MANIFEST_NAME
+    with path.open(encoding="utf-8", newline="") as file:
+        document = tomlkit.parse(file.read())
+    document["environment"]["version"] = version
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        changed = Path(scratch) / MANIFEST_NAME
+        with changed.open("w", encoding="utf-8", newline="") as file:
+            file.write(tomlkit.dumps(document))
+        shutil.copymode(path, changed)
+        changed.replace(path)
 
 
-def _walk(root: Path, folder: Path, ignored: GitIgnoreSpec) -> Iterator[str]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            path = Path(entry.path).relative_to(root).as_posix()
-            if ignored.match_file(f"{path}/" if entry.is_dir() else path):
-                continue
-            if not _is_utf8(path):
-                raise InvalidEnvironment(
-                    f"The name {path!r} is not UTF-8.",
-                    hint="Rename the file, or leave it out with .freesoloignore.",
-                )
-            if entry.is_symlink():
-                raise InvalidEnvironment(
-                    f"{path!r} is a link.", hint="Copy the file, or add it to .freesoloignore."
-                )
-            if entry.is_dir():
-                yield from _walk(root, Path(entry.path), ignored)
-            elif entry.is_file():
-                yield path
+class _Rules:
+    """The lines of one ignore file; `base` is its folder, empty or with `/` at its end."""
+
+    def __init__(self, base: str, source: str, lines: Sequence[str]) -> None:
+        self._base = base
+        self._source = source
+        self._lines = lines
+        # An empty line would not count; a comment does.
+        self._spec = GitIgnoreSpec.from_lines(line or "#" for line in lines)
+
+    def verdict(self, path: str) -> tuple[bool, str] | None:
+        """Say whether `path` is left out and by which line, or None if no line is about it."""
+        result = self._spec.check_file(path.removeprefix(self._base))
+        if result.include is None or result.index is None:
+            return None
+        line = self._lines[result.index].strip()
+        return result.include, f"`{line}`, {self._source}"
+
+
+class _Walk:
+    """One pass over a folder."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.packed: list[PackedFile] = []
+        self.left_out: list[LeftOut] = []
+
+    def enter(self, base: str, rules: tuple[_Rules, ...]) -> None:
+        """Sort the entries of the folder `base`, and of those in it, by the rules."""
+        rules += _own_rules(self._root, base)
+        with os.scandir(self._root / base) as entries:
+            for entry in entries:
+                path = f"{base}{entry.name}{'/' if entry.is_dir() else ''}"
+                if rule := _why_left_out(entry.name, path, rules):
+                    self.left_out.append(LeftOut(path, rule))
+                else:
+                    self._take(entry, path, rules)
+
+    def _take(self, entry: os.DirEntry[str], path: str, rules: tuple[_Rules, ...]) -> None:
+        _refuse_name_and_link(entry, path)
+        if entry.is_dir():
+            self.enter(path, rules)
+        elif entry.is_file():
+            self.packed.append(PackedFile(path, entry.stat().st_size))
+        else:
+            self.left_out.append(LeftOut(path, "not a regular file"))
+
+
+def _own_rules(root: Path, base: str) -> tuple[_Rules, ...]:
+    files = ((name, root / base / name) for name in IGNORE_FILES)
+    return tuple(
+        # As the system gives us the names of files: a byte that is not UTF-8 still matches.
+        _Rules(
+            base,
+            f"{base}{name}",
+            path.read_text(encoding="utf-8", errors="surrogateescape").splitlines(),
+        )
+        for name, path in files
+        if path.is_file()
+    )
+
+
+def _why_left_out(name: str, path: str, rules: Sequence[_Rules]) -> str | None:
+    if rule := never_packed(name):
+        return f"`{rule}`, never packed"
+    verdicts = (of_one.verdict(path) for of_one in reversed(rules))
+    ignored, rule = next(filter(None, verdicts), (False, None))
+    return rule if ignored else None
+
+
+def _refuse_name_and_link(entry: os.DirEntry[str], path: str) -> None:
+    if not _is_utf8(path):
+        raise InvalidEnvironment(
+            f"The name {path!r} is not UTF-8.",
+            hint="Rename the file, or leave it out with .freesoloignore.",
+        )
+    if entry.is_symlink():
+        raise InvalidEnvironment(
+            f"{path.rstrip('/')!r} is a link.", hint="Copy the file, or add it to .freesoloignore."
+        )
 
 
 def _is_utf8(path: str) -> bool:

@@ -4,7 +4,13 @@ from pathlib import Path
 import pytest
 
 from freesolo.errors import InvalidEnvironment, InvalidManifest, InvalidRef
-from freesolo.package.files import collect_files, has_manifest, load_manifest
+from freesolo.package.files import (
+    collect_files,
+    has_manifest,
+    load_manifest,
+    select_files,
+    write_version,
+)
 
 
 def fill(folder: Path, *paths: str) -> None:
@@ -37,6 +43,65 @@ def test_the_authors_ignore_files_are_heeded(tmp_path: Path) -> None:
     (tmp_path / ".freesoloignore").write_text("scratch/\n.gitignore\n.freesoloignore\n")
 
     assert collect_files(tmp_path) == ["b.log", "environment.py", "notes.md"]
+
+
+def test_what_stays_out_is_told_with_the_rule_that_says_so(tmp_path: Path) -> None:
+    fill(tmp_path, "environment.py", "a.log", ".idea/x", "deep/.env", "deep/b.csv", ".gitignore")
+    (tmp_path / ".gitignore").write_text("\n# logs\n*.log\n")
+    (tmp_path / "deep/.freesoloignore").write_text("*.csv\n")
+    os.mkfifo(tmp_path / "pipe")
+
+    assert {item.path: item.rule for item in select_files(tmp_path).left_out} == {
+        "a.log": "`*.log`, .gitignore",
+        ".idea/": "`.idea/`, by default",
+        "deep/.env": "`.env`, never packed",
+        "deep/b.csv": "`*.csv`, deep/.freesoloignore",
+        "pipe": "not a regular file",
+    }
+
+
+def test_an_ignore_file_takes_back_what_an_outer_one_says(tmp_path: Path) -> None:
+    fill(tmp_path, "a/keep.log", "b/other.log", "node_modules/x", ".env.example")
+    (tmp_path / ".gitignore").write_text("*.log\n!node_modules/\n.freesoloignore\n.gitignore\n")
+    (tmp_path / "a/.freesoloignore").write_text("!keep.log\n")
+
+    assert collect_files(tmp_path) == [".env.example", "a/keep.log", "node_modules/x"]
+
+
+def test_nothing_takes_back_what_is_never_packed(tmp_path: Path) -> None:
+    fill(tmp_path, ".env", "server.KEY", "x")
+    (tmp_path / ".gitignore").write_text("!.env\n!*.KEY\n.gitignore\n")
+
+    assert collect_files(tmp_path) == ["x"]
+
+
+def test_the_packed_files_are_told_with_their_sizes(tmp_path: Path) -> None:
+    (tmp_path / "b").write_text("12345")
+    (tmp_path / "a").write_text("123")
+
+    selection = select_files(tmp_path)
+
+    assert [(file.path, file.size) for file in selection.packed] == [("a", 3), ("b", 5)]
+    assert selection.size == 8
+
+
+def test_a_version_is_written_and_the_rest_of_the_manifest_stays(tmp_path: Path) -> None:
+    written = '# Mine.\r\n[environment]\r\nname = "task"  # short\r\nversion = "0.1.0"\r\n'
+    path = tmp_path / "environment.toml"
+    path.write_bytes(written.encode())
+
+    write_version(tmp_path, "0.2.0")
+
+    assert path.read_bytes().decode() == written.replace("0.1.0", "0.2.0")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_manifest_without_a_version_gets_one(tmp_path: Path) -> None:
+    (tmp_path / "environment.toml").write_text('[environment]\nname = "task"\n')
+
+    write_version(tmp_path, "1.0")
+
+    assert load_manifest(tmp_path).version == "1.0"
 
 
 def test_a_link_is_refused(tmp_path: Path) -> None:
