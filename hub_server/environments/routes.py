@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from fastapi.responses import StreamingResponse
+from fastapi.responses import Response
 
 from freesolo.domain.refs import EnvRef, Selector, SelectorKind
 from freesolo.schemas import environments as wire
@@ -75,10 +75,10 @@ def show_index(org: str, name: str, visitor: Visitor, session: DbReader) -> wire
     )
 
 
-@router.get("/{org}/{name}/versions/{version}/archive", response_class=StreamingResponse)
+@router.get("/{org}/{name}/versions/{version}/archive", response_class=Response)
 def download_archive(
     org: str, name: str, version: str, visitor: Visitor, blobs: Blobs, session: DbReader
-) -> StreamingResponse:
+) -> Response:
     """Download a version's archive, as it was published."""
     ref = EnvRef(org, name, Selector(SelectorKind.EXACT, service.canonical_version(version)))
     _, found = service.resolve(session, visitor, ref)

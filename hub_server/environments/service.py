@@ -6,8 +6,9 @@ from uuid import UUID
 from packaging.utils import canonicalize_version
 from packaging.version import InvalidVersion, Version
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select, true
-from sqlalchemy.orm import Session, joinedload
+from sqlalchemy.orm import Session, contains_eager, joinedload
 
+from freesolo.domain.names import confusable_key
 from freesolo.domain.refs import EnvRef, Selector, SelectorKind, normalized_name
 from freesolo.domain.roles import (
     EnvironmentRole,
@@ -18,7 +19,14 @@ from freesolo.domain.roles import (
 )
 from freesolo.domain.selection import choose_version, newest_first
 from freesolo.domain.suggest import did_you_mean
-from freesolo.errors import EnvironmentNotFound, Forbidden, InvalidInput, VersionNotFound
+from freesolo.errors import (
+    EnvironmentNotFound,
+    Forbidden,
+    InvalidInput,
+    NameTaken,
+    VersionNotFound,
+    VersionTombstoned,
+)
 from freesolo.schemas import environments as wire
 from hub_server.accounts.service import Member
 from hub_server.models import (
@@ -45,28 +53,89 @@ def find(
     *,
     need: EnvironmentRole = EnvironmentRole.READER,
     deleted: bool = False,
+    lock: bool = False,
 ) -> Environment:
     """Return the environment that a reference names, by its name or one it once had.
 
     `visitor` is None for whoever has no key. What they may not read does not exist; `Forbidden` if
     they may read it but not do what is needed. One that was deleted is found only with `deleted`.
+    With `lock`, whoever else changes it is waited for: ask for it before changing anything.
     """
-    environment = _named(session, ref)
+    environment = named(session, ref, lock=lock)
     role = role_in(session, visitor, environment) if environment else None
     if environment is None or role is None or (environment.deleted_at and not deleted):
         raise _environment_not_found(session, visitor, ref)
-    if not may(role, need):
-        actor = visitor.actor if visitor else "Nobody without a key"
-        raise Forbidden(
-            f"{actor!r} is {role.value} of {full_name(environment)}; this takes {need.value}.",
-            hint=f"An admin of {environment.org.slug} can grant it.",
-        )
+    require_role(visitor, environment, role, need=need)
     return environment
 
 
-def lock(session: Session, environment: Environment) -> None:
-    """Wait for whoever else changes this environment, and read it anew."""
-    session.refresh(environment, with_for_update=True)
+def named(session: Session, ref: EnvRef, *, lock: bool = False) -> Environment | None:
+    """Return what has this name, or once had it, whoever asks; with `lock`, held against others."""
+    org_key, name_key = normalized_name(ref.org), normalized_name(ref.name)
+    query = select(Environment).join(Environment.org).options(contains_eager(Environment.org))
+    if lock:
+        # A row that was renamed while we waited for it no longer fits, and is found below.
+        query = query.with_for_update(of=Environment).execution_options(populate_existing=True)
+    by_name = query.where(Org.name_key == org_key, Environment.name_key == name_key)
+    if environment := session.scalars(by_name).one_or_none():
+        return environment
+    formerly = (
+        select(EnvironmentRedirect.environment_id)
+        .join(Org, Org.id == EnvironmentRedirect.org_id)
+        .where(Org.name_key == org_key, EnvironmentRedirect.name_key == name_key)
+    )
+    return session.scalars(query.where(Environment.id.in_(formerly))).one_or_none()
+
+
+def require_role(
+    visitor: Member | None,
+    environment: Environment,
+    role: EnvironmentRole,
+    *,
+    need: EnvironmentRole,
+) -> None:
+    """Raise `Forbidden` unless `role`, which the visitor has in the environment, is enough."""
+    if not may(role, need):
+        actor = repr(visitor.actor) if visitor else "Whoever has no key"
+        raise Forbidden(
+            f"{actor} is {role.value} of {full_name(environment)}; this takes {need.value}.",
+            hint=f"An admin of {environment.org.slug} can grant it.",
+        )
+
+
+def lock_names(session: Session, org: Org) -> None:
+    """Wait for whoever else gives out a name in this org; ask before any environment is locked."""
+    # The weaker lock lets others refer to the org meanwhile.
+    session.execute(select(Org.id).where(Org.id == org.id).with_for_update(key_share=True))
+
+
+def check_free(
+    session: Session, org: Org, name: str, *, besides: Environment | None = None
+) -> None:
+    """Raise `NameTaken` if a name leads, or looks as if it led, to an environment of `org`.
+
+    `besides` is the one that is to have the name. The org's names must be locked.
+    """
+    name_key = normalized_name(name)
+    looks_like = select(Environment).where(
+        Environment.org_id == org.id,
+        or_(
+            Environment.name_key == name_key,
+            Environment.confusable_key == confusable_key(name),
+        ),
+    )
+    for rival in session.scalars(looks_like):
+        if besides is None or rival.id != besides.id:
+            raise NameTaken(
+                f"{org.slug}/{name} is too much like {org.slug}/{rival.name}.",
+                hint="Choose a name that nobody mistakes for it.",
+            )
+    redirect = session.get(EnvironmentRedirect, (org.id, name_key))
+    if redirect and (besides is None or redirect.environment_id != besides.id):
+        raise NameTaken(
+            f"{org.slug}/{name} leads to an environment that had this name before.",
+            hint="Old names lead to it for ever; choose another.",
+        )
 
 
 def role_in(
@@ -110,7 +179,7 @@ def resolve(
     staged = may(role_in(session, visitor, environment), EnvironmentRole.WRITER)
     version = chosen(session, environment, ref.selector, staged=staged)
     if version is None:
-        raise _version_not_found(session, environment, ref)
+        raise _version_not_found(session, environment, ref.selector)
     return environment, version
 
 
@@ -145,10 +214,31 @@ def chosen(
 def version_named(
     session: Session, environment: Environment, version: str
 ) -> EnvironmentVersion | None:
-    """Return the version with this number, whatever its state, unless it was deleted."""
-    return session.scalars(
-        versions_of(environment).where(EnvironmentVersion.version_key == version_key(version))
+    """Return the version with this number, whatever its state.
+
+    Raise `VersionTombstoned` if it was deleted.
+    """
+    found = session.scalars(
+        select(EnvironmentVersion).where(
+            EnvironmentVersion.environment_id == environment.id,
+            EnvironmentVersion.version_key == version_key(version),
+        )
     ).one_or_none()
+    if found is not None and found.deleted_at is not None:
+        raise VersionTombstoned(
+            f"{full_name(environment)} {found.version} was deleted, and its number with it.",
+            hint="The number of a deleted version is never given again; use another.",
+        )
+    return found
+
+
+def require_version(session: Session, environment: Environment, version: str) -> EnvironmentVersion:
+    """Return the version with this number; raise `VersionNotFound` or `VersionTombstoned` if none."""
+    found = version_named(session, environment, version)
+    if found is None:
+        selector = Selector(SelectorKind.EXACT, version)
+        raise _version_not_found(session, environment, selector)
+    return found
 
 
 def versions_of(environment: Environment) -> Select[EnvironmentVersion]:
@@ -169,13 +259,9 @@ def published_versions(session: Session, environment: Environment) -> list[Envir
 
 def latest_of(session: Session, environment: Environment) -> str:
     """Return the newest release that may be chosen, or the newest pre-release, or ''."""
-    digests = {
-        version.version: version.tree_digest
-        for version in published_versions(session, environment)
-        if version.yanked_at is None
-    }
-    newest = choose_version(Selector(SelectorKind.LATEST), digests)
-    return newest or next(iter(newest_first(digests)), "")
+    standing = _standing(session, environment)
+    newest = choose_version(Selector(SelectorKind.LATEST), standing)
+    return newest or next(iter(newest_first(standing)), "")
 
 
 def list_environments(
@@ -240,20 +326,6 @@ def version_key(version: str) -> str:
     return canonicalize_version(Version(version), strip_trailing_zero=True)
 
 
-def _named(session: Session, ref: EnvRef) -> Environment | None:
-    org_key, name_key = normalized_name(ref.org), normalized_name(ref.name)
-    query = select(Environment).join(Environment.org).options(joinedload(Environment.org))
-    by_name = query.where(Org.name_key == org_key, Environment.name_key == name_key)
-    if environment := session.scalars(by_name).one_or_none():
-        return environment
-    moved = (
-        select(EnvironmentRedirect.environment_id)
-        .join(Org, Org.id == EnvironmentRedirect.org_id)
-        .where(Org.name_key == org_key, EnvironmentRedirect.name_key == name_key)
-    )
-    return session.scalars(query.where(Environment.id.in_(moved))).one_or_none()
-
-
 def _grants(session: Session, visitor: Member, environment_id: UUID) -> Iterator[EnvironmentRole]:
     yield from session.scalars(
         select(EnvironmentGrant.role).where(
@@ -297,14 +369,19 @@ def _with_digest(
 def _in_range(
     session: Session, environment: Environment, selector: Selector
 ) -> EnvironmentVersion | None:
-    versions = {
-        version.version: version
-        for version in published_versions(session, environment)
-        if version.yanked_at is None
-    }
-    digests = {text: version.tree_digest for text, version in versions.items()}
-    best = choose_version(selector, digests)
-    return None if best is None else versions[best]
+    best = choose_version(selector, _standing(session, environment))
+    return None if best is None else version_named(session, environment, best)
+
+
+def _standing(session: Session, environment: Environment) -> dict[str, str]:
+    """Return the tree digests of the versions that a range may choose."""
+    rows = session.execute(
+        versions_of(environment)
+        .where(EnvironmentVersion.state == VersionState.PUBLISHED)
+        .where(EnvironmentVersion.yanked_at.is_(None))
+        .with_only_columns(EnvironmentVersion.version, EnvironmentVersion.tree_digest)
+    )
+    return dict(rows.tuples().all())
 
 
 def _environment_not_found(
@@ -329,13 +406,15 @@ def _nearest_environment(session: Session, visitor: Member | None, ref: EnvRef) 
     return did_you_mean(ref.full_name, [f"{slug}/{name}" for slug, name in names])
 
 
-def _version_not_found(session: Session, environment: Environment, ref: EnvRef) -> VersionNotFound:
-    wanted = ref.selector.text or "release"
+def _version_not_found(
+    session: Session, environment: Environment, selector: Selector
+) -> VersionNotFound:
+    name, wanted = full_name(environment), selector.text or "release"
     published = [version.version for version in published_versions(session, environment)]
     if not published:
         hint = "Nothing is published yet."
-    elif ref.selector.kind is SelectorKind.LATEST:
-        hint = f"It has only pre-releases; ask for one: `{ref.full_name}@{published[0]}`."
+    elif selector.kind is SelectorKind.LATEST:
+        hint = f"It has no release that stands; ask for one: `{name}@{published[0]}`."
     else:
-        hint = did_you_mean(wanted, published) or f"The newest is {environment.latest_version}."
-    return VersionNotFound(f"{ref.full_name} has no version {wanted!r}.", hint=hint)
+        hint = did_you_mean(wanted, published) or f"The newest is {published[0]}."
+    return VersionNotFound(f"{name} has no version {wanted!r}.", hint=hint)

@@ -73,6 +73,6 @@ def publish_version(  # noqa: PLR0913  what to publish, who, where to, when
     published = service.publish(
         resources.sessions, resources.blobs, member, submission, received, now=now
     )
-    if not published.created:
+    if published.status == "unchanged":
         response.status_code = status.HTTP_200_OK
-    return published.view()
+    return published

@@ -9,24 +9,22 @@ from pathlib import Path
 from uuid import uuid4
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session, joinedload, sessionmaker
+from sqlalchemy.orm import Session, sessionmaker
 
 from freesolo.domain.manifest import MANIFEST_NAME, Manifest
 from freesolo.domain.names import check_new_name, confusable_key
 from freesolo.domain.refs import EnvRef, normalized_name
 from freesolo.domain.roles import EnvironmentRole, Role, pattern_allows
 from freesolo.domain.selection import is_newer
-from freesolo.errors import EnvironmentNotFound, Forbidden, InvalidInput, InvalidRef, VersionExists
+from freesolo.errors import EnvironmentNotFound, Forbidden, InvalidInput, NameTaken, VersionExists
 from freesolo.schemas.changes import ChangeKind
 from freesolo.schemas.environments import PublishedVersion
 from hub_server.accounts.service import Member
 from hub_server.blobs import BlobStore
 from hub_server.changes.service import Announcement, announce
-from hub_server.db import insert_if_absent
 from hub_server.environments import service as environments
 from hub_server.models import (
     Environment,
-    EnvironmentRedirect,
     EnvironmentVersion,
     Org,
     VersionContents,
@@ -59,34 +57,10 @@ class Received:
     digest: str
 
 
-@dataclass(frozen=True)
-class Publication:
-    """A version as it stands after a publish, and whether this publish made it."""
-
-    environment: Environment
-    version: EnvironmentVersion
-    created: bool
-
-    def view(self) -> PublishedVersion:
-        """Return the version as it is shown to whoever published it."""
-        pinned = environments.pin(self.environment, self.version)
-        return PublishedVersion(
-            **pinned.model_dump(),
-            status="created" if self.created else "unchanged",
-            state=self.version.state.value,
-            published_at=self.version.published_at,
-        )
-
-
 def check_may_publish(session: Session, member: Member, ref: EnvRef) -> None:
     """Raise unless the member may publish under this name: asked before an archive is received."""
-    org = _org(session, ref)
-    environment = _existing(session, org, ref) if org else None
-    if environment is not None:
-        environments.find(session, member, ref, need=EnvironmentRole.WRITER)
-        _check_open(environment)
-    else:
-        _check_may_create(member, org, ref)
+    if _target(session, member, ref) is None:
+        _may_create(session, member, ref)
 
 
 def publish(
@@ -97,7 +71,7 @@ def publish(
     received: Received,
     *,
     now: datetime,
-) -> Publication:
+) -> PublishedVersion:
     """Publish an archive that has arrived; versions never change.
 
     The same tree under the same version is `unchanged`; another tree is `VersionExists`.
@@ -117,13 +91,15 @@ def publish(
 
 def record(
     session: Session, member: Member, submission: Submission, package: Package, *, now: datetime
-) -> Publication:
+) -> PublishedVersion:
     """Write the rows of a version whose bytes are stored."""
     environment = _claim(session, member, submission.ref, now=now)
-    existing = _existing_version(session, environment, submission.version)
+    existing = environments.version_named(session, environment, submission.version)
     if existing is not None:
         _check_same(environment, existing, package)
-        return Publication(environment, existing, created=False)
+        if not submission.staged:
+            _bring_forth(session, member, environment, existing, now=now)
+        return _view(environment, existing, created=False)
     version = EnvironmentVersion(
         id=uuid4(),
         environment_id=environment.id,
@@ -150,55 +126,140 @@ def record(
         kind = ChangeKind.VERSION_PUBLISHED
         show(environment, version, package.manifest)
     announce(session, member, environment, Announcement(kind, version), now=now)
-    return Publication(environment, version, created=True)
+    return _view(environment, version, created=True)
+
+
+def promote(
+    session: Session, member: Member, ref: EnvRef, version: str, *, now: datetime
+) -> PublishedVersion:
+    """Show a staged version to everybody who may read the environment."""
+    environment = environments.find(session, member, ref, need=EnvironmentRole.WRITER, lock=True)
+    check_open(environment)
+    staged = environments.require_version(session, environment, version)
+    shown = _bring_forth(session, member, environment, staged, now=now)
+    return _view(environment, staged, created=shown)
+
+
+def _bring_forth(
+    session: Session,
+    member: Member,
+    environment: Environment,
+    version: EnvironmentVersion,
+    *,
+    now: datetime,
+) -> bool:
+    """Publish a version that is still staged; say whether it was."""
+    if version.state is VersionState.PUBLISHED:
+        return False
+    version.state = VersionState.PUBLISHED
+    version.published_at = now
+    contents = session.get_one(VersionContents, version.id)
+    show(environment, version, Manifest.model_validate(contents.manifest))
+    announcement = Announcement(ChangeKind.VERSION_PUBLISHED, version)
+    announce(session, member, environment, announcement, now=now)
+    return True
 
 
 def show(environment: Environment, version: EnvironmentVersion, manifest: Manifest) -> None:
-    """Let the environment speak through its newest version's manifest."""
+    """Let the environment speak through this version if none is newer."""
     if is_newer(version.version, environment.latest_version):
-        environment.latest_version = version.version
-        environment.summary = manifest.summary
-        environment.license = manifest.license
-        environment.tags = list(manifest.tags)
+        _speak_through(environment, version, manifest)
+
+
+def show_newest(session: Session, environment: Environment) -> None:
+    """Let the environment speak through its newest version that stands, after that has changed."""
+    latest = environments.latest_of(session, environment)
+    version = environments.version_named(session, environment, latest) if latest else None
+    if version is None:
+        environment.latest_version = ""
+        return
+    contents = session.get_one(VersionContents, version.id)
+    _speak_through(environment, version, Manifest.model_validate(contents.manifest))
+
+
+def check_open(environment: Environment) -> None:
+    """Raise unless the environment takes new versions."""
+    name = environments.full_name(environment)
+    if environment.deleted_at is not None:
+        raise EnvironmentNotFound(
+            f"{name} was deleted.", hint=f"`freesolo restore {name}` brings it back."
+        )
+    if environment.archived_at is not None:
+        raise Forbidden(
+            f"{name} is archived and takes no new versions.",
+            hint=f"`freesolo unarchive {name}` opens it again.",
+        )
+
+
+def _speak_through(
+    environment: Environment, version: EnvironmentVersion, manifest: Manifest
+) -> None:
+    environment.latest_version = version.version
+    environment.summary = manifest.summary
+    environment.license = manifest.license
+    environment.tags = list(manifest.tags)
+
+
+def _view(
+    environment: Environment, version: EnvironmentVersion, *, created: bool
+) -> PublishedVersion:
+    """Return a version as it is shown to whoever published it."""
+    pinned = environments.pin(environment, version)
+    return PublishedVersion(
+        **pinned.model_dump(),
+        status="created" if created else "unchanged",
+        state=version.state.value,
+        published_at=version.published_at,
+    )
 
 
 def _claim(session: Session, member: Member, ref: EnvRef, *, now: datetime) -> Environment:
     """Return the environment of this name, made if it is new, locked against other publishers."""
-    org = _org(session, ref)
-    environment = _existing(session, org, ref) if org else None
-    if environment is None:
-        environment = _create(session, member, org, ref, now=now)
-    environments.find(session, member, ref, need=EnvironmentRole.WRITER)
-    environments.lock(session, environment)
-    _check_open(environment)
+    environment = _target(session, member, ref, lock=True)
+    return environment or _create(session, member, ref, now=now)
+
+
+def _target(
+    session: Session, member: Member, ref: EnvRef, *, lock: bool = False
+) -> Environment | None:
+    """Return the environment that a version is added to, or None if the member knows of none."""
+    environment = environments.named(session, ref, lock=lock)
+    role = environments.role_in(session, member, environment) if environment else None
+    if environment is None or role is None:
+        return None
+    environments.require_role(member, environment, role, need=EnvironmentRole.WRITER)
+    check_open(environment)
+    _check_present_name(environment, ref)
     return environment
 
 
-def _create(
-    session: Session, member: Member, org: Org | None, ref: EnvRef, *, now: datetime
-) -> Environment:
-    org = _check_may_create(member, org, ref)
-    row = {
-        "id": uuid4(),
-        "org_id": org.id,
-        "name": ref.name,
-        "name_key": normalized_name(ref.name),
-        "confusable_key": confusable_key(ref.name),
-        "created_at": now,
-        "updated_at": now,
-    }
-    insert_if_absent(session, Environment, [row])
-    environment = _existing(session, org, ref)
-    if environment is None:
-        raise InvalidRef(
-            f"{ref.full_name!r} looks too much like another environment of {org.slug}.",
-            hint="Choose a name that nobody mistakes for it.",
-        )
+def _create(session: Session, member: Member, ref: EnvRef, *, now: datetime) -> Environment:
+    org = _may_create(session, member, ref)
+    environments.lock_names(session, org)
+    if made_meanwhile := _target(session, member, ref, lock=True):
+        return made_meanwhile
+    environments.check_free(session, org, ref.name)
+    environment = Environment(
+        id=uuid4(),
+        org=org,
+        name=ref.name,
+        name_key=normalized_name(ref.name),
+        confusable_key=confusable_key(ref.name),
+        created_at=now,
+        updated_at=now,
+    )
+    session.add(environment)
+    session.flush()
     return environment
 
 
-def _check_may_create(member: Member, org: Org | None, ref: EnvRef) -> Org:
+def _may_create(session: Session, member: Member, ref: EnvRef) -> Org:
+    """Return the org in which the member may make an environment of this name.
+
+    The refusal is the same where there is one that they may not know of.
+    """
     check_new_name(ref.name, "environment")
+    org = session.scalars(select(Org).where(Org.name_key == normalized_name(ref.org))).one_or_none()
     if org is None or org.id not in member.roles:
         raise Forbidden(
             f"The key {member.key_name!r} belongs to {member.org!r} and cannot publish to "
@@ -218,54 +279,18 @@ def _check_may_create(member: Member, org: Org | None, ref: EnvRef) -> Org:
     return org
 
 
-def _org(session: Session, ref: EnvRef) -> Org | None:
-    return session.scalars(
-        select(Org).where(Org.name_key == normalized_name(ref.org))
-    ).one_or_none()
-
-
-def _existing(session: Session, org: Org, ref: EnvRef) -> Environment | None:
-    """Return the environment under this name; a name that leads elsewhere cannot be taken."""
-    name_key = normalized_name(ref.name)
-    if session.get(EnvironmentRedirect, (org.id, name_key)):
-        raise InvalidRef(
-            f"{ref.full_name!r} leads to an environment that was renamed or given away.",
-            hint="Publish under its present name.",
+def _check_present_name(environment: Environment, ref: EnvRef) -> None:
+    present = (environment.org.name_key, environment.name_key)
+    if present != (normalized_name(ref.org), normalized_name(ref.name)):
+        name = environments.full_name(environment)
+        raise NameTaken(
+            f"{ref.full_name} is {name} now.",
+            hint=f"Change `name` in {MANIFEST_NAME}, and publish to {name}.",
         )
-    return session.scalars(
-        select(Environment)
-        .where(Environment.org_id == org.id, Environment.name_key == name_key)
-        .options(joinedload(Environment.org))
-    ).one_or_none()
-
-
-def _check_open(environment: Environment) -> None:
-    name = environments.full_name(environment)
-    if environment.deleted_at is not None:
-        raise EnvironmentNotFound(
-            f"{name} was deleted.", hint=f"`freesolo restore {name}` brings it back."
-        )
-    if environment.archived_at is not None:
-        raise Forbidden(
-            f"{name} is archived and takes no new versions.",
-            hint=f"`freesolo unarchive {name}` opens it again.",
-        )
-
-
-def _existing_version(
-    session: Session, environment: Environment, version: str
-) -> EnvironmentVersion | None:
-    """Return the version that has this number, also one that was deleted."""
-    return session.scalars(
-        select(EnvironmentVersion).where(
-            EnvironmentVersion.environment_id == environment.id,
-            EnvironmentVersion.version_key == environments.version_key(version),
-        )
-    ).one_or_none()
 
 
 def _check_same(environment: Environment, existing: EnvironmentVersion, package: Package) -> None:
-    if existing.deleted_at is None and existing.tree_digest == package.tree_digest:
+    if existing.tree_digest == package.tree_digest:
         return
     name = environments.full_name(environment)
     raise VersionExists(

@@ -19,6 +19,7 @@ def test_publishing_answers_with_the_digests_of_what_was_sent(hub: HubUnderTest)
         "archive_digest": archive.archive_digest,
         "size": archive.size,
         "status": "created",
+        "state": "published",
         "published_at": None,
     }
 
