@@ -178,6 +178,12 @@ class VersionNotFound(NotFound):
     code = "version_not_found"
 
 
+class PackageFileNotFound(NotFound):
+    """The version has no file with this path."""
+
+    code = "file_not_found"
+
+
 class ChannelNotFound(NotFound):
     """The environment has no channel with this name."""
 

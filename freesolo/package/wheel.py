@@ -19,7 +19,7 @@ from typing import IO
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
-from packaging.metadata import Metadata, RawMetadata
+from packaging.metadata import Metadata, RawMetadata, parse_email
 
 from freesolo.domain.distributions import Distribution
 from freesolo.domain.manifest import Manifest
@@ -106,6 +106,14 @@ def wheel_metadata(distribution: Distribution, manifest: Manifest, readme: str) 
     if manifest.tags:
         metadata["keywords"] = [_one_line(tag.replace(",", " ")) for tag in manifest.tags]
     return Metadata.from_raw(metadata).as_rfc822().as_bytes()
+
+
+def distribution_in(metadata: str) -> Distribution:
+    """Return the distribution that a METADATA, or the first lines of one, is about.
+
+    That is what its environment was called when the version was published.
+    """
+    return Distribution.parse(parse_email(metadata)[0]["name"])
 
 
 @contextmanager

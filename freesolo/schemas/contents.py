@@ -1,8 +1,11 @@
 """What a version holds: its files, its README, its dataset."""
 
-from pydantic import Field
+from datetime import datetime
+from typing import Literal
 
-from freesolo.schemas.base import Wire
+from pydantic import Field, JsonValue
+
+from freesolo.schemas.base import Digest, Wire
 
 # A value as it is shown: lists and objects as their JSON.
 Cell = str | int | float | bool | None
@@ -72,3 +75,84 @@ class DatasetReport(Wire):
     findings: list[DatasetFinding]
     max_rows: int
     max_bytes: int
+
+
+class FileEntry(Wire):
+    """One file of a version. `size` is in bytes, `sha256` is 64 hexadecimal digits."""
+
+    path: str
+    size: int
+    sha256: str
+    executable: bool = False
+
+
+class FileList(Wire):
+    """The answer of `GET .../versions/{version}/files`; the list is what `tree_digest` digests."""
+
+    ref: str
+    version: str
+    tree_digest: Digest
+    files: list[FileEntry]
+
+
+class Readme(Wire):
+    """The answer of `GET .../versions/{version}/readme`: HTML that is safe in any page."""
+
+    ref: str
+    version: str
+    html: str
+
+
+class Dataset(Wire):
+    """The answer of `GET .../versions/{version}/dataset`."""
+
+    ref: str
+    version: str
+    report: DatasetReport
+
+
+class WheelFile(Wire):
+    """A version as `pip` and `uv` install it from the environment's index."""
+
+    filename: str
+    digest: Digest
+    size: int
+
+
+class VersionDetail(Wire):
+    """The answer of `GET /v1/envs/{org}/{name}/versions/{version}`. Sizes are bytes.
+
+    `rows` counts the dataset's rows by the path of their file, `uses` how often the version was
+    downloaded and run.
+    """
+
+    ref: str
+    version: str
+    state: Literal["staged", "published"]
+    tree_digest: Digest
+    archive_digest: Digest
+    size: int
+    unpacked_size: int
+    file_count: int
+    manifest: dict[str, JsonValue]
+    rows: dict[str, int]
+    uses: dict[str, int]
+    wheel: WheelFile
+    published_at: datetime
+    yanked: bool
+    yank_reason: str | None
+
+
+class Dependent(Wire):
+    """An environment that builds on another: its newest version that does, and with what range."""
+
+    ref: str
+    version: str
+    specifier: str
+
+
+class DependentList(Wire):
+    """The answer of `GET /v1/envs/{org}/{name}/dependents`; `next_cursor` is None on the last page."""
+
+    dependents: list[Dependent]
+    next_cursor: str | None = None
