@@ -62,6 +62,11 @@ class Wheel:
     size: int
     metadata: bytes
 
+    @property
+    def metadata_digest(self) -> str:
+        """`sha256:<hex>` of the METADATA."""
+        return f"sha256:{hashlib.sha256(self.metadata).hexdigest()}"
+
 
 def build_wheel(
     archive: Path, destination: Path, *, org: str, name: str, manifest: Manifest

@@ -22,6 +22,7 @@ from freesolo.schemas.environments import PublishedVersion
 from hub_server.accounts.service import Member
 from hub_server.blobs import BlobStore
 from hub_server.changes.service import Announcement, announce
+from hub_server.contents.description import Description, described
 from hub_server.environments import service as environments
 from hub_server.models import (
     Environment,
@@ -82,15 +83,25 @@ def publish(
             f"The archive holds {package.tree_digest}, but {submission.tree_digest} was announced.",
             hint="Pack the folder again and send what was packed.",
         )
-    # The row before the bytes and the bytes before the version: whatever is swept or dies between,
-    # no version is without its archive.
-    storage.keep(sessions, blobs, received.digest, received.path, now=now)
-    with sessions.begin() as session:
-        return record(session, member, submission, package, now=now)
+    with described(
+        received.path, blobs.staging, ref=submission.ref, manifest=package.manifest
+    ) as made:
+        # The row before the bytes and the bytes before the version: whatever is swept or dies
+        # between, no version is without its archive and its wheel.
+        storage.keep(sessions, blobs, received.digest, received.path, now=now)
+        storage.keep(sessions, blobs, made.wheel.digest, made.wheel_path, now=now)
+        with sessions.begin() as session:
+            return record(session, member, submission, package, made, now=now)
 
 
 def record(
-    session: Session, member: Member, submission: Submission, package: Package, *, now: datetime
+    session: Session,
+    member: Member,
+    submission: Submission,
+    package: Package,
+    description: Description,
+    *,
+    now: datetime,
 ) -> PublishedVersion:
     """Write the rows of a version whose bytes are stored."""
     environment = _claim(session, member, submission.ref, now=now)
@@ -113,12 +124,15 @@ def record(
         file_count=len(package.files),
         requires_python=package.manifest.requires_python,
         environments=list(package.manifest.environments),
+        wheel_digest=description.wheel.digest,
+        wheel_size=description.wheel.size,
+        wheel_metadata_digest=description.wheel.metadata_digest,
         published_by=member.key_id,
         published_at=now,
     )
     session.add(version)
     session.flush()
-    session.add(_contents(version, package))
+    session.add(_contents(version, package, description))
     session.add_all(_dependencies(version))
     if submission.staged:
         kind = ChangeKind.VERSION_STAGED
@@ -300,7 +314,9 @@ def _check_same(environment: Environment, existing: EnvironmentVersion, package:
     )
 
 
-def _contents(version: EnvironmentVersion, package: Package) -> VersionContents:
+def _contents(
+    version: EnvironmentVersion, package: Package, description: Description
+) -> VersionContents:
     return VersionContents(
         version_id=version.id,
         manifest=package.manifest.model_dump(mode="json"),
@@ -313,6 +329,9 @@ def _contents(version: EnvironmentVersion, package: Package) -> VersionContents:
             }
             for file in package.files
         ],
+        wheel_metadata=description.wheel.metadata.decode(),
+        readme_html=description.readme_html,
+        dataset=description.dataset.model_dump(mode="json"),
     )
 
 
