@@ -11,6 +11,7 @@ from freesolo.errors import InvalidInput
 from hub_server import failures, health
 from hub_server.accounts import routes as accounts
 from hub_server.accounts.service import KeyUses
+from hub_server.answers import Answers, Recall
 from hub_server.blobs import open_blobs
 from hub_server.changes import routes as changes
 from hub_server.db import create_database, create_readers, create_sessions
@@ -43,6 +44,7 @@ def create_app(settings: HubSettings, *, clock: Callable[[], datetime] = utc_now
         catalog=load_catalog(settings),
         clock=clock,
         key_uses=KeyUses(),
+        answers=Answers(engine, clock=clock),
     )
 
     @asynccontextmanager
@@ -50,6 +52,7 @@ def create_app(settings: HubSettings, *, clock: Callable[[], datetime] = utc_now
         resources.blobs.prepare()
         with upkeep(resources):
             yield
+        resources.answers.close()
         engine.dispose()
 
     app = FastAPI(
@@ -65,6 +68,7 @@ def create_app(settings: HubSettings, *, clock: Callable[[], datetime] = utc_now
     app.state.resources = resources
     # From the inside out.
     app.add_middleware(BodyLimit)
+    app.add_middleware(Recall)
     failures.install(app)
     app.add_middleware(RequestLog)
     for part in (

@@ -47,6 +47,13 @@ def create_readers(engine: Engine) -> sessionmaker[Session]:
     return sessionmaker(engine.execution_options(**{_READ_ONLY: True}))
 
 
+def connect_to_watch(engine: Engine) -> Connection:
+    """Return a connection to keep, that reads one statement at a time and waits for nobody."""
+    if engine.dialect.name == "sqlite":
+        return engine.connect().execution_options(**{_READ_ONLY: True})
+    return engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+
+
 def insert_if_absent(
     session: Session, table: type[Base], rows: Sequence[Mapping[str, object]]
 ) -> None:

@@ -18,6 +18,7 @@ from freesolo.errors import Forbidden, InvalidInput, Unauthorized
 from freesolo.schemas.accounts import ORG_HEADER, Scope
 from hub_server.accounts import service as accounts
 from hub_server.accounts.service import KeyUses, Member, Principal
+from hub_server.answers import Answers, Telling
 from hub_server.blobs import BlobStore
 from hub_server.settings import HubSettings
 
@@ -40,6 +41,7 @@ class Resources:
     catalog: ModelCatalog
     clock: Callable[[], datetime]
     key_uses: KeyUses
+    answers: Answers
 
 
 async def _resources(request: Request) -> Resources:
@@ -157,7 +159,7 @@ async def _principal(caller: Caller) -> Principal:
 Anyone = Annotated[Principal, Depends(_principal)]
 
 
-async def _member(principal: Anyone) -> Member:
+async def _acting_anywhere(principal: Anyone) -> Member:
     if not isinstance(principal, Member):
         raise Forbidden(
             f"The key {principal.key_name!r} belongs to no organisation.",
@@ -166,13 +168,22 @@ async def _member(principal: Anyone) -> Member:
     return principal
 
 
+# A member who need not have said in which org.
+MemberAnywhere = Annotated[Member, Depends(_acting_anywhere)]
+
+
+async def _member(member: MemberAnywhere) -> Member:
+    member.require_choice()
+    return member
+
+
 AnyMember = Annotated[Member, Depends(_member)]
 
 
 async def _visitor(caller: Caller) -> Member | None:
     if caller is None:
         return None
-    member = await _member(caller)
+    member = await _acting_anywhere(caller)
     member.require(Scope.ENVIRONMENTS_READ)
     return member
 
@@ -210,6 +221,14 @@ DeploymentWriter = Annotated[Member, Depends(_member_with(Scope.DEPLOYMENTS_WRIT
 Worker = Annotated[Principal, Depends(_service_with(Scope.WORKER))]
 Gateway = Annotated[Principal, Depends(_service_with(Scope.GATEWAY))]
 PlatformProcess = Annotated[Principal, Depends(_service_with(Scope.WORKER, Scope.GATEWAY))]
+
+async def _telling(request: Request, resources: FromHub) -> Telling:
+    # Before the endpoint reads anything: what changes after this makes its answer one of yesterday.
+    return Telling(resources.answers, request, as_of=await resources.answers.catch_up())
+
+
+# Answers, and remembers the answer.
+Tell = Annotated[Telling, Depends(_telling)]
 
 Limit = Annotated[int, Query(ge=1, le=100, description="The most items on a page.")]
 IdempotencyKey = Annotated[

@@ -2,12 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
-from fastapi.responses import Response
+from fastapi import APIRouter, Query, Response
+from sqlalchemy.orm import Session
 
 from freesolo.domain.refs import EnvRef, Selector, SelectorKind
 from freesolo.schemas import environments as wire
-from hub_server.dependencies import Blobs, DbReader, Limit, Visitor
+from hub_server.dependencies import Blobs, DbReader, Limit, Tell, Visitor
 from hub_server.downloads import blob_response
 from hub_server.environments import service
 from hub_server.models import Environment, EnvironmentVersion
@@ -47,32 +47,27 @@ def show_environment(
     )
 
 
-@router.get("/{org}/{name}/resolve")
+@router.get("/{org}/{name}/resolve", response_model=wire.ResolvedVersion)
 def resolve_version(
     org: str,
     name: str,
     visitor: Visitor,
     session: DbReader,
+    tell: Tell,
     spec: Annotated[str, Query(description="What follows `@` in a reference.")] = "",
-) -> wire.ResolvedVersion:
+) -> Response:
     """Return the one version that a reference means now."""
     ref = EnvRef(org, name, Selector.parse(spec))
-    return service.pin(*service.resolve(session, visitor, ref))
+    environment, version = service.resolve(session, visitor, ref)
+    pinned = service.pin(environment, version)
+    return tell(environment, f"version {version.version}", pinned.model_dump_json)
 
 
-@router.get("/{org}/{name}/index")
-def show_index(org: str, name: str, visitor: Visitor, session: DbReader) -> wire.VersionIndex:
+@router.get("/{org}/{name}/index", response_model=wire.VersionIndex)
+def show_index(org: str, name: str, visitor: Visitor, session: DbReader, tell: Tell) -> Response:
     """List every version with what a resolver needs to choose among them, the newest first."""
     environment = service.find(session, visitor, EnvRef(org, name))
-    versions = service.published_versions(session, environment)
-    return wire.VersionIndex(
-        ref=service.full_name(environment),
-        serial=environment.serial,
-        latest_version=environment.latest_version,
-        deprecation=environment.deprecation,
-        successor=environment.successor,
-        versions=[_indexed(version) for version in versions],
-    )
+    return tell(environment, "index", lambda: _index(session, environment).model_dump_json())
 
 
 @router.get("/{org}/{name}/versions/{version}/archive", response_class=Response)
@@ -105,4 +100,16 @@ def _indexed(version: EnvironmentVersion) -> wire.IndexedVersion:
         yanked=version.yanked_at is not None,
         yank_reason=version.yank_reason,
         published_at=version.published_at,
+    )
+
+
+def _index(session: Session, environment: Environment) -> wire.VersionIndex:
+    versions = service.published_versions(session, environment)
+    return wire.VersionIndex(
+        ref=service.full_name(environment),
+        serial=environment.serial,
+        latest_version=environment.latest_version,
+        deprecation=environment.deprecation,
+        successor=environment.successor,
+        versions=[_indexed(version) for version in versions],
     )

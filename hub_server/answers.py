@@ -1,0 +1,233 @@
+"""Answers that are given again from memory, exactly as long as they are true.
+
+What is asked most, which version a reference means and which versions there are, can change only
+by something that the feed announces. So before anything is said again, the feed is asked which
+environments changed, and whatever was said of those is forgotten.
+
+Who may read what is not looked up again either, for at most a second: within that time a key that
+was revoked, or a membership that ended, stops to count.
+"""
+
+import gzip
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import zstandard
+from fastapi import Request, Response
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+from starlette.concurrency import run_in_threadpool
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from freesolo.schemas.accounts import ORG_HEADER
+from hub_server.feed_watch import FeedWatch
+from hub_server.models import Environment
+
+_TRUSTED = timedelta(seconds=1)
+_MAX_BYTES = 64 << 20
+_MAX_QUESTIONS = 20_000
+# Bodies smaller than this fit into one packet as they are.
+_WORTH_COMPRESSING = 1000
+# What an answer depends on, besides the path and the query.
+_ASKED_WITH = frozenset({b"authorization", b"accept", ORG_HEADER.lower().encode()})
+
+# Path, query, and the headers that matter, as they came.
+Question = tuple[str, bytes, tuple[tuple[bytes, bytes], ...]]
+# An environment, and what is said of it.
+Topic = tuple[UUID, str]
+
+
+@dataclass(frozen=True)
+class Body:
+    """What is said of an environment as the change `serial` left it."""
+
+    topic: Topic
+    serial: int
+    media_type: str
+    content: bytes
+    _encoded: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def etag(self) -> str:
+        """What a client that has this may show, to be told that it still holds."""
+        return f'"{self.topic[0]}-{self.serial}"'
+
+    def encoded(self, encoding: str) -> bytes:
+        """Return the content in an encoding, made once for all who ask."""
+        if encoding not in self._encoded:
+            compress = zstandard.ZstdCompressor().compress if encoding == "zstd" else gzip.compress
+            self._encoded[encoding] = compress(self.content)
+        return self._encoded[encoding]
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What somebody was told, when, and by which route."""
+
+    topic: Topic
+    serial: int
+    at: datetime
+    route: BaseRoute
+
+
+class BodyResponse(Response):
+    """A body in the form that a request's headers ask for, or `304` for who has it already."""
+
+    def __init__(self, body: Body, asked: dict[bytes, bytes]) -> None:
+        etag = body.etag.encode()
+        self.background = None
+        self.raw_headers = [
+            (b"etag", etag),
+            (b"cache-control", b"private, no-cache"),
+            (b"vary", b"Accept, Accept-Encoding, Authorization"),
+        ]
+        if etag in asked.get(b"if-none-match", b""):
+            self.status_code, self.body = 304, b""
+            return
+        self.status_code, self.body = 200, body.content
+        if encoding := _encoding(body, asked.get(b"accept-encoding", b"")):
+            self.body = body.encoded(encoding)
+            self.raw_headers.append((b"content-encoding", encoding.encode()))
+        self.raw_headers.append((b"content-type", body.media_type.encode()))
+        self.raw_headers.append((b"content-length", b"%d" % len(self.body)))
+
+
+class Answers:
+    """What was said, to whom, and which of it still holds."""
+
+    def __init__(self, engine: Engine, *, clock: Callable[[], datetime]) -> None:
+        self.clock = clock
+        self._feed = FeedWatch(engine, self._forget)
+        self._lock = threading.Lock()
+        self._told: OrderedDict[Question, _Told] = OrderedDict()
+        self._bodies: OrderedDict[Topic, Body] = OrderedDict()
+        self._bytes = 0
+        # The serials of environments that did not change since something was said of them.
+        self._standing: dict[UUID, int] = {}
+
+    async def catch_up(self) -> int:
+        """Forget what was said of environments that changed by now; return the feed's serial."""
+        if self._feed.instant:
+            self._feed.catch_up()
+        else:
+            await run_in_threadpool(self._feed.catch_up)
+        return self._feed.serial
+
+    async def recall(self, question: Question) -> tuple[Body, BaseRoute] | None:
+        """Return what may be said again to whoever asks this, and the route that said it first."""
+        told = self._told.get(question)
+        if told is None or not timedelta() <= self.clock() - told.at < _TRUSTED:
+            return None
+        try:
+            await self.catch_up()
+        except DBAPIError:
+            # Whoever answers the long way says what is wrong.
+            return None
+        body = self.known(told.topic)
+        return (body, told.route) if body and body.serial == told.serial else None
+
+    def known(self, topic: Topic) -> Body | None:
+        """Return what was said on this topic, if the environment did not change since."""
+        body = self._bodies.get(topic)
+        return body if body and self._standing.get(topic[0]) == body.serial else None
+
+    def keep(self, question: Question, body: Body, *, route: BaseRoute, as_of: int) -> None:
+        """Remember an answer that was made from what the database held after the change `as_of`."""
+        with self._lock:
+            if self._feed.serial != as_of:
+                # Something changed meanwhile, perhaps this.
+                return
+            self._standing[body.topic[0]] = body.serial
+            self._told[question] = _Told(body.topic, body.serial, self.clock(), route)
+            self._told.move_to_end(question)
+            if self._bodies.get(body.topic) is not body:
+                self._bytes += len(body.content) - self._size(self._bodies.pop(body.topic, None))
+                self._bodies[body.topic] = body
+            self._bodies.move_to_end(body.topic)
+            self._make_room()
+
+    def close(self) -> None:
+        """Give back what the feed is watched with."""
+        self._feed.close()
+
+    def _forget(self, environment_id: UUID) -> None:
+        self._standing.pop(environment_id, None)
+
+    def _make_room(self) -> None:
+        while len(self._told) > _MAX_QUESTIONS:
+            self._told.popitem(last=False)
+        while self._bytes > _MAX_BYTES:
+            self._bytes -= self._size(self._bodies.popitem(last=False)[1])
+
+    def _size(self, body: Body | None) -> int:
+        return len(body.content) if body else 0
+
+
+class Telling:
+    """How one request is answered, so that the answer can be given again."""
+
+    def __init__(self, answers: Answers, request: Request, *, as_of: int) -> None:
+        self._answers = answers
+        self._request = request
+        self._as_of = as_of
+
+    def __call__(
+        self,
+        environment: Environment,
+        about: str,
+        make: Callable[[], str],
+        *,
+        media_type: str = "application/json",
+    ) -> Response:
+        """Answer with what `make` returns; it is called only if that is not known already.
+
+        `about` says what of the environment it is: two answers with the same `about` are the same.
+        Whether the caller may read it has been checked.
+        """
+        topic = (environment.id, about)
+        body = self._answers.known(topic)
+        if body is None or body.serial != environment.serial:
+            body = Body(topic, environment.serial, media_type, make().encode())
+        scope = self._request.scope
+        question = _question(scope)
+        self._answers.keep(question, body, route=scope["route"], as_of=self._as_of)
+        return BodyResponse(body, dict(scope["headers"]))
+
+
+class Recall:
+    """Answer from memory what is remembered; let the routes answer everything else."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one ASGI connection."""
+        if scope["type"] == "http" and scope["method"] == "GET":
+            answers: Answers = scope["app"].state.resources.answers
+            if recalled := await answers.recall(_question(scope)):
+                body, scope["route"] = recalled
+                await BodyResponse(body, dict(scope["headers"]))(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def _question(scope: Scope) -> Question:
+    asked_with = tuple(header for header in scope["headers"] if header[0] in _ASKED_WITH)
+    return scope["path"], scope["query_string"], asked_with
+
+
+def _encoding(body: Body, accepted: bytes) -> str | None:
+    """Return the best encoding of those that are worth it here and accepted there."""
+    if len(body.content) < _WORTH_COMPRESSING:
+        return None
+    names = set()
+    for part in accepted.decode("latin-1").lower().split(","):
+        name, _, weight = part.replace(" ", "").partition(";q=")
+        if weight.strip("0.") or not weight:
+            names.add(name)
+    return next((encoding for encoding in ("zstd", "gzip") if encoding in names), None)
