@@ -381,7 +381,7 @@ def _standing(session: Session, environment: Environment) -> dict[str, str]:
         .where(EnvironmentVersion.yanked_at.is_(None))
         .with_only_columns(EnvironmentVersion.version, EnvironmentVersion.tree_digest)
     )
-    return dict(rows.tuples().all())
+    return {row.version: row.tree_digest for row in rows}
 
 
 def _environment_not_found(

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
 
+from pydantic import TypeAdapter
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -16,6 +17,7 @@ from freesolo.domain.names import check_new_name, confusable_key
 from freesolo.domain.refs import EnvRef, normalized_name
 from freesolo.domain.roles import EnvironmentRole, Role, pattern_allows
 from freesolo.domain.selection import is_newer
+from freesolo.domain.tree import TreeFile, tree_changes
 from freesolo.errors import EnvironmentNotFound, Forbidden, InvalidInput, NameTaken, VersionExists
 from freesolo.schemas.changes import ChangeKind
 from freesolo.schemas.environments import PublishedVersion
@@ -34,6 +36,8 @@ from hub_server.models import (
 )
 from hub_server.publishing.package import Package, inspect_package
 from hub_server.storage import service as storage
+
+_FILES = TypeAdapter(tuple[TreeFile, ...])
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ def record(
     environment = _claim(session, member, submission.ref, now=now)
     existing = environments.version_named(session, environment, submission.version)
     if existing is not None:
-        _check_same(environment, existing, package)
+        _check_same(session, environment, existing, package)
         if not submission.staged:
             _bring_forth(session, member, environment, existing, now=now)
         return _view(environment, existing, created=False)
@@ -303,35 +307,26 @@ def _check_present_name(environment: Environment, ref: EnvRef) -> None:
         )
 
 
-def _check_same(environment: Environment, existing: EnvironmentVersion, package: Package) -> None:
+def _check_same(
+    session: Session, environment: Environment, existing: EnvironmentVersion, package: Package
+) -> None:
     if existing.tree_digest == package.tree_digest:
         return
-    name = environments.full_name(environment)
+    name = f"{environments.full_name(environment)} {existing.version}"
+    contents = session.get_one(VersionContents, existing.id)
     raise VersionExists(
-        f"{name} {existing.version} is already published as {existing.tree_digest}; what was sent "
-        f"is {package.tree_digest}.",
+        f"{name} is already published as {existing.tree_digest}; what was sent is "
+        f"{package.tree_digest}.",
         hint=f"Published versions never change: raise `version` in {MANIFEST_NAME}.",
+        problems=tree_changes(_FILES.validate_python(contents.files), package.files),
     )
 
 
-def _contents(
-    version: EnvironmentVersion, package: Package, description: Description
-) -> VersionContents:
+def _contents(version: EnvironmentVersion, package: Package) -> VersionContents:
     return VersionContents(
         version_id=version.id,
         manifest=package.manifest.model_dump(mode="json"),
-        files=[
-            {
-                "path": file.path,
-                "size": file.size,
-                "sha256": file.sha256,
-                "executable": file.executable,
-            }
-            for file in package.files
-        ],
-        wheel_metadata=description.wheel.metadata.decode(),
-        readme_html=description.readme_html,
-        dataset=description.dataset.model_dump(mode="json"),
+        files=_FILES.dump_python(package.files, mode="json"),
     )
 
 
