@@ -6,6 +6,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from freesolo.services import LogLevel
+from hub_server.accounts.quotas import Quota
 
 
 class HubSettings(BaseSettings):
@@ -45,6 +46,21 @@ class HubSettings(BaseSettings):
         description="Whether clients download from the store itself, by an address that expires "
         "after two minutes. Turn it off where they cannot reach the store.",
     )
+    signing_key: Path | None = Field(
+        default=None,
+        description="File with the Ed25519 private key, in PEM, that signs receipts; by default "
+        "`signing-key.pem` in the data folder, made at the first start. Replicas share one.",
+    )
+    encryption_key: Path | None = Field(
+        default=None,
+        description="File with the key that encrypts secrets in the database; by default "
+        "`encryption-key` in the data folder, made at the first start. Replicas share one.",
+    )
+    webhook_private_networks: bool = Field(
+        default=False,
+        description="Whether webhooks may be sent to addresses of this machine and of private "
+        "networks. Whoever administers an org then reaches what the hub reaches.",
+    )
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8420, ge=1, le=65535, description="Port to listen on.")
     gateway_url: str = Field(
@@ -56,11 +72,28 @@ class HubSettings(BaseSettings):
         gt=0,
         description="Seconds after which work is taken from a worker or gateway that fell silent.",
     )
+    org_storage_bytes: int | None = Field(
+        default=None,
+        ge=0,
+        description="Bytes of archives and wheels that an org may keep, unless `set-quota` says "
+        "otherwise for it; no limit by default.",
+    )
+    org_environments: int | None = Field(
+        default=None,
+        ge=0,
+        description="Environments that an org may have, unless `set-quota` says otherwise for it; "
+        "no limit by default.",
+    )
     catalog: Path | None = Field(
         default=None,
         description="TOML file with more base models, one `[[model]]` table for each.",
     )
     log_level: LogLevel = Field(default="INFO", description="Least severe level that is logged.")
+
+    @property
+    def quota(self) -> Quota:
+        """What an org may keep, where nothing else is said for it."""
+        return Quota(self.org_storage_bytes, self.org_environments)
 
     @property
     def database(self) -> str:

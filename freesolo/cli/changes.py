@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import click
 
 from freesolo.cli.context import App, json_option, pass_app
-from freesolo.domain.feed import Link, verify_chain
-from freesolo.schemas.changes import ChangeEntry, FeedItem
+from freesolo.domain.feed import Head, Link, verify_chain
+from freesolo.errors import InvalidFeed
+from freesolo.schemas.changes import ChangeEntry, FeedHead, FeedItem
 
 _SHOWN = 20
 
@@ -29,7 +30,7 @@ def changes(app: App, *, since: int | None, verify: bool) -> None:
     """
     head = app.hub.feed_head()
     if verify:
-        head = verify_chain(link_of(item) for item in _items(app, since=0, until=head.serial))
+        _verify(app, head)
     start = max(0, head.serial - _SHOWN) if since is None else since
     found = list(_items(app, since=start, until=head.serial))
     app.out.document(
@@ -42,6 +43,16 @@ def changes(app: App, *, since: int | None, verify: bool) -> None:
     app.out.table(("serial", "at", "kind", "of", "data"), [_row(item) for item in found])
     if verify:
         app.out.talk(f"The feed is unbroken up to change {head.serial}: {head.hash}")
+
+
+def _verify(app: App, head: FeedHead) -> None:
+    found = verify_chain(link_of(item) for item in _items(app, since=0, until=head.serial))
+    if found != Head(head.serial, head.hash):
+        raise InvalidFeed(
+            f"The feed ends at change {found.serial} with {found.hash}; the hub says {head.serial} "
+            f"with {head.hash}.",
+            hint="The hub, or something between it and you, holds back changes.",
+        )
 
 
 def link_of(item: FeedItem) -> Link:
