@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from freesolo.cli.context import App, json_option, pass_app, sandbox_option
-from freesolo.cli.pull import cached
 from freesolo.client.chat import ChatClient
 from freesolo.datasets.serialize import json_view
 from freesolo.domain.refs import EnvRef
@@ -24,7 +23,7 @@ from freesolo.errors import (
     NotFound,
     Unavailable,
 )
-from freesolo.runtime.client import Case, EnvironmentHost, Suite, open_host
+from freesolo.runtime.client import Case, EnvironmentHost, Foundation, Suite, open_host
 
 
 @dataclass(frozen=True)
@@ -96,8 +95,10 @@ def evaluate(  # noqa: PLR0913 - one parameter for each option
     results = []
     # A date in TOML is text in JSON, as which a config would hold it.
     arguments = json_view(parse_document("", params))
+    folder, foundation = _find(app, environment)
+    options = app.host_options(sandbox)
     with (
-        open_host(_folder(app, environment), app.host_options(sandbox), params=arguments) as host,
+        open_host(folder, options, params=arguments, foundation=foundation) as host,
         app.gateway() as gateway,
     ):
         for suite in _chosen(host.suites(), names, environment):
@@ -129,12 +130,13 @@ class _Asking:
         return answer.text
 
 
-def _folder(app: App, environment: str) -> Path:
-    """Return the files of a local folder, or of a published version from the cache."""
+def _find(app: App, environment: str) -> tuple[Path, Foundation]:
+    """Return a local folder, or that of a published version, and what its environment stands on."""
     folder = Path(environment)
     if folder.is_dir():
-        return folder
-    return cached(app, app.hub.resolve(EnvRef.parse(environment)))
+        return folder, app.environments.foundation_of(folder)
+    placed = app.environments.place(EnvRef.parse(environment), Path.cwd())
+    return placed.folder, placed.foundation
 
 
 def _chosen(suites: Sequence[Suite], names: Sequence[str], environment: str) -> list[Suite]:

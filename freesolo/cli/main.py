@@ -16,11 +16,14 @@ from freesolo.cli.deploy import deploy, deployments, undeploy
 from freesolo.cli.doctor import doctor
 from freesolo.cli.evaluate import evaluate
 from freesolo.cli.init import init
+from freesolo.cli.install import add, install, remove
+from freesolo.cli.lock import lock, outdated, update
 from freesolo.cli.models import models
 from freesolo.cli.publish import publish
 from freesolo.cli.pull import pull
 from freesolo.cli.runs import runs
 from freesolo.cli.train import train
+from freesolo.cli.tree import tree
 from freesolo.cli.up import down, up
 from freesolo.cli.validate import validate
 from freesolo.config import ClientSettings
@@ -37,6 +40,13 @@ _COMMANDS = (
     validate,
     publish,
     pull,
+    add,
+    remove,
+    lock,
+    install,
+    update,
+    outdated,
+    tree,
     changes,
     train,
     runs,

@@ -39,7 +39,13 @@ def publish(
     # Asked first: without a key or a hub the checks would be for nothing.
     ref = EnvRef(org=check_name(org or app.hub.whoami().org, "org"), name=manifest.name)
     app.out.talk(f"Checking {folder} ...")
-    _refuse(app, check_folder(folder, app.host_options(sandbox), name=name), force=force)
+    report = check_folder(
+        folder,
+        app.host_options(sandbox),
+        name=name,
+        find_foundation=app.environments.foundation_of,
+    )
+    _refuse(app, report, force=force)
     with tempfile.TemporaryDirectory() as scratch:
         archive = build_archive(
             folder, collect_files(folder), Path(scratch) / "environment.tar.zst"

@@ -1,4 +1,4 @@
-"""`freesolo pull`, and how other commands get at a published environment's files."""
+"""`freesolo pull`."""
 
 import shutil
 from pathlib import Path
@@ -8,43 +8,54 @@ import click
 from freesolo.cli.context import App, json_option, pass_app
 from freesolo.domain.refs import EnvRef
 from freesolo.errors import FolderNotEmpty
-from freesolo.package.cache import cached_environment
-from freesolo.schemas.environments import ResolvedVersion
 
 
 @click.command()
 @click.argument("ref")
+@click.argument("path", required=False)
 @click.option(
     "-o",
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder to write the files to; the environment's name by default.",
 )
-@click.option("--force", is_flag=True, help="Write into a folder that holds files already.")
+@click.option("--force", is_flag=True, help="Write over files that are there already.")
 @json_option("ref, version, tree_digest, archive_digest, size, folder, files")
 @pass_app
-def pull(app: App, ref: str, *, output: Path | None, force: bool) -> None:
-    """Fetch the files of REF (org/name, org/name@1.2.0, org/name@sha256:...), verified."""
+def pull(app: App, ref: str, path: str | None, *, output: Path | None, force: bool) -> None:
+    """Fetch the files of REF (org/name, org/name@1.2.0, org/name@sha256:...), or its one file PATH.
+
+    They are verified, and those of a version that is locked here come from the cache if it has them.
+    """
     parsed = EnvRef.parse(ref)
     folder = output or Path(parsed.name)
-    if not force and folder.exists() and any(folder.iterdir()):
+    if not force:
+        _refuse_to_overwrite(folder, path)
+    version = app.environments.find(parsed, Path.cwd())
+    if path is None:
+        files = _write_files(app.environments.fetch(version), folder)
+    else:
+        files = [app.environments.fetch_file(version, path, folder)]
+    document = version.pinned.model_dump(mode="json")
+    app.out.document({**document, "folder": str(folder), "files": files})
+    app.out.data(f"{version} {version.tree}")
+    app.out.data(f"{len(files)} files in {folder}" if path is None else str(folder / files[0]))
+    if path is None:
+        app.out.next_step(f"freesolo validate {folder}")
+
+
+def _refuse_to_overwrite(folder: Path, path: str | None) -> None:
+    target = folder if path is None else folder / path
+    if target.is_dir() and any(target.iterdir()):
         raise FolderNotEmpty(
-            f"{folder} holds files already.",
+            f"{target} holds files already.",
             hint="`-o` names another folder; `--force` writes there.",
         )
-    version = app.hub.resolve(parsed)
-    files = _write_files(cached(app, version), folder)
-    app.out.document({**version.model_dump(mode="json"), "folder": str(folder), "files": files})
-    app.out.data(f"{version.ref} {version.version} {version.tree_digest}")
-    app.out.data(f"{len(files)} files in {folder}")
-    app.out.next_step(f"freesolo validate {folder}")
-
-
-def cached(app: App, version: ResolvedVersion) -> Path:
-    """Return the unpacked files of a version in the cache, fetching them if they are not there."""
-    return cached_environment(
-        version, app.settings.cache, download=lambda archive: app.hub.download(version, archive)
-    )
+    if target.is_file():
+        raise FolderNotEmpty(
+            f"{target} is there already.",
+            hint="`-o` names another folder; `--force` writes over it.",
+        )
 
 
 def _write_files(source: Path, folder: Path) -> list[str]:

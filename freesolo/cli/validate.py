@@ -24,7 +24,12 @@ def validate(context: click.Context, folder: Path, *, sandbox: str) -> None:
     app.out.talk(f"Checking {folder} ...")
     # A folder without a manifest gets its name when it is published, whatever it is called here.
     name = None if has_manifest(folder) else "unnamed"
-    report = check_folder(folder, app.host_options(sandbox), name=name)
+    report = check_folder(
+        folder,
+        app.host_options(sandbox),
+        name=name,
+        find_foundation=app.environments.foundation_of,
+    )
     app.out.document(report_document(report))
     show_report(app, report)
     if report.ok:

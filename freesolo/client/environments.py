@@ -4,6 +4,7 @@ What a folder's `freesolo.lock` holds comes before what the hub says, and what i
 no hub at all. `install`, `eval`, `pull` and `freesolo.load` all come this way.
 """
 
+import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,10 @@ from pathlib import Path
 from packaging.version import Version
 
 from freesolo.client.hub import HubClient
+from freesolo.domain.manifest import MANIFEST_NAME
 from freesolo.domain.refs import EnvRef
-from freesolo.errors import LockOutdated
+from freesolo.domain.suggest import did_you_mean
+from freesolo.errors import LockOutdated, NotFound
 from freesolo.package.cache import cached_environment
 from freesolo.package.consumer import Consumer
 from freesolo.package.lockfile import (
@@ -20,16 +23,17 @@ from freesolo.package.lockfile import (
     Lock,
     LockedEnvironment,
     PipLock,
+    check_whole,
     digest_of,
     make_lock,
     pylock_name,
     read_lock,
     read_pylocks,
 )
-from freesolo.package.resolution import Candidate, Want, accepts, identity, resolve
+from freesolo.package.resolution import Candidate, Want, identity, resolve
 from freesolo.runtime.client import Foundation, needs_of, read_manifest
 from freesolo.runtime.venvs import compile_pylock
-from freesolo.schemas.environments import IndexedVersion, VersionIndex
+from freesolo.schemas.environments import IndexedVersion, ResolvedVersion, VersionIndex
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,32 @@ class Placed:
     version: LockedEnvironment
     folder: Path
     foundation: Foundation
+
+
+@dataclass(frozen=True)
+class Locked:
+    """A lock, and the texts of its pylocks by file name."""
+
+    lock: Lock
+    pylocks: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A locked version, beside the one that would be locked today and the newest release.
+
+    `wanted` is None for what would not be locked at all.
+    """
+
+    locked: LockedEnvironment
+    wanted: str | None
+    latest: str
+    yanked: bool
+
+    @property
+    def outdated(self) -> bool:
+        """Whether there is anything to do."""
+        return self.yanked or {self.wanted, self.latest} != {self.locked.version}
 
 
 class Environments:
@@ -59,15 +89,34 @@ class Environments:
         self._connect = connect
         self._tell = tell
 
-    def place(self, ref: EnvRef, consumer_folder: Path) -> Placed:
+    def find(self, ref: EnvRef, consumer_folder: Path) -> LockedEnvironment:
         """Return the version that `ref` means: the one locked in `consumer_folder`, else the hub's."""
         lock = read_lock(consumer_folder)
-        if lock is not None and _holds(lock, ref):
+        if lock is not None and lock.holds(ref):
+            return lock.closure(ref)[0]
+        hub = self._connect(None)
+        found = hub.resolve(ref)
+        for text in _warnings(found):
+            self._tell(text)
+        return LockedEnvironment(
+            id=found.ref,
+            version=found.version,
+            tree=found.tree_digest,
+            archive=found.archive_digest,
+            size=found.size,
+            source=hub.url,
+        )
+
+    def place(self, ref: EnvRef, consumer_folder: Path) -> Placed:
+        """Find a version as `find` does and fetch it, with all that it builds on."""
+        lock = read_lock(consumer_folder)
+        if lock is not None and lock.holds(ref):
             return self.place_locked(lock, ref, consumer_folder)
-        return self._placed(self.resolve([Want(ref, by="the command line")]), ref)
+        return self._placed(self.resolve([_asked(ref)]), ref)
 
     def place_locked(self, lock: Lock, ref: EnvRef, consumer_folder: Path) -> Placed:
         """Return what `lock` holds of the environment that `ref` names. Nothing else is asked for."""
+        check_whole(lock)
         closure = lock.closure(ref)
         pylocks = read_pylocks(consumer_folder, closure[:1])
         return self._placed(lock, ref, pylock=pylocks.get(closure[0].id))
@@ -78,12 +127,10 @@ class Environments:
         refs = [EnvRef.parse(text) for text in manifest.environments] if manifest else []
         if not refs:
             return Foundation()
-        lock = self.resolve([Want(ref, by=f"{folder}/environment.toml") for ref in refs])
+        lock = self.resolve([Want(ref, by=MANIFEST_NAME) for ref in refs])
         return Foundation(self._modules(lock.environment))
 
-    def lock(
-        self, consumer: Consumer, earlier: Lock | None, pylocks: Mapping[str, str]
-    ) -> "Locked":
+    def lock(self, consumer: Consumer, earlier: Lock | None, pylocks: Mapping[str, str]) -> Locked:
         """Resolve what the consumer wants and choose the Python packages of each environment.
 
         What `earlier` and `pylocks`, its texts by file name, hold is kept where it fits. Raise
@@ -93,29 +140,46 @@ class Environments:
         resolved = self.resolve(
             consumer.wanted,
             python=consumer.requires_python,
-            keep=[environment.tree for environment in kept],
+            keep=[version.tree for version in kept],
         )
         _refuse_changed(resolved, kept)
         texts: dict[str, str] = {}
-        environments = {environment.name: environment for environment in resolved.environment}
-        for ref in consumer.environments:
-            name = pylock_name(ref)
-            if text := self._compile(resolved, ref, pylocks.get(name, "")):
+        locked = []
+        for version in resolved.environment:
+            name = pylock_name(version.name)
+            text = self._compile(resolved, version, earlier=pylocks.get(name, ""))
+            if text:
                 texts[name] = text
-                pinned = environments[identity(ref)]
-                pip = PipLock(lock=name, digest=digest_of(text))
-                environments[identity(ref)] = pinned.model_copy(update={"pip": pip})
-        return Locked(make_lock(consumer.requires_python, environments.values()), texts)
+            pip = PipLock(lock=name, digest=digest_of(text)) if text else None
+            locked.append(version.model_copy(update={"pip": pip}))
+        return Locked(make_lock(consumer.requires_python, locked), texts)
+
+    def outdated(self, consumer: Consumer, lock: Lock) -> list[Standing]:
+        """Compare what is locked with what would be locked today, and with the newest there is."""
+        hub = HubCandidates(self._connect(None))
+        fitting = resolve(consumer.wanted, hub, python=consumer.requires_python)
+        wanted = {identity(EnvRef.parse(one.ref)): str(one.version) for one in fitting}
+        found = []
+        for version in lock.environment:
+            index = hub.index(EnvRef.parse(version.id))
+            yanked = any(one.yanked for one in index.versions if one.version == version.version)
+            latest = index.latest_version
+            found.append(Standing(version, wanted.get(version.name), latest, yanked=yanked))
+        return found
 
     def resolve(
         self, wanted: Sequence[Want], *, python: str = "", keep: Collection[str] = ()
     ) -> Lock:
-        """Return the versions that `wanted` comes to, without their Python packages."""
+        """Return the versions that `wanted` comes to, without their Python packages.
+
+        `keep` holds the tree digests of versions to stay with.
+        """
         hub = self._connect(None)
         listed = HubCandidates(hub)
         chosen = resolve(wanted, listed, python=python, keep=keep) if wanted else []
-        for text in listed.warnings(chosen):
-            self._tell(text)
+        for candidate in chosen:
+            for text in _warnings(listed.as_resolved(candidate)):
+                self._tell(text)
         return make_lock(python, [_locked(candidate, hub.url) for candidate in chosen])
 
     def fetch(self, version: LockedEnvironment) -> Path:
@@ -128,6 +192,20 @@ class Environments:
             ),
         )
 
+    def fetch_file(self, version: LockedEnvironment, path: str, folder: Path) -> str:
+        """Write one file of a version below `folder`, where it is in the version; return `path`.
+
+        Raise `NotFound` with the nearest name if the version has no such file.
+        """
+        source = self.fetch(version)
+        known = [file.relative_to(source).as_posix() for file in source.rglob("*")]
+        if path not in known or not (source / path).is_file():
+            raise NotFound(f"{version} has no file {path!r}.", hint=did_you_mean(path, known))
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source / path, target)
+        return path
+
     def _placed(self, lock: Lock, ref: EnvRef, *, pylock: Path | None = None) -> Placed:
         version, *others = lock.closure(ref)
         foundation = Foundation(self._modules(others), pylock)
@@ -136,20 +214,13 @@ class Environments:
     def _modules(self, versions: Sequence[LockedEnvironment]) -> dict[str, Path]:
         return {version.name.module: self.fetch(version) for version in versions}
 
-    def _compile(self, lock: Lock, ref: EnvRef, earlier: str) -> str:
-        needs = needs_of(*(self.fetch(version) for version in lock.closure(ref)))
+    def _compile(self, lock: Lock, version: LockedEnvironment, *, earlier: str) -> str:
+        folders = [self.fetch(member) for member in lock.closure(EnvRef.parse(version.id))]
+        needs = needs_of(*folders)
         if not needs.requirements:
             return ""
         pythons = ",".join(filter(None, (lock.requires_python, needs.python)))
         return compile_pylock(needs.requirements, requires_python=pythons, earlier=earlier)
-
-
-@dataclass(frozen=True)
-class Locked:
-    """A lock, and the texts of its pylocks by file name."""
-
-    lock: Lock
-    pylocks: Mapping[str, str]
 
 
 class HubCandidates:
@@ -181,16 +252,30 @@ class HubCandidates:
             self._indexes[key] = self._hub.index(ref)
         return self._indexes[key]
 
-    def warnings(self, chosen: Sequence[Candidate]) -> Iterator[str]:
-        """Yield what whoever takes these versions should know."""
-        for candidate in chosen:
-            if candidate.yanked:
-                reason = f": {candidate.yank_reason}" if candidate.yank_reason else ""
-                yield f"Warning: {candidate} was yanked{reason}."
-            index = self.index(EnvRef.parse(candidate.ref))
-            if index.deprecation is not None:
-                instead = f" Use {index.successor} instead." if index.successor else ""
-                yield f"Warning: {candidate.ref} is deprecated: {index.deprecation}.{instead}"
+    def as_resolved(self, candidate: Candidate) -> ResolvedVersion:
+        """Return a version as the hub would resolve it."""
+        index = self.index(EnvRef.parse(candidate.ref))
+        return ResolvedVersion(
+            ref=candidate.ref,
+            version=str(candidate.version),
+            tree_digest=candidate.tree_digest,
+            archive_digest=candidate.archive_digest,
+            size=candidate.size,
+            yanked=candidate.yanked,
+            yank_reason=candidate.yank_reason,
+            deprecation=index.deprecation,
+            successor=index.successor,
+        )
+
+
+def _warnings(version: ResolvedVersion) -> Iterator[str]:
+    """Yield what whoever takes this version should know."""
+    if version.yanked:
+        reason = f": {version.yank_reason}" if version.yank_reason else ""
+        yield f"Warning: {version.ref} {version.version} was yanked{reason}."
+    if version.deprecation is not None:
+        instead = f" Use {version.successor} instead." if version.successor else ""
+        yield f"Warning: {version.ref} is deprecated: {version.deprecation}.{instead}"
 
 
 def _candidate(name: str, version: IndexedVersion) -> Candidate:
@@ -219,9 +304,8 @@ def _locked(candidate: Candidate, source: str) -> LockedEnvironment:
     )
 
 
-def _holds(lock: Lock, ref: EnvRef) -> bool:
-    locked = lock.find(ref)
-    return locked is not None and accepts(ref.selector, Version(locked.version), locked.tree)
+def _asked(ref: EnvRef) -> Want:
+    return Want(ref, by="the command line")
 
 
 def _refuse_changed(resolved: Lock, kept: Sequence[LockedEnvironment]) -> None:

@@ -27,7 +27,7 @@ sampled, files_left_out.
 """
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from freesolo.package.audit import check_gold
@@ -35,7 +35,7 @@ from freesolo.package.files import collect_files, copy_files
 from freesolo.package.findings import Finding, Report, Severity
 from freesolo.package.static import check_files, left_out
 from freesolo.package.trials import merged_findings, try_code
-from freesolo.runtime.client import HostOptions
+from freesolo.runtime.client import Foundation, HostOptions
 
 __all__ = ["Finding", "Report", "Severity", "check_folder", "check_gold"]
 
@@ -48,12 +48,13 @@ def check_folder(
     *,
     name: str | None = None,
     secrets: Mapping[str, str] | None = None,
+    find_foundation: Callable[[Path], Foundation] = lambda _: Foundation(),
 ) -> Report:
     """Check the environment in `root`. Its code is only run if its files have no error, and only
     with those that would be packed: what works here must work for whoever pulls it. It is loaded
     as the configs in configs/ load it.
 
-    `name` is for a folder without a manifest. Raise `Unavailable` if its dependencies cannot be
+    `name` is for a folder without a manifest; `find_foundation` brings what it builds on. Raise `Unavailable` if its dependencies cannot be
     fetched now, or if a sandbox is required and there is none.
     """
     findings = check_files(root, name=name)
@@ -61,7 +62,8 @@ def check_folder(
         return Report(tuple(findings))
     with tempfile.TemporaryDirectory(prefix="freesolo-packed-") as packed:
         copy_files(root, collect_files(root), Path(packed))
-        trials = try_code(Path(packed), options, secrets=secrets or {})
+        foundation = find_foundation(Path(packed))
+        trials = try_code(Path(packed), options, foundation, secrets=secrets or {})
     findings += merged_findings(trials)
     if any(finding.code == "env_failed" for finding in findings):
         findings += left_out(root)

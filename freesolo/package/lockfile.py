@@ -1,8 +1,8 @@
 """`freesolo.lock`: the exact versions that `freesolo.toml` came to, by digest.
 
-Sorted and without times, so that the same wishes give the same bytes. Each wanted environment has a
-virtual environment of its own; what goes into it is in a `pylock` file beside the lock, which the
-lock pins by digest.
+Sorted and without times, so that the same wishes give the same bytes. Each environment gets a
+virtual environment of its own; the Python packages in it are in a `pylock` file beside the lock,
+which the lock pins by digest.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from freesolo.domain.problems import problems_from_validation
 from freesolo.domain.refs import EnvRef
 from freesolo.errors import InvalidLockFile, LockOutdated, Problem
 from freesolo.package.consumer import CONSUMER_FILE, Consumer, replace_file
-from freesolo.package.resolution import accepts, describe, identity
+from freesolo.package.resolution import accepts, describe, find_circle, identity
 from freesolo.schemas.base import Digest
 from freesolo.schemas.environments import ResolvedVersion
 
@@ -98,6 +98,11 @@ class Lock(BaseModel):
         """Return what is locked of the environment that `ref` names, None if nothing is."""
         return next((one for one in self.environment if one.name == identity(ref)), None)
 
+    def holds(self, ref: EnvRef) -> bool:
+        """Say whether a version is locked that `ref` accepts; of a channel, that is any."""
+        found = self.find(ref)
+        return found is not None and accepts(ref.selector, Version(found.version), found.tree)
+
     def closure(self, ref: EnvRef) -> list[LockedEnvironment]:
         """Return an environment of the lock and what it builds on, itself first."""
         found: dict[Distribution, LockedEnvironment] = {}
@@ -109,10 +114,22 @@ class Lock(BaseModel):
                 waiting += entry.builds_on
         return list(found.values())
 
+    def only(self, refs: Iterable[EnvRef]) -> "Lock":
+        """Return the part of the lock that holds these environments and what they build on."""
+        needed = {one.name for ref in refs for one in self.closure(ref)}
+        kept = tuple(one for one in self.environment if one.name in needed)
+        return self.model_copy(update={"environment": kept})
 
-def pylock_name(ref: EnvRef) -> str:
+    def without(self, refs: Iterable[EnvRef]) -> "Lock":
+        """Return the lock without these environments."""
+        dropped = {identity(ref) for ref in refs}
+        kept = tuple(one for one in self.environment if one.name not in dropped)
+        return self.model_copy(update={"environment": kept})
+
+
+def pylock_name(name: Distribution) -> str:
     """Return the name of an environment's pylock: `pylock.acme-math.toml`."""
-    return f"pylock.{str(identity(ref)).removeprefix('fsenv-')}.toml"
+    return f"pylock.{str(name).removeprefix('fsenv-')}.toml"
 
 
 def digest_of(text: str) -> str:
@@ -141,6 +158,9 @@ def parse_lock(text: str) -> Lock:
     names = [environment.name for environment in lock.environment]
     if len(set(names)) < len(names):
         raise InvalidLockFile(f"{LOCK_FILE} holds an environment twice.", hint=_DAMAGED)
+    if circle := find_circle({one.name: map(identity, one.builds_on) for one in lock.environment}):
+        path = " -> ".join(str(name) for name in circle)
+        raise InvalidLockFile(f"{LOCK_FILE} holds a circle: {path}.", hint=_DAMAGED)
     return lock
 
 
@@ -184,6 +204,16 @@ def check_fit(lock: Lock | None, consumer: Consumer) -> Lock:
     return lock
 
 
+def check_whole(lock: Lock) -> None:
+    """Raise `LockOutdated` if the lock lacks anything that its own environments build on."""
+    for version in lock.environment:
+        for problem in _unmet(lock, str(version), version.builds_on):
+            raise LockOutdated(
+                f"{LOCK_FILE} is not whole: {problem.message}",
+                hint="`freesolo lock` brings it up to date.",
+            )
+
+
 def misfits(lock: Lock, consumer: Consumer) -> list[Problem]:
     """Return what the lock lacks, holds in vain, or holds in another version than is wanted.
 
@@ -193,11 +223,11 @@ def misfits(lock: Lock, consumer: Consumer) -> list[Problem]:
     found += _unmet(lock, CONSUMER_FILE, consumer.environments)
     for environment in lock.environment:
         found += _unmet(lock, str(environment), environment.builds_on)
-    needed = {one.name for ref in consumer.environments for one in lock.closure(ref)}
+    needed = lock.only(consumer.environments).environment
     found += [
         Problem(one.id, f"Nothing wants {one}.", "superfluous")
         for one in lock.environment
-        if one.name not in needed
+        if one not in needed
     ]
     return found
 
@@ -240,7 +270,7 @@ def _unmet(lock: Lock, by: str, wanted: Iterable[EnvRef]) -> Iterator[Problem]:
         locked = lock.find(ref)
         if locked is None:
             yield Problem(ref.full_name, f"{by} wants {describe(ref)}.", "missing")
-        elif not accepts(ref.selector, Version(locked.version), locked.tree):
+        elif not lock.holds(ref):
             yield Problem(
                 ref.full_name, f"{by} wants {describe(ref)}, but {locked} is locked.", "version"
             )

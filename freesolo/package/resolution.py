@@ -7,6 +7,7 @@ if it is locked or asked for exactly.
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from typing import Protocol
 
 from packaging.specifiers import SpecifierSet
@@ -94,6 +95,19 @@ def describe(ref: EnvRef) -> str:
     if ref.selector.kind is SelectorKind.RANGE:
         return f"{ref.full_name}{ref.selector.text}"
     return str(ref)
+
+
+def find_circle(edges: Mapping[Distribution, Iterable[Distribution]]) -> list[Distribution]:
+    """Return environments that build on each other, the first also last; empty if none do.
+
+    `edges` says what each environment builds on.
+    """
+    try:
+        TopologicalSorter(edges).prepare()
+    except CycleError as error:
+        # graphlib lists each member before those that build on it.
+        return list(reversed(error.args[1]))
+    return []
 
 
 def accepts(selector: Selector, version: Version, tree_digest: str) -> bool:
@@ -236,21 +250,10 @@ def _listed(candidates: Sequence[Candidate], show: Callable[[Candidate], str]) -
 
 
 def _refuse_circles(chosen: Mapping[Distribution, Candidate]) -> None:
-    done: set[Distribution] = set()
-
-    def visit(name: Distribution, path: tuple[Distribution, ...]) -> None:
-        if name in path:
-            circle = " -> ".join(
-                str(chosen[member]) for member in (*path[path.index(name) :], name)
-            )
-            raise RequirementsConflict(
-                f"Environments build on each other in a circle: {circle}.",
-                hint="One of them has to stop building on the next.",
-            )
-        if name not in done:
-            for ref in chosen[name].environments:
-                visit(identity(ref), (*path, name))
-            done.add(name)
-
-    for name in chosen:
-        visit(name, ())
+    edges = {name: map(identity, version.environments) for name, version in chosen.items()}
+    if circle := find_circle(edges):
+        raise RequirementsConflict(
+            "Environments build on each other in a circle: "
+            f"{' -> '.join(str(chosen[name]) for name in circle)}.",
+            hint="One of them has to stop building on the next.",
+        )

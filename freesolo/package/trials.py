@@ -10,7 +10,7 @@ from freesolo.domain.train_spec import parse_document, parse_train_spec
 from freesolo.errors import EnvironmentFailed
 from freesolo.package.audit import check_contract, code_failure
 from freesolo.package.findings import Finding, Severity
-from freesolo.runtime.client import HostOptions, open_host
+from freesolo.runtime.client import Foundation, HostOptions, open_host
 
 # Each is a process of its own, and asks the reward about every row.
 _MOST_TRIALS = 4
@@ -34,13 +34,17 @@ class Trial:
     layers: tuple[str, ...] = ()
 
 
-def try_code(folder: Path, options: HostOptions, *, secrets: Mapping[str, str]) -> list[Trial]:
+def try_code(
+    folder: Path, options: HostOptions, foundation: Foundation, *, secrets: Mapping[str, str]
+) -> list[Trial]:
     """Load the environment in `folder` in each way its configs do, or plainly without any config.
 
     Of many ways only the first few are tried. The configs must be valid.
     """
     uses = list(_distinct_uses(folder)) or [Use("", {}, ())]
-    trials = [_try(folder, options, use, secrets=secrets) for use in uses[:_MOST_TRIALS]]
+    trials = [
+        _try(folder, options, foundation, use, secrets=secrets) for use in uses[:_MOST_TRIALS]
+    ]
     if len(uses) > _MOST_TRIALS:
         message = f"Only {_MOST_TRIALS} of the {len(uses)} configs' parameters were tried."
         sampled = Finding("sampled", Severity.INFO, message)
@@ -72,11 +76,23 @@ def _distinct_uses(folder: Path) -> Iterator[Use]:
             yield Use(path.relative_to(folder).as_posix(), spec.params, spec.pip)
 
 
-def _try(folder: Path, options: HostOptions, use: Use, *, secrets: Mapping[str, str]) -> Trial:
+def _try(
+    folder: Path,
+    options: HostOptions,
+    foundation: Foundation,
+    use: Use,
+    *,
+    secrets: Mapping[str, str],
+) -> Trial:
     layers: tuple[str, ...] = ()
     try:
         with open_host(
-            folder, options, params=use.params, requirements=use.requirements, secrets=secrets
+            folder,
+            options,
+            params=use.params,
+            requirements=use.requirements,
+            secrets=secrets,
+            foundation=foundation,
         ) as host:
             layers = host.layers
             return Trial(use, check_contract(host), layers)

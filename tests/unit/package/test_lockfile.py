@@ -2,6 +2,7 @@
 
 import pytest
 
+from freesolo.domain.distributions import Distribution
 from freesolo.domain.refs import EnvRef
 from freesolo.errors import InvalidLockFile, LockOutdated
 from freesolo.package.consumer import Consumer, parse_consumer
@@ -65,6 +66,7 @@ def test_a_lock_is_sorted_and_reads_back_as_it_was_written() -> None:
         (("acme/tools", "Acme/Math"), "twice"),
         (("sha256:aaaa", "sha256:AAAA"), "environment.0.tree"),
         (('lock = "pylock.', 'lock = "../pylock.'), "lock"),
+        (("dependencies = []", 'dependencies = ["acme/math"]'), "circle"),
         (("size = 7", "size = -7"), "size"),
         (('version = "1.0"', 'version = "one"'), "one"),
         (("source", "sauce"), "source"),
@@ -129,5 +131,5 @@ def test_the_closure_of_an_environment_is_what_it_builds_on() -> None:
 
 
 def test_no_two_environments_share_a_pylock() -> None:
-    assert pylock_name(EnvRef.parse("Acme/my_math")) == "pylock.acme-my-math.toml"
-    assert pylock_name(EnvRef.parse("acme-my/math")) == "pylock.fsenv2-acme-my-math.toml"
+    assert pylock_name(Distribution.of("Acme", "my_math")) == "pylock.acme-my-math.toml"
+    assert pylock_name(Distribution.of("acme-my", "math")) == "pylock.fsenv2-acme-my-math.toml"

@@ -173,5 +173,6 @@ def test_environments_that_build_on_each_other_are_refused(shelf: Shelf) -> None
     shelf.publish("acme/b", "1.0", "acme/c")
     shelf.publish("acme/c", "1.0", "acme/a")
 
-    with pytest.raises(RequirementsConflict, match=r"acme/a 1\.0 -> acme/b 1\.0 -> acme/c 1\.0"):
+    with pytest.raises(RequirementsConflict, match="in a circle") as refusal:
         shelf.resolve("acme/a")
+    assert "acme/a 1.0 -> acme/b 1.0" in refusal.value.message
