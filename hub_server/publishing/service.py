@@ -322,11 +322,16 @@ def _check_same(
     )
 
 
-def _contents(version: EnvironmentVersion, package: Package) -> VersionContents:
+def _contents(
+    version: EnvironmentVersion, package: Package, description: Description
+) -> VersionContents:
     return VersionContents(
         version_id=version.id,
         manifest=package.manifest.model_dump(mode="json"),
         files=_FILES.dump_python(package.files, mode="json"),
+        wheel_metadata=description.wheel.metadata.decode(),
+        readme_html=description.readme_html,
+        dataset=description.dataset.model_dump(mode="json"),
     )
 
 
