@@ -1,13 +1,12 @@
 """The hub's routes as methods: one call each, wire models in and out."""
 
-import base64
 import secrets
 from pathlib import Path
 
 from freesolo.client.accounts import AccountCalls
 from freesolo.client.connection import path_part
+from freesolo.client.publishing import PublishingCalls
 from freesolo.domain.refs import EnvRef
-from freesolo.package.archive import Archive
 from freesolo.schemas.changes import Feed, FeedHead
 from freesolo.schemas.deployments import (
     Deployment,
@@ -19,7 +18,6 @@ from freesolo.schemas.deployments import (
 )
 from freesolo.schemas.environments import (
     EnvironmentDetail,
-    PublishedVersion,
     ResolvedVersion,
     VersionIndex,
 )
@@ -34,26 +32,12 @@ from freesolo.schemas.runs import (
 )
 
 
-class HubClient(AccountCalls):
+class HubClient(AccountCalls, PublishingCalls):
     """A connection to one hub with one key. Every method raises the hub's own errors."""
 
     def models(self) -> list[Model]:
         """Return the catalog of base models."""
         return self._get(ModelList, "/v1/models").models
-
-    def publish(self, ref: EnvRef, version: str, archive: Archive) -> PublishedVersion:
-        """Upload an archive as an immutable version; the same tree again is `unchanged`."""
-        response = self._transport.request(
-            "PUT",
-            f"/v1/envs/{ref.full_name}/versions/{version}",
-            upload=archive.path,
-            headers={
-                "Content-Type": "application/zstd",
-                "Content-Digest": _content_digest(archive.archive_digest),
-                "X-Tree-Digest": archive.tree_digest,
-            },
-        )
-        return self._read(PublishedVersion, response)
 
     def environment(self, ref: EnvRef) -> EnvironmentDetail:
         """Return an environment with all its versions, newest first."""
@@ -158,9 +142,3 @@ class HubClient(AccountCalls):
     def usage(self) -> UsageReport:
         """Return the org's tokens by key and model."""
         return self._get(UsageReport, "/v1/usage")
-
-
-def _content_digest(digest: str) -> str:
-    """Write `sha256:<hex>` as the header of RFC 9530 wants it."""
-    raw = bytes.fromhex(digest.removeprefix("sha256:"))
-    return f"sha-256=:{base64.b64encode(raw).decode()}:"

@@ -1,7 +1,7 @@
 """HTTP to the hub and the gateway: the key, retries, and their errors as ours."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,9 @@ from freesolo.errors import FreesoloError, InvalidInput, Unauthorized, Unavailab
 _CHUNK = 1 << 20
 _SAFE_TO_REPEAT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+# A body that can be sent again: a call that gives its bytes from the beginning.
+Body = Callable[[], Iterable[bytes]]
 
 
 class Transport:
@@ -48,9 +51,9 @@ class Transport:
         json_body: object = None,
         params: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
-        upload: Path | None = None,
+        upload: Path | Body | None = None,
     ) -> httpx.Response:
-        """Send a request, its body from `json_body` or the file `upload`; raise what came back."""
+        """Send a request, its body from `json_body` or `upload`, a file perhaps; raise what came back."""
 
         def send() -> httpx.Response:
             with reachable(self.base_url):
@@ -64,7 +67,8 @@ class Transport:
                     **_body(json_body, upload),
                 )
 
-        response: httpx.Response = self._retrying(method)(lambda: raise_for_error(send()))
+        attempts = self._attempts if method in _SAFE_TO_REPEAT else 1
+        response: httpx.Response = repeating(attempts)(lambda: raise_for_error(send()))
         return response
 
     @contextmanager
@@ -88,13 +92,15 @@ class Transport:
             for chunk in response.iter_bytes(_CHUNK):
                 out.write(chunk)
 
-    def _retrying(self, method: str) -> Retrying:
-        return Retrying(
-            stop=stop_after_attempt(self._attempts if method in _SAFE_TO_REPEAT else 1),
-            wait=wait_random_exponential(multiplier=0.2, max=3),
-            retry=retry_if_exception_type(Unavailable),
-            reraise=True,
-        )
+
+def repeating(attempts: int) -> Retrying:
+    """Return the way to call something again, with longer and longer waits, while it is unavailable."""
+    return Retrying(
+        stop=stop_after_attempt(attempts),
+        wait=wait_random_exponential(multiplier=0.2, max=3),
+        retry=retry_if_exception_type(Unavailable),
+        reraise=True,
+    )
 
 
 @contextmanager
@@ -158,13 +164,14 @@ def _authorization(api_key: str | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
-def _body(json_body: object, upload: Path | None) -> dict[str, Any]:
+def _body(json_body: object, upload: Path | Body | None) -> dict[str, Any]:
     if upload is not None:
-        return {"content": _file_chunks(upload)}
+        return {"content": file_chunks(upload) if isinstance(upload, Path) else upload()}
     return {} if json_body is None else {"json": json_body}
 
 
-def _file_chunks(path: Path) -> Iterator[bytes]:
+def file_chunks(path: Path) -> Iterator[bytes]:
+    """Yield a file's bytes, a mebibyte at a time."""
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             yield chunk
