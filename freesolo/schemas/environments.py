@@ -3,6 +3,9 @@
 from datetime import datetime
 from typing import Literal
 
+from pydantic import Field
+
+from freesolo.domain.roles import Visibility
 from freesolo.schemas.base import Digest, Wire
 
 
@@ -24,20 +27,33 @@ class PublishedVersion(Wire):
 
 
 class VersionSummary(Wire):
-    """One line of an environment's history."""
+    """One line of an environment's history. `channels` are those that mean this version now."""
 
     version: str
+    state: Literal["staged", "published"]
     tree_digest: Digest
     size: int
+    yanked: bool
+    yank_reason: str | None = None
+    channels: list[str]
     published_at: datetime
 
 
 class EnvironmentSummary(Wire):
-    """One line of `GET /v1/envs`."""
+    """An environment in a line: of `GET /v1/envs`, and the answer of what changes one as a whole.
+
+    `ref` is its name now. `deprecation` says why it should not be used any more, `successor` what to
+    use instead. A deleted environment can be restored for 30 days.
+    """
 
     ref: str
     summary: str
+    visibility: Visibility
     latest_version: str
+    deprecation: str | None = None
+    successor: str | None = None
+    archived: bool = False
+    deleted_at: datetime | None = None
     updated_at: datetime
 
 
@@ -48,11 +64,17 @@ class EnvironmentList(Wire):
     next_cursor: str | None = None
 
 
-class EnvironmentDetail(Wire):
-    """The answer of `GET /v1/envs/{org}/{name}`, versions from the newest to the oldest."""
+class EnvironmentDetail(EnvironmentSummary):
+    """The answer of `GET /v1/envs/{org}/{name}`, versions from the newest to the oldest.
 
-    ref: str
-    summary: str
+    Staged versions are shown to those who may publish.
+    """
+
+    license: str
+    tags: list[str]
+    downloads: int
+    serial: int
+    created_at: datetime
     versions: list[VersionSummary]
 
 
@@ -71,6 +93,33 @@ class ResolvedVersion(Wire):
     yank_reason: str | None = None
     deprecation: str | None = None
     successor: str | None = None
+
+
+class EnvironmentInfo(ResolvedVersion):
+    """The answer of `GET /v1/envs/{org}/{name}/info?spec=...`: all that a reference means.
+
+    Sizes are in bytes. `dependencies` are Python packages, `environments` what the version builds
+    on, `secrets` the names of those it is given, `channels` those that mean this version now.
+    """
+
+    state: Literal["staged", "published"]
+    channels: list[str]
+    latest_version: str
+    visibility: Visibility
+    summary: str
+    license: str
+    tags: list[str]
+    deprecated: bool
+    archived: bool
+    downloads: int
+    unpacked_size: int
+    file_count: int
+    requires_python: str
+    dependencies: list[str]
+    environments: list[str]
+    secrets: list[str]
+    network: bool
+    published_at: datetime
 
 
 class IndexedVersion(Wire):
@@ -104,3 +153,83 @@ class EnvironmentPin(Wire):
     ref: str
     version: str
     tree_digest: Digest
+
+
+class Yank(Wire):
+    """The body of `PUT .../versions/{version}/yank`."""
+
+    reason: str = Field(min_length=1, max_length=1000)
+
+
+class Deprecation(Wire):
+    """The body of `PUT /v1/envs/{org}/{name}/deprecation`; `successor` is `org/name`."""
+
+    message: str = Field(default="It is no longer maintained", min_length=1, max_length=1000)
+    successor: str | None = None
+
+
+class Channel(Wire):
+    """A movable name. `selector` is a version or a range, `version` what that means now, if any."""
+
+    name: str
+    selector: str
+    version: str | None
+    updated_at: datetime
+
+
+class ChannelList(Wire):
+    """The answer of `GET /v1/envs/{org}/{name}/channels`, by name."""
+
+    channels: list[Channel]
+
+
+class ChannelTarget(Wire):
+    """The body of `PUT /v1/envs/{org}/{name}/channels/{channel}`.
+
+    `selector` is what follows the `@` of a reference. A range stays one; all else is pinned to the
+    version it means now. With `expected`, the channel is moved only if that is its selector now
+    (`""`: only if there is no such channel).
+    """
+
+    selector: str = ""
+    expected: str | None = None
+
+
+class ChannelMove(Wire):
+    """One move of a channel; `selector` is None for its removal."""
+
+    selector: str | None
+    moved_by: str
+    moved_at: datetime
+
+
+class ChannelHistory(Wire):
+    """The answer of `GET /v1/envs/{org}/{name}/channels/{channel}`: its moves, the newest first.
+
+    `channel` is None once it was removed; `next_cursor` is None on the last page.
+    """
+
+    channel: Channel | None
+    moves: list[ChannelMove]
+    next_cursor: str | None = None
+
+
+class NewName(Wire):
+    """The body of `POST /v1/envs/{org}/{name}/rename`: the second part of the new reference."""
+
+    name: str
+
+
+class TransferOffer(Wire):
+    """The body of `POST /v1/envs/{org}/{name}/transfer`: the org that is to have it."""
+
+    org: str
+
+
+class Transfer(Wire):
+    """An environment that waits for an admin of `to_org` to accept it."""
+
+    ref: str
+    to_org: str
+    offered_by: str
+    offered_at: datetime
