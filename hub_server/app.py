@@ -12,6 +12,7 @@ from hub_server import failures, health
 from hub_server.accounts import routes as accounts
 from hub_server.accounts.service import KeyUses
 from hub_server.answers import Answers, Recall
+from hub_server.audit import routes as audit
 from hub_server.blobs import open_blobs
 from hub_server.changes import routes as changes
 from hub_server.db import create_database, create_readers, create_sessions
@@ -73,6 +74,7 @@ def create_app(settings: HubSettings, *, clock: Callable[[], datetime] = utc_now
     app.add_middleware(RequestLog)
     for part in (
         accounts,
+        audit,
         environments,
         publishing,
         changes,

@@ -110,10 +110,10 @@ class NewRole(Wire):
 
 
 class Key(Wire):
-    """A key without its secret. `prefix` is how it begins; `role` is the most it may be now.
+    """A key without its secret. `prefix` is how it begins; `role` is the most it may be in the org.
 
-    `user` is None for a key of the org itself. `all_orgs` is true for a key that acts wherever its
-    person is a member.
+    `user` is None for a key of the org itself; `role` is None once its person has left the org.
+    `all_orgs` is true for a key that acts wherever its person is a member.
     """
 
     id: UUID
@@ -121,7 +121,7 @@ class Key(Wire):
     prefix: str
     user: str | None = None
     all_orgs: bool = False
-    role: Role
+    role: Role | None
     scopes: list[Scope]
     patterns: list[str]
     created_at: datetime

@@ -1,8 +1,8 @@
-"""Organisations, projects and keys: who is asking, and what they own."""
+"""Who is asking: keys, the people and orgs behind them, and requests that may be repeated."""
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, joinedload
 
 from freesolo.domain.names import confusable_key
 from freesolo.domain.refs import check_name, normalized_name
-from freesolo.domain.roles import Role, includes
+from freesolo.domain.roles import Role, includes, lesser
 from freesolo.errors import (
     Conflict,
     Forbidden,
@@ -21,6 +21,7 @@ from freesolo.errors import (
     InvalidRef,
     ProjectNotFound,
     Unauthorized,
+    UserNotFound,
 )
 from freesolo.schemas.accounts import Scope
 from hub_server.db import insert_if_absent
@@ -55,6 +56,8 @@ class Member(Principal):
     """A principal that acts in an org, in a role. `user` is the handle of a person's key.
 
     `roles` holds every org that the key may act in; `patterns` confine it to some environments.
+    A key that is `all_orgs` acts wherever its person is a member, as `most` at most, and has what
+    other orgs granted to them; `unchosen` are its orgs if it has several and none was named.
     """
 
     org_id: UUID
@@ -64,11 +67,28 @@ class Member(Principal):
     user_id: UUID | None = None
     user: str | None = None
     patterns: tuple[str, ...] = ()
+    all_orgs: bool = False
+    most: Role = Role.OWNER
+    expires_at: datetime | None = None
+    unchosen: tuple[str, ...] = ()
 
     @property
     def actor(self) -> str:
         """What the audit calls whoever did something: the person, else the key."""
         return self.user or f"key {self.key_name}"
+
+    @property
+    def chosen(self) -> Collection[UUID]:
+        """The orgs that are meant where none has to be named: the one it acts in, or all."""
+        return self.roles if self.unchosen else (self.org_id,)
+
+    def require_choice(self) -> None:
+        """Raise `InvalidInput` if it is open which of the key's orgs is meant."""
+        if self.unchosen:
+            raise InvalidInput(
+                f"The key {self.key_name!r} belongs to several orgs: {', '.join(self.unchosen)}.",
+                hint="Name one with `freesolo --org`, FREESOLO_ORG or the header Freesolo-Org.",
+            )
 
     def require_role(self, needed: Role) -> None:
         """Raise `Forbidden` unless the role in the org is at least `needed`."""
@@ -83,7 +103,8 @@ class Member(Principal):
 class KeyPlan:
     """A key to be made. Without an org and a user it is for one of the platform's own processes.
 
-    `role` is that of an org's own key. `patterns` such as `acme/*` confine it to some environments.
+    `role` is that of an org's own key, and the most that a person's key may be. `patterns` such as
+    `acme/*` confine it to some environments.
     """
 
     name: str
@@ -133,7 +154,10 @@ def check_key(
     scopes = frozenset(Scope(scope) for scope in key.scopes)
     if key.org is None and key.user is None:
         return Principal(key.id, key.name, scopes)
-    roles, acting = _acting(session, key, org)
+    orgs = _orgs_of(session, key)
+    acting = _acting(key, [each for each, _ in orgs], org)
+    roles = {each.id: role for each, role in orgs}
+    several = sorted(each.slug for each, _ in orgs) if org is None and len(orgs) > 1 else ()
     return Member(
         key.id,
         key.name,
@@ -145,28 +169,26 @@ def check_key(
         user_id=key.user_id,
         user=key.user.handle if key.user else None,
         patterns=tuple(key.patterns),
+        all_orgs=key.org_id is None,
+        most=key.role or Role.OWNER,
+        expires_at=key.expires_at,
+        unchosen=tuple(several),
     )
 
 
-def _acting(session: Session, key: ApiKey, org: str | None) -> tuple[dict[UUID, Role], Org]:
-    """Return the key's role in each of its orgs, and the org it acts in now."""
-    orgs = _orgs_of(session, key)
+def _acting(key: ApiKey, orgs: Sequence[Org], name: str | None) -> Org:
+    """Return the org that is named, else the first that the key's owner belongs to."""
     if not orgs:
         raise Unauthorized(f"Whoever the key {key.name!r} was made for belongs to no org any more.")
-    roles = {each.id: role for each, role in orgs}
-    if org is None and len(orgs) > 1:
-        names = ", ".join(sorted(each.slug for each, _ in orgs))
-        raise InvalidInput(
-            f"The key {key.name!r} belongs to several orgs: {names}.",
-            hint="Name one with `--org`, FREESOLO_ORG or the header Freesolo-Org.",
-        )
-    wanted = normalized_name(org) if org else orgs[0][0].name_key
-    for each, _ in orgs:
+    if name is None:
+        return orgs[0]
+    wanted = normalized_name(name)
+    for each in orgs:
         if each.name_key == wanted:
-            return roles, each
+            return each
     raise Forbidden(
-        f"The key {key.name!r} does not belong to the org {org!r}.",
-        hint=f"It belongs to {orgs[0][0].slug}.",
+        f"The key {key.name!r} does not belong to the org {name!r}.",
+        hint=f"It belongs to {', '.join(each.slug for each in orgs)}.",
     )
 
 
@@ -178,9 +200,9 @@ def _orgs_of(session: Session, key: ApiKey) -> list[tuple[Org, Role]]:
         .where(Membership.user_id == key.user_id)
         .where(Membership.org_id == key.org_id if key.org_id else true())
         .options(joinedload(Membership.org))
-        .order_by(Membership.created_at)
+        .order_by(Membership.created_at, Membership.org_id)
     )
-    return [(membership.org, membership.role) for membership in memberships]
+    return [(each.org, lesser(each.role, key.role or Role.OWNER)) for each in memberships]
 
 
 class KeyUses:
@@ -227,6 +249,12 @@ def create_key(
 
 def ensure_org(session: Session, slug: str, *, now: datetime) -> Org:
     """Return the org with this slug, made with its default project if it is new."""
+    org, _ = claim_org(session, slug, now=now)
+    return org
+
+
+def claim_org(session: Session, slug: str, *, now: datetime) -> tuple[Org, bool]:
+    """Return the org with this slug, and whether it was made just now, with its default project."""
     name_key = normalized_name(check_name(slug, "org"))
     row = {
         "id": uuid4(),
@@ -241,24 +269,40 @@ def ensure_org(session: Session, slug: str, *, now: datetime) -> Org:
         raise InvalidRef(
             f"{slug!r} looks too much like the name of another org.", hint="Choose another name."
         )
-    insert_if_absent(session, Project, [_project_row(org.id, DEFAULT_PROJECT, now)])
-    return org
+    claim_project(session, org.id, DEFAULT_PROJECT, now=now)
+    return org, org.id == row["id"]
 
 
-def list_projects(session: Session, member: Member) -> Sequence[Project]:
-    """Return the projects of the member's org, by name."""
-    return session.scalars(
-        select(Project).where(Project.org_id == member.org_id).order_by(Project.slug)
-    ).all()
-
-
-def create_project(session: Session, member: Member, slug: str, *, now: datetime) -> Project:
-    """Return the org's project with this slug, made if it is new."""
-    check_name(slug, "project")
-    insert_if_absent(session, Project, [_project_row(member.org_id, slug, now)])
-    return session.scalars(
-        select(Project).where(Project.org_id == member.org_id, Project.slug == slug)
+def claim_project(
+    session: Session, org_id: UUID, slug: str, *, now: datetime
+) -> tuple[Project, bool]:
+    """Return the org's project with this slug, and whether it was made just now."""
+    row = {"id": uuid4(), "org_id": org_id, "slug": slug, "created_at": now}
+    insert_if_absent(session, Project, [row])
+    project = session.scalars(
+        select(Project).where(Project.org_id == org_id, Project.slug == slug)
     ).one()
+    return project, project.id == row["id"]
+
+
+def ensure_user(session: Session, handle: str, *, now: datetime) -> User:
+    """Return the person with this handle, made if they are new."""
+    name_key = normalized_name(check_name(handle, "account"))
+    row = {"id": uuid4(), "handle": handle, "name_key": name_key, "created_at": now}
+    insert_if_absent(session, User, [row])
+    return session.scalars(select(User).where(User.name_key == name_key)).one()
+
+
+def find_user(session: Session, handle: str) -> User:
+    """Return the person with this handle; raise `UserNotFound` if there is none."""
+    user = session.scalars(
+        select(User).where(User.name_key == normalized_name(handle))
+    ).one_or_none()
+    if user is None:
+        raise UserNotFound(
+            f"Nobody has the handle {handle!r}.", hint="`freesolo members add` makes it known."
+        )
+    return user
 
 
 def find_project(session: Session, member: Member, project_id: UUID | None) -> Project:
@@ -270,7 +314,7 @@ def find_project(session: Session, member: Member, project_id: UUID | None) -> P
     if project is None:
         raise ProjectNotFound(
             f"{member.org!r} has no project {project_id}.",
-            hint="Leave `project` out for the default one; `GET /v1/projects` lists all.",
+            hint="Leave `project` out for the default one; `freesolo projects list` shows all.",
         )
     return project
 
@@ -334,7 +378,3 @@ def _record(
         .where(RequestRecord.org_id == member.org_id, RequestRecord.key == request.key)
         .with_for_update()
     ).one()
-
-
-def _project_row(org_id: UUID, slug: str, now: datetime) -> dict[str, object]:
-    return {"id": uuid4(), "org_id": org_id, "slug": slug, "created_at": now}

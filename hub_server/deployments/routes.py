@@ -63,9 +63,9 @@ def show_deployment(
 
 
 @router.delete("/deployments/{model}", status_code=status.HTTP_204_NO_CONTENT)
-def undeploy(model: str, member: DeploymentWriter, session: DbSession) -> None:
+def undeploy(model: str, member: DeploymentWriter, session: DbSession, now: Now) -> None:
     """Stop serving an alias."""
-    service.undeploy(session, member, model)
+    service.undeploy(session, member, model, now=now)
 
 
 @router.get("/usage")

@@ -13,7 +13,9 @@ from freesolo.domain.refs import AdapterRef, adapter_revision
 from freesolo.domain.suggest import did_you_mean
 from freesolo.errors import AdapterNotFound, Conflict, DeploymentNotFound
 from freesolo.schemas import deployments as wire
+from freesolo.schemas.audit import Action
 from hub_server.accounts.service import Member
+from hub_server.audit import service as audit
 from hub_server.db import insert_if_absent
 from hub_server.identifiers import new_id
 from hub_server.models import Alias, ApiKey, Checkpoint, Deployment, Run, Usage
@@ -87,10 +89,18 @@ def deploy(
         created_at=now,
     )
     session.add(deployment)
+    audit.record(
+        session,
+        member,
+        Action.DEPLOYMENT_REQUESTED,
+        target=alias.name,
+        now=now,
+        revision=adapter.revision,
+    )
     return deployment
 
 
-def undeploy(session: Session, member: Member, name: str) -> None:
+def undeploy(session: Session, member: Member, name: str, *, now: datetime) -> None:
     """Stop serving an alias, and stop what was on its way to be served under it."""
     current = session.scalars(
         _of_alias(member, name)
@@ -109,6 +119,7 @@ def undeploy(session: Session, member: Member, name: str) -> None:
     for deployment in current:
         deployment.state = next_deployment_state(deployment.state, DeploymentState.UNDEPLOYED)
         deployment.lease_token = deployment.lease_until = None
+    audit.record(session, member, Action.DEPLOYMENT_WITHDRAWN, target=name, now=now)
 
 
 def find(session: Session, member: Member, deployment_id: str) -> Deployment:

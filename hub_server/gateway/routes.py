@@ -3,7 +3,15 @@
 from fastapi import APIRouter, Response, status
 
 from freesolo.schemas import deployments as wire
-from hub_server.dependencies import Catalog, DbReader, DbSession, Gateway, Now, Settings
+from hub_server.dependencies import (
+    Catalog,
+    DbReader,
+    DbSession,
+    FromHub,
+    Gateway,
+    Now,
+    Settings,
+)
 from hub_server.gateway import service
 
 router = APIRouter(prefix="/v1/gateway", tags=["gateway"])
@@ -14,12 +22,13 @@ def resolve(
     body: wire.ResolveTarget,
     gateway: Gateway,
     session: DbReader,
-    catalog: Catalog,
+    resources: FromHub,
     now: Now,
 ) -> wire.Target:
     """Return what a key gets under a model name."""
     member = service.chatting_member(session, body.key_hash, now=now)
-    return service.resolve(session, member, body.model, catalog=catalog)
+    resources.key_uses.note(member, now=now)
+    return service.resolve(session, member, body.model, catalog=resources.catalog)
 
 
 @router.post("/models")

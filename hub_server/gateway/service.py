@@ -46,6 +46,7 @@ def chatting_member(session: Session, key_hash: str, *, now: datetime) -> Member
     principal.require(Scope.CHAT)
     if not isinstance(principal, Member):
         raise Forbidden(f"The key {principal.key_name!r} belongs to no organisation.")
+    principal.require_choice()
     return principal
 
 

@@ -4,8 +4,9 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from hub_server.models.accounts import ApiKey
 from hub_server.models.base import Base, JsonObject
 
 
@@ -27,3 +28,5 @@ class AuditEvent(Base):
     data: Mapped[JsonObject]
     request_id: Mapped[str | None] = mapped_column(String(32))
     created_at: Mapped[datetime]
+
+    key: Mapped[ApiKey] = relationship(lazy="raise")

@@ -110,5 +110,5 @@ def list_checkpoints(run_id: str, member: RunReader, session: DbReader) -> wire.
 def cancel_run(run_id: str, member: RunWriter, session: DbSession, now: Now) -> wire.Run:
     """Ask a run to stop. What it saved stays."""
     run = service.find(session, member, run_id, lock=True)
-    service.cancel(session, run, now=now)
+    service.cancel(session, member, run, now=now)
     return service.run_view(run)

@@ -16,8 +16,10 @@ from freesolo.domain.suggest import did_you_mean
 from freesolo.domain.train_spec import TrainSpec, check_train_spec, parse_train_spec
 from freesolo.errors import IllegalTransition, RunNotFound
 from freesolo.schemas import runs as wire
+from freesolo.schemas.audit import Action
 from freesolo.schemas.environments import EnvironmentPin, ResolvedVersion
 from hub_server.accounts.service import Member, find_project
+from hub_server.audit import service as audit
 from hub_server.environments import service as environments
 from hub_server.identifiers import new_id
 from hub_server.models import Checkpoint, EnvironmentVersion, Project, Run, RunEvent
@@ -74,6 +76,15 @@ def submit(session: Session, member: Member, planned: Plan, *, now: datetime) ->
     session.add(run)
     session.flush()
     add_event(session, run, wire.EventKind.STATE, {"state": run.state.value}, now=now)
+    audit.record(
+        session,
+        member,
+        Action.RUN_SUBMITTED,
+        target=run.id,
+        now=now,
+        environment=f"{planned.environment.ref}@{planned.environment.version}",
+        model=run.model_id,
+    )
     return run
 
 
@@ -125,13 +136,16 @@ def checkpoints(session: Session, run: Run) -> Sequence[Checkpoint]:
     ).all()
 
 
-def cancel(session: Session, run: Run, *, now: datetime) -> None:
+def cancel(session: Session, member: Member, run: Run, *, now: datetime) -> None:
     """Stop a run: one that waits at once, one that trains as soon as its worker hears of it."""
+    if run.state is RunState.CANCELLED:
+        return
     if run.state in RUN_ENDED:
-        if run.state is RunState.CANCELLED:
-            return
         raise IllegalTransition(f"{run.id} is already {run.state.value}.")
+    if run.cancel_requested:
+        return
     run.cancel_requested = True
+    audit.record(session, member, Action.RUN_CANCELLED, target=run.id, now=now)
     if run.state is RunState.QUEUED:
         move(session, run, RunState.CANCELLED, now=now)
 
