@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -26,9 +27,14 @@ def upkeep(resources: Resources) -> Iterator[None]:
     stopping = threading.Event()
 
     def watch() -> None:
-        with _survived("leftovers not removed"):
-            sweep(resources)
-        while not stopping.wait(resources.settings.lease_seconds / 3):
+        next_sweep = time.monotonic()
+        while True:
+            if time.monotonic() >= next_sweep:
+                with _survived("leftovers not removed"):
+                    sweep(resources)
+                next_sweep = time.monotonic() + _KEPT.total_seconds()
+            if stopping.wait(resources.settings.lease_seconds / 3):
+                return
             with _survived("upkeep failed"):
                 take_back_lost(resources)
             with _survived("uses of keys not written"):

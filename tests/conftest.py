@@ -1,4 +1,4 @@
-"""Fixtures that many folders use: real hubs on a migrated SQLite, and a PostgreSQL if there is one."""
+"""Fixtures that many folders use: real hubs on a migrated SQLite, a PostgreSQL and an S3 server."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -12,9 +12,11 @@ from fastapi.testclient import TestClient
 from hub_server.app import create_app
 from hub_server.migrating import migrate
 from hub_server.settings import HubSettings
+from tests import s3
 from tests.hubs import Keys, LiveHub, make_keys
 from tests.hubs import live_hub as run_live_hub
 from tests.postgres import any_postgres, create_database
+from tests.system_packages import require_package
 
 MARKED_FOLDERS = ("acceptance", "gpu")
 
@@ -49,8 +51,23 @@ def postgres_server() -> Iterator[str | None]:
 def postgres_url(postgres_server: str | None) -> str:
     """An empty, migrated PostgreSQL database of the test's own."""
     if postgres_server is None:
-        pytest.skip("no PostgreSQL: set TEST_DATABASE_URL, or install the package `postgresql`")
+        require_package("postgresql")
     return create_database(postgres_server, "freesolo_test", template="freesolo_template")
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """The address of a real S3 server."""
+    if not s3.is_installed():
+        require_package("radosgw")
+    with s3.s3_server() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def s3_settings(s3_endpoint: str) -> dict[str, object]:
+    """The settings of a hub that name an empty bucket of the test's own."""
+    return s3.settings_of_new_bucket(s3_endpoint)
 
 
 @pytest.fixture

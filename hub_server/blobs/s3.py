@@ -301,6 +301,12 @@ class _Remote(io.RawIOBase):
         self._position = max(0, origin + offset)
         return self._position
 
+    def readall(self) -> bytes:
+        # In one piece: the inherited way asks for a few kilobytes at a time.
+        rest = self._fetch(self._position, self._size) if self._position < self._size else b""
+        self._position += len(rest)
+        return rest
+
     def readinto(self, buffer: Buffer) -> int:
         target = memoryview(buffer).cast("B")
         end = min(self._position + len(target), self._size)

@@ -23,9 +23,8 @@ class Garbage:
 
 def find_garbage(session: Session, blobs: BlobStore, *, now: datetime) -> Garbage:
     """Return what `collect` would remove now, but for what no row speaks of yet."""
-    digests = storage.unneeded(session, now=now)
-    rows = select(Blob.size).where(Blob.digest.in_(digests))
-    return Garbage(tuple(digests), sum(session.scalars(rows)), _given_up(session, blobs, now=now))
+    sizes = storage.unneeded(session, now=now)
+    return Garbage(tuple(sizes), sum(sizes.values()), _given_up(session, blobs, now=now))
 
 
 def collect(sessions: sessionmaker[Session], blobs: BlobStore, *, now: datetime) -> Garbage:
@@ -34,9 +33,9 @@ def collect(sessions: sessionmaker[Session], blobs: BlobStore, *, now: datetime)
     Safe beside publishes and other collectors: each blob goes in a transaction of its own, which
     locks the blob's row and then looks again.
     """
+    _adopt(sessions, blobs, now=now)
     with sessions.begin() as session:
-        _adopt(session, blobs, now=now)
-        _end_uploads(session, now=now)
+        session.execute(delete(Upload).where(Upload.expires_at <= now))
     with sessions() as session:
         garbage = find_garbage(session, blobs, now=now)
     for upload_id in garbage.uploads:
@@ -50,19 +49,14 @@ def collect(sessions: sessionmaker[Session], blobs: BlobStore, *, now: datetime)
     return Garbage(tuple(removed), sum(removed.values()), garbage.uploads)
 
 
-def _adopt(session: Session, blobs: BlobStore, *, now: datetime) -> None:
+def _adopt(sessions: sessionmaker[Session], blobs: BlobStore, *, now: datetime) -> None:
     """Give a row to bytes that have none, as after a restored database: a day later they may go."""
-    known = set(session.scalars(select(Blob.digest)))
     rows = [
-        {"digest": entry.digest, "size": entry.size, "last_seen_at": now}
-        for entry in blobs.blobs()
-        if entry.digest not in known
+        {"digest": entry.digest, "size": entry.size, "last_seen_at": now} for entry in blobs.blobs()
     ]
-    insert_if_absent(session, Blob, rows)
-
-
-def _end_uploads(session: Session, *, now: datetime) -> None:
-    session.execute(delete(Upload).where(Upload.expires_at <= now))
+    with sessions.begin() as session:
+        known = set(session.scalars(select(Blob.digest)))
+        insert_if_absent(session, Blob, [row for row in rows if row["digest"] not in known])
 
 
 def _given_up(session: Session, blobs: BlobStore, *, now: datetime) -> tuple[str, ...]:

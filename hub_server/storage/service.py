@@ -87,13 +87,14 @@ def references(session: Session) -> Iterator[Reference]:
             )
 
 
-def unneeded(session: Session, *, now: datetime) -> list[str]:
-    """Return the digests of blobs that nobody asked for within a day and that nothing needs."""
-    old = session.scalars(select(Blob.digest).where(Blob.last_seen_at < now - GRACE)).all()
-    if not old:
-        return []
-    needed = {reference.digest for reference in references(session)}
-    return sorted(set(old) - needed)
+def unneeded(session: Session, *, now: datetime) -> dict[str, int]:
+    """Return the sizes of blobs that nobody asked for within a day and that nothing needs."""
+    old = select(Blob.digest, Blob.size).where(Blob.last_seen_at < now - GRACE)
+    sizes = {row.digest: row.size for row in session.execute(old.order_by(Blob.digest))}
+    if sizes:
+        for reference in references(session):
+            sizes.pop(reference.digest, None)
+    return sizes
 
 
 def remove(session: Session, blobs: BlobStore, digest: str, *, now: datetime) -> int | None:

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import time
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -71,24 +70,3 @@ def test_a_full_disk_is_told_as_such(hub: HubUnderTest) -> None:
     response = hub.worker.put(f"/v1/blobs/{DIGEST}", content=CONTENT)
     assert (response.status_code, error_of(response)["code"]) == (503, "unavailable_storage_full")
     assert list(full.staging.iterdir()) == []
-
-
-def test_uploads_that_were_abandoned_are_removed_at_the_start(hub: HubUnderTest) -> None:
-    blobs = FileBlobStore(hub.path / "store")
-    blobs.prepare()
-    old, young = blobs.staging / "old", blobs.staging / "young"
-    old.touch()
-    young.touch()
-    os.utime(old, (time.time() - 7200,) * 2)
-    blobs.prepare()
-    assert list(blobs.staging.iterdir()) == [young]
-
-
-def test_an_upload_that_another_hub_moves_meanwhile_does_not_stop_the_start(
-    hub: HubUnderTest,
-) -> None:
-    blobs = FileBlobStore(hub.path / "store")
-    blobs.prepare()
-    # As if it went away between being listed and being looked at.
-    (blobs.staging / "moved").symlink_to(blobs.staging / "gone")
-    blobs.prepare()
