@@ -15,14 +15,18 @@ from hub_server.answers import Answers, Recall
 from hub_server.audit import routes as audit
 from hub_server.blobs import open_blobs
 from hub_server.changes import routes as changes
+from hub_server.contents import routes as contents
 from hub_server.db import create_database, create_readers, create_sessions
 from hub_server.dependencies import Resources, require_characters
 from hub_server.deployments import routes as deployments
 from hub_server.environments import routes as environments
 from hub_server.gateway import routes as gateway
+from hub_server.index import routes as index
 from hub_server.leases import routes as leases
+from hub_server.metrics import Metrics
 from hub_server.middleware import BodyLimit, RequestLog
 from hub_server.publishing import routes as publishing
+from hub_server.rates import RateLimits
 from hub_server.runs import routes as runs
 from hub_server.settings import HubSettings
 from hub_server.storage import routes as storage
@@ -46,6 +50,7 @@ def create_app(settings: HubSettings, *, clock: Callable[[], datetime] = utc_now
         clock=clock,
         key_uses=KeyUses(),
         answers=Answers(engine, clock=clock),
+        metrics=Metrics(create_readers(engine)),
     )
 
     @asynccontextmanager
@@ -70,13 +75,16 @@ def create_app(settings: HubSettings, *, clock: Callable[[], datetime] = utc_now
     # From the inside out.
     app.add_middleware(BodyLimit)
     app.add_middleware(Recall)
+    app.add_middleware(RateLimits, settings=settings)
     failures.install(app)
-    app.add_middleware(RequestLog)
+    app.add_middleware(RequestLog, metrics=resources.metrics)
     for part in (
         accounts,
         audit,
         environments,
         publishing,
+        contents,
+        index,
         changes,
         runs,
         leases,

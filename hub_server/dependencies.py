@@ -10,7 +10,12 @@ from anyio import CapacityLimiter
 from anyio.lowlevel import RunVar
 from fastapi import Depends, Header, Query, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import (
+    HTTPAuthorizationCredentials,
+    HTTPBasic,
+    HTTPBasicCredentials,
+    HTTPBearer,
+)
 from sqlalchemy.orm import Session, sessionmaker
 
 from freesolo.domain.catalog import Catalog as ModelCatalog
@@ -132,8 +137,12 @@ async def _caller(
 ) -> Principal | None:
     if credentials is None:
         return None
+    return await _identify(resources, credentials.credentials, acting_org)
+
+
+async def _identify(resources: Resources, secret: str, org: str | None) -> Principal:
     # A transaction of its own: the request's must not be open while a body is received.
-    principal = await run_in_threadpool(_check_key, resources, credentials.credentials, acting_org)
+    principal = await run_in_threadpool(_check_key, resources, secret, org)
     resources.key_uses.note(principal, now=resources.clock())
     return principal
 
@@ -190,6 +199,24 @@ async def _visitor(caller: Caller) -> Member | None:
 
 # Who reads environments: a member, or anybody, who sees only what is public.
 Visitor = Annotated[Member | None, Depends(_visitor)]
+
+_basic = HTTPBasic(
+    auto_error=False, description="For installers: `__token__`, and a key as the password."
+)
+
+
+async def _installer(
+    resources: FromHub,
+    caller: Caller,
+    credentials: Annotated[HTTPBasicCredentials | None, Depends(_basic)],
+) -> Member | None:
+    if credentials is not None:
+        caller = await _identify(resources, credentials.password, None)
+    return await _visitor(caller)
+
+
+# A visitor who may also send their key as `pip` and `uv` do, out of an address or a netrc file.
+Installer = Annotated[Member | None, Depends(_installer)]
 
 
 def _member_with(scope: Scope) -> Callable[[AnyMember], Awaitable[Member]]:

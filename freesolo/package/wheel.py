@@ -19,7 +19,7 @@ from typing import IO
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
-from packaging.metadata import Metadata, RawMetadata, parse_email
+from packaging.metadata import Metadata, RawMetadata
 
 from freesolo.domain.distributions import Distribution
 from freesolo.domain.manifest import Manifest
@@ -118,7 +118,7 @@ def distribution_in(metadata: str) -> Distribution:
 
     That is what its environment was called when the version was published.
     """
-    return Distribution.parse(parse_email(metadata)[0]["name"])
+    return Distribution.parse(metadata.partition("\nName: ")[2].partition("\n")[0])
 
 
 @contextmanager
