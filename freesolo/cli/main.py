@@ -9,6 +9,7 @@ import click
 
 from freesolo import __version__
 from freesolo.cli.auth import login, logout, whoami
+from freesolo.cli.cache import cache
 from freesolo.cli.changes import changes
 from freesolo.cli.chat import chat
 from freesolo.cli.context import App
@@ -47,6 +48,7 @@ _COMMANDS = (
     update,
     outdated,
     tree,
+    cache,
     changes,
     train,
     runs,

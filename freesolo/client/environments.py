@@ -16,7 +16,7 @@ from freesolo.domain.manifest import MANIFEST_NAME
 from freesolo.domain.refs import EnvRef
 from freesolo.domain.suggest import did_you_mean
 from freesolo.errors import LockOutdated, NotFound
-from freesolo.package.cache import cached_environment
+from freesolo.package.cache import cached_environment, environment_folder
 from freesolo.package.consumer import Consumer
 from freesolo.package.lockfile import (
     LOCK_FILE,
@@ -31,7 +31,7 @@ from freesolo.package.lockfile import (
     read_pylocks,
 )
 from freesolo.package.resolution import Candidate, Want, identity, resolve
-from freesolo.runtime.client import Foundation, needs_of, read_manifest
+from freesolo.runtime.client import Foundation, needs_of, read_manifest, venv_of
 from freesolo.runtime.venvs import compile_pylock
 from freesolo.schemas.environments import IndexedVersion, ResolvedVersion, VersionIndex
 
@@ -191,6 +191,20 @@ class Environments:
                 version.pinned, archive
             ),
         )
+
+    def folders_of(self, lock: Lock, consumer_folder: Path) -> set[Path]:
+        """Return the folders of the cache that a lock's environments need, as far as they are there."""
+        found = {environment_folder(self._cache_dir, one.tree) for one in lock.environment}
+        for version in lock.environment:
+            closure = lock.closure(EnvRef.parse(version.id))
+            folders = [environment_folder(self._cache_dir, one.tree) for one in closure]
+            if all(folder.is_dir() for folder in folders):
+                pylock = read_pylocks(consumer_folder, [version]).get(version.id)
+                modules = {
+                    one.name.module: path for one, path in zip(closure, folders, strict=True)
+                }
+                found.add(venv_of(folders[0], Foundation(modules, pylock), self._cache_dir))
+        return found
 
     def fetch_file(self, version: LockedEnvironment, path: str, folder: Path) -> str:
         """Write one file of a version below `folder`, where it is in the version; return `path`.

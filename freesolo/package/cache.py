@@ -1,17 +1,73 @@
-"""Published environments on this machine: unpacked once, and trusted only while they are whole."""
+"""What is kept on this machine because it can be had again: environments, interpreters, models.
+
+Published environments are unpacked once, and trusted only while they are whole.
+"""
 
 import stat
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
 
 from freesolo.domain.packaging import ENVIRONMENT_LIMITS, path_problem
-from freesolo.domain.tree import TreeFile, tree_digest
+from freesolo.domain.tree import TreeFile
+from freesolo.domain.tree import tree_digest as tree_digest_of
 from freesolo.errors import InvalidEnvironment
 from freesolo.package.archive import file_digest, unpack_archive
 from freesolo.schemas.environments import ResolvedVersion
+
+# The folder of each kind, and what is in it.
+KINDS = {
+    "environments": "files of published environments, by tree digest",
+    "venvs": "virtual environments, by what they were made from",
+    "contracts": "the modules of ours that environments import",
+    "base-models": "converted base models, by the digest of their source",
+}
+
+
+@dataclass(frozen=True)
+class CacheEntry:
+    """One folder of the cache; `size` is in bytes."""
+
+    kind: str
+    path: Path
+    size: int
+
+
+def list_cache(cache_dir: Path) -> list[CacheEntry]:
+    """Return what the cache holds, by kind and name. What is just being made is left out."""
+    return [
+        CacheEntry(kind, folder, _size(folder))
+        for kind in KINDS
+        for folder in sorted(cache_dir.glob(f"{kind}/[!.]*"))
+        if folder.is_dir()
+    ]
+
+
+def remove_entry(entry: CacheEntry) -> None:
+    """Remove a folder of the cache, in one step for whoever looks for it."""
+    with (
+        FileLock(entry.path.parent / f".{entry.path.name}.lock"),
+        tempfile.TemporaryDirectory(dir=entry.path.parent, ignore_cleanup_errors=True) as aside,
+    ):
+        if entry.path.exists():
+            entry.path.rename(Path(aside) / "removed")
+
+
+def environment_folder(cache_dir: Path, tree_digest: str) -> Path:
+    """Return where the cache keeps the files with this tree digest, if it has them."""
+    return cache_dir / "environments" / tree_digest.removeprefix("sha256:")
+
+
+def is_intact(folder: Path, tree_digest: str) -> bool:
+    """Say whether a folder holds just the files of this tree digest."""
+    paths = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    try:
+        return tree_digest_of(_tree_file(folder, path) for path in paths) == tree_digest
+    except (OSError, InvalidEnvironment):
+        return False
 
 
 def cached_environment(
@@ -23,10 +79,10 @@ def cached_environment(
     there already is used only if it still has the version's digest, and else unpacked again. Raise
     `InvalidEnvironment` if what is downloaded is not this version.
     """
-    folder = cache_dir / "environments" / version.tree_digest.removeprefix("sha256:")
+    folder = environment_folder(cache_dir, version.tree_digest)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.parent / f".{folder.name}.lock"):
-        if not _is_intact(folder, version.tree_digest):
+        if not is_intact(folder, version.tree_digest):
             with tempfile.TemporaryDirectory(
                 dir=folder.parent, ignore_cleanup_errors=True
             ) as aside:
@@ -48,14 +104,6 @@ def _unpack(
     unpack_archive(archive, folder, ENVIRONMENT_LIMITS, expect_tree=version.tree_digest)
 
 
-def _is_intact(folder: Path, expected: str) -> bool:
-    paths = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
-    try:
-        return tree_digest([_tree_file(folder, path) for path in paths]) == expected
-    except (OSError, InvalidEnvironment):
-        return False
-
-
 def _tree_file(folder: Path, path: Path) -> TreeFile:
     name = path.relative_to(folder).as_posix()
     status = path.lstat()
@@ -63,3 +111,13 @@ def _tree_file(folder: Path, path: Path) -> TreeFile:
         raise InvalidEnvironment(f"{name!r} cannot have come out of an archive.")
     executable = bool(status.st_mode & stat.S_IXUSR)
     return TreeFile(name, status.st_size, file_digest(path).removeprefix("sha256:"), executable)
+
+
+def _size(folder: Path) -> int:
+    """Return the bytes of a folder's files as they lie on disk; a file with two names counts once."""
+    found = {}
+    for path in folder.rglob("*"):
+        status = path.lstat()
+        if stat.S_ISREG(status.st_mode):
+            found[status.st_ino] = status.st_blocks * 512
+    return sum(found.values())

@@ -37,7 +37,7 @@ from freesolo.runtime.values import (
     read_suites,
     unscorable,
 )
-from freesolo.runtime.venvs import ensure_contract, ensure_venv, interpreter_prefix
+from freesolo.runtime.venvs import ensure_contract, ensure_venv, interpreter_prefix, venv_folder
 
 __all__ = [
     "Case",
@@ -128,6 +128,15 @@ class Needs:
 
     requirements: tuple[str, ...]
     python: str
+
+
+def venv_of(folder: Path, foundation: Foundation, cache_dir: Path) -> Path:
+    """Return where the virtual environment of the environment in `folder` is, made or not."""
+    needs = needs_of(folder, *foundation.modules.values())
+    requirements = () if foundation.pylock else needs.requirements
+    return venv_folder(
+        cache_dir, requirements, requires_python=needs.python, pylock=foundation.pylock
+    )
 
 
 def needs_of(*folders: Path) -> Needs:

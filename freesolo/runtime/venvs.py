@@ -47,21 +47,32 @@ def ensure_venv(
     package index does not answer.
     """
     wanted = sorted(set(requirements))
-    locked = pylock.read_text(encoding="utf-8") if pylock else ""
-    python = _interpreter(requires_python)
-    recipe = json.dumps([python, platform.python_version(), sys.base_prefix, wanted, locked])
 
     def build(folder: Path) -> None:
-        _make(folder, python)
-        if locked:
+        _make(folder, _interpreter(requires_python))
+        if pylock:
             # uv knows the format by the name, and asks for a name of this form.
-            copy = folder / "pylock.toml"
-            copy.write_text(locked, encoding="utf-8")
+            copy = shutil.copyfile(pylock, folder / "pylock.toml")
             _install(folder, "--preview-features", "pylock", "--requirements", str(copy))
         if wanted:
             _install(folder, *wanted)
 
-    return _ensure(cache_dir / "venvs", recipe.encode(), build) / "bin" / "python"
+    target = venv_folder(cache_dir, wanted, requires_python=requires_python, pylock=pylock)
+    return _ensure(target, build) / "bin" / "python"
+
+
+def venv_folder(
+    cache_dir: Path,
+    requirements: Iterable[str],
+    *,
+    requires_python: str = "",
+    pylock: Path | None = None,
+) -> Path:
+    """Return where the virtual environment of `ensure_venv` is, made or not."""
+    wanted = sorted(set(requirements))
+    locked = pylock.read_text(encoding="utf-8") if pylock else ""
+    interpreter = (_interpreter(requires_python), platform.python_version(), sys.base_prefix)
+    return _address(cache_dir / "venvs", json.dumps([*interpreter, wanted, locked]).encode())
 
 
 def compile_pylock(requirements: Iterable[str], *, requires_python: str, earlier: str = "") -> str:
@@ -101,7 +112,7 @@ def ensure_contract(cache_dir: Path) -> Path:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
 
-    return _ensure(cache_dir / "contracts", digest.digest(), build)
+    return _ensure(_address(cache_dir / "contracts", digest.digest()), build)
 
 
 def interpreter_prefix(python: Path) -> Path:
@@ -116,12 +127,15 @@ def _interpreter(requires_python: str) -> str:
     return requires_python
 
 
-def _ensure(parent: Path, recipe: bytes, build: Callable[[Path], None]) -> Path:
-    target = parent / hashlib.sha256(recipe).hexdigest()[:32]
+def _address(parent: Path, recipe: bytes) -> Path:
+    return parent / hashlib.sha256(recipe).hexdigest()[:32]
+
+
+def _ensure(target: Path, build: Callable[[Path], None]) -> Path:
     if target.is_dir():
         return target
-    parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(parent / f".{target.name}.lock"):
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.parent / f".{target.name}.lock"):
         if not target.is_dir():
             _build_beside(target, build)
     return target
