@@ -9,10 +9,12 @@ from freesolo.domain.refs import EnvRef, Selector, SelectorKind
 from freesolo.schemas import environments as wire
 from hub_server.dependencies import Blobs, DbReader, Limit, Tell, Visitor
 from hub_server.downloads import blob_response
-from hub_server.environments import service
+from hub_server.environments import service, views
 from hub_server.models import Environment, EnvironmentVersion
 
 router = APIRouter(prefix="/v1/envs", tags=["environments"])
+
+Spec = Annotated[str, Query(description="What follows `@` in a reference.")]
 
 
 @router.get("")
@@ -22,7 +24,7 @@ def list_environments(
     """List the org's environments by name; without a key, all that are public."""
     page, next_cursor = service.list_environments(session, visitor, cursor=cursor, limit=limit)
     return wire.EnvironmentList(
-        environments=[_summary(environment) for environment in page], next_cursor=next_cursor
+        environments=[views.summary(environment) for environment in page], next_cursor=next_cursor
     )
 
 
@@ -32,19 +34,9 @@ def show_environment(
 ) -> wire.EnvironmentDetail:
     """Show an environment and its versions, the newest first."""
     environment = service.find(session, visitor, EnvRef(org, name))
-    return wire.EnvironmentDetail(
-        ref=service.full_name(environment),
-        summary=environment.summary,
-        versions=[
-            wire.VersionSummary(
-                version=version.version,
-                tree_digest=version.tree_digest,
-                size=version.size,
-                published_at=version.published_at,
-            )
-            for version in service.published_versions(session, environment)
-        ],
-    )
+    staged = service.may_see_staged(session, visitor, environment)
+    versions = service.published_versions(session, environment, staged=staged)
+    return views.detail(session, environment, versions)
 
 
 @router.get("/{org}/{name}/resolve", response_model=wire.ResolvedVersion)
@@ -54,13 +46,22 @@ def resolve_version(
     visitor: Visitor,
     session: DbReader,
     tell: Tell,
-    spec: Annotated[str, Query(description="What follows `@` in a reference.")] = "",
+    spec: Spec = "",
 ) -> Response:
     """Return the one version that a reference means now."""
     ref = EnvRef(org, name, Selector.parse(spec))
     environment, version = service.resolve(session, visitor, ref)
     pinned = service.pin(environment, version)
     return tell(environment, f"version {version.version}", pinned.model_dump_json)
+
+
+@router.get("/{org}/{name}/info")
+def show_info(
+    org: str, name: str, visitor: Visitor, session: DbReader, spec: Spec = ""
+) -> wire.EnvironmentInfo:
+    """Show all that is known of the version that a reference means."""
+    ref = EnvRef(org, name, Selector.parse(spec))
+    return views.info(session, *service.resolve(session, visitor, ref))
 
 
 @router.get("/{org}/{name}/index", response_model=wire.VersionIndex)
@@ -70,23 +71,26 @@ def show_index(org: str, name: str, visitor: Visitor, session: DbReader, tell: T
     return tell(environment, "index", lambda: _index(session, environment).model_dump_json())
 
 
+@router.head("/{org}/{name}/versions/{version}", response_class=Response)
+def check_version(
+    org: str, name: str, version: str, visitor: Visitor, session: DbReader
+) -> Response:
+    """Say whether a version is there; its ETag is its tree digest."""
+    _, found = service.resolve(session, visitor, _exactly(org, name, version))
+    return Response(headers={"ETag": f'"{found.tree_digest}"'})
+
+
 @router.get("/{org}/{name}/versions/{version}/archive", response_class=Response)
 def download_archive(
     org: str, name: str, version: str, visitor: Visitor, blobs: Blobs, session: DbReader
 ) -> Response:
     """Download a version's archive, as it was published."""
-    ref = EnvRef(org, name, Selector(SelectorKind.EXACT, service.canonical_version(version)))
-    _, found = service.resolve(session, visitor, ref)
+    _, found = service.resolve(session, visitor, _exactly(org, name, version))
     return blob_response(blobs, found.archive_digest)
 
 
-def _summary(environment: Environment) -> wire.EnvironmentSummary:
-    return wire.EnvironmentSummary(
-        ref=service.full_name(environment),
-        summary=environment.summary,
-        latest_version=environment.latest_version,
-        updated_at=environment.updated_at,
-    )
+def _exactly(org: str, name: str, version: str) -> EnvRef:
+    return EnvRef(org, name, Selector(SelectorKind.EXACT, service.canonical_version(version)))
 
 
 def _indexed(version: EnvironmentVersion) -> wire.IndexedVersion:

@@ -176,7 +176,7 @@ def resolve(
 ) -> tuple[Environment, EnvironmentVersion]:
     """Return the one version that a reference means; raise with the nearest valid name if none."""
     environment = find(session, visitor, ref)
-    staged = may(role_in(session, visitor, environment), EnvironmentRole.WRITER)
+    staged = may_see_staged(session, visitor, environment)
     version = chosen(session, environment, ref.selector, staged=staged)
     if version is None:
         raise _version_not_found(session, environment, ref.selector)
@@ -248,13 +248,21 @@ def versions_of(environment: Environment) -> Select[EnvironmentVersion]:
     )
 
 
-def published_versions(session: Session, environment: Environment) -> list[EnvironmentVersion]:
-    """Return what everybody who may read the environment may see, the newest first."""
-    found = session.scalars(
-        versions_of(environment).where(EnvironmentVersion.state == VersionState.PUBLISHED)
-    )
-    versions = {version.version: version for version in found}
+def published_versions(
+    session: Session, environment: Environment, *, staged: bool = False
+) -> list[EnvironmentVersion]:
+    """Return what everybody who may read the environment may see, the newest first.
+
+    With `staged`, what its writers may see.
+    """
+    found = session.scalars(versions_of(environment))
+    versions = {version.version: version for version in found if staged or _is_published(version)}
     return [versions[text] for text in newest_first(versions)]
+
+
+def may_see_staged(session: Session, visitor: Member | None, environment: Environment) -> bool:
+    """Say whether versions that are still staged are for this visitor."""
+    return may(role_in(session, visitor, environment), EnvironmentRole.WRITER)
 
 
 def latest_of(session: Session, environment: Environment) -> str:

@@ -1,0 +1,114 @@
+"""Environments as they are shown."""
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from freesolo.domain.manifest import Manifest
+from freesolo.domain.refs import Selector, SelectorKind
+from freesolo.schemas import environments as wire
+from hub_server.environments import service
+from hub_server.models import Channel, Environment, EnvironmentVersion, VersionContents
+
+
+def summary(environment: Environment) -> wire.EnvironmentSummary:
+    """Return an environment in a line; `environment.org` must be loaded."""
+    return wire.EnvironmentSummary(
+        ref=service.full_name(environment),
+        summary=environment.summary,
+        visibility=environment.visibility,
+        latest_version=environment.latest_version,
+        deprecation=environment.deprecation,
+        successor=environment.successor,
+        archived=environment.archived_at is not None,
+        deleted_at=environment.deleted_at,
+        updated_at=environment.updated_at,
+    )
+
+
+def detail(
+    session: Session, environment: Environment, versions: Sequence[EnvironmentVersion]
+) -> wire.EnvironmentDetail:
+    """Return an environment with its history, in the order of `versions`."""
+    meaning = _meaning(channels(session, environment))
+    return wire.EnvironmentDetail(
+        **summary(environment).model_dump(),
+        license=environment.license,
+        tags=environment.tags,
+        downloads=environment.downloads,
+        serial=environment.serial,
+        created_at=environment.created_at,
+        versions=[_line(version, meaning) for version in versions],
+    )
+
+
+def info(
+    session: Session, environment: Environment, version: EnvironmentVersion
+) -> wire.EnvironmentInfo:
+    """Return all that is known of a version and its environment."""
+    contents = session.get_one(VersionContents, version.id)
+    manifest = Manifest.model_validate(contents.manifest)
+    return wire.EnvironmentInfo(
+        **service.pin(environment, version).model_dump(),
+        state=version.state.value,
+        channels=_meaning(channels(session, environment)).get(version.version, []),
+        latest_version=environment.latest_version,
+        visibility=environment.visibility,
+        summary=manifest.summary,
+        license=manifest.license,
+        tags=list(manifest.tags),
+        deprecated=environment.deprecation is not None,
+        archived=environment.archived_at is not None,
+        downloads=environment.downloads,
+        unpacked_size=version.unpacked_size,
+        file_count=version.file_count,
+        requires_python=version.requires_python,
+        dependencies=list(manifest.dependencies),
+        environments=version.environments,
+        secrets=list(manifest.secrets),
+        network=manifest.network,
+        published_at=version.published_at,
+    )
+
+
+def channels(session: Session, environment: Environment) -> list[wire.Channel]:
+    """Return the channels of an environment, by name."""
+    rows = session.scalars(
+        select(Channel).where(Channel.environment_id == environment.id).order_by(Channel.name)
+    )
+    return [channel(session, environment, row) for row in rows]
+
+
+def channel(session: Session, environment: Environment, row: Channel) -> wire.Channel:
+    """Return a channel with the version that it means now."""
+    selector = Selector.parse(row.selector)
+    version: str | None = row.selector
+    if selector.kind is SelectorKind.RANGE:
+        chosen = service.chosen(session, environment, selector)
+        version = chosen.version if chosen else None
+    return wire.Channel(
+        name=row.name, selector=row.selector, version=version, updated_at=row.updated_at
+    )
+
+
+def _meaning(channels: Sequence[wire.Channel]) -> dict[str, list[str]]:
+    """Return the names of the channels that mean each version."""
+    names: dict[str, list[str]] = {}
+    for each in channels:
+        if each.version is not None:
+            names.setdefault(each.version, []).append(each.name)
+    return names
+
+
+def _line(version: EnvironmentVersion, meaning: Mapping[str, list[str]]) -> wire.VersionSummary:
+    return wire.VersionSummary(
+        version=version.version,
+        state=version.state.value,
+        tree_digest=version.tree_digest,
+        size=version.size,
+        yanked=version.yanked_at is not None,
+        yank_reason=version.yank_reason,
+        channels=meaning.get(version.version, []),
+        published_at=version.published_at,
+    )
