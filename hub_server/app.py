@@ -23,8 +23,10 @@ from hub_server.environments import routes as environments
 from hub_server.gateway import routes as gateway
 from hub_server.index import routes as index
 from hub_server.leases import routes as leases
+from hub_server.metrics import Metrics
 from hub_server.middleware import BodyLimit, RequestLog
 from hub_server.publishing import routes as publishing
+from hub_server.rates import RateLimits
 from hub_server.runs import routes as runs
 from hub_server.settings import HubSettings
 from hub_server.storage import routes as storage
@@ -48,6 +50,7 @@ def create_app(settings: HubSettings, *, clock: Callable[[], datetime] = utc_now
         clock=clock,
         key_uses=KeyUses(),
         answers=Answers(engine, clock=clock),
+        metrics=Metrics(create_readers(engine)),
     )
 
     @asynccontextmanager
@@ -72,8 +75,9 @@ def create_app(settings: HubSettings, *, clock: Callable[[], datetime] = utc_now
     # From the inside out.
     app.add_middleware(BodyLimit)
     app.add_middleware(Recall)
+    app.add_middleware(RateLimits, settings=settings)
     failures.install(app)
-    app.add_middleware(RequestLog)
+    app.add_middleware(RequestLog, metrics=resources.metrics)
     for part in (
         accounts,
         audit,

@@ -19,12 +19,14 @@ from fastapi.security import (
 from sqlalchemy.orm import Session, sessionmaker
 
 from freesolo.domain.catalog import Catalog as ModelCatalog
+from freesolo.domain.roles import Role
 from freesolo.errors import Forbidden, InvalidInput, Unauthorized
 from freesolo.schemas.accounts import ORG_HEADER, Scope
 from hub_server.accounts import service as accounts
 from hub_server.accounts.service import KeyUses, Member, Principal
 from hub_server.answers import Answers, Telling
 from hub_server.blobs import BlobStore
+from hub_server.metrics import Metrics
 from hub_server.settings import HubSettings
 
 # How many requests may hold or await the database, of the forty that may have a thread. A request's
@@ -47,6 +49,7 @@ class Resources:
     clock: Callable[[], datetime]
     key_uses: KeyUses
     answers: Answers
+    metrics: Metrics
 
 
 async def _resources(request: Request) -> Resources:
@@ -128,7 +131,7 @@ _bearer = HTTPBearer(auto_error=False, description="A Freesolo API key, `fslo_..
 
 
 async def _caller(
-    resources: FromHub,
+    request: Request,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     acting_org: Annotated[
         str | None,
@@ -137,13 +140,16 @@ async def _caller(
 ) -> Principal | None:
     if credentials is None:
         return None
-    return await _identify(resources, credentials.credentials, acting_org)
+    return await _identify(request, credentials.credentials, acting_org)
 
 
-async def _identify(resources: Resources, secret: str, org: str | None) -> Principal:
+async def _identify(request: Request, secret: str, org: str | None) -> Principal:
+    resources = await _resources(request)
     # A transaction of its own: the request's must not be open while a body is received.
     principal = await run_in_threadpool(_check_key, resources, secret, org)
     resources.key_uses.note(principal, now=resources.clock())
+    # For `rates`, which counts each key's requests.
+    request.state.principal = principal
     return principal
 
 
@@ -206,12 +212,12 @@ _basic = HTTPBasic(
 
 
 async def _installer(
-    resources: FromHub,
+    request: Request,
     caller: Caller,
     credentials: Annotated[HTTPBasicCredentials | None, Depends(_basic)],
 ) -> Member | None:
     if credentials is not None:
-        caller = await _identify(resources, credentials.password, None)
+        caller = await _identify(request, credentials.password, None)
     return await _visitor(caller)
 
 
@@ -219,9 +225,12 @@ async def _installer(
 Installer = Annotated[Member | None, Depends(_installer)]
 
 
-def _member_with(scope: Scope) -> Callable[[AnyMember], Awaitable[Member]]:
+def _member_with(
+    scope: Scope, role: Role = Role.READER
+) -> Callable[[AnyMember], Awaitable[Member]]:
     async def check(member: AnyMember) -> Member:
         member.require(scope)
+        member.require_role(role)
         return member
 
     return check
@@ -242,12 +251,13 @@ EnvironmentAdmin = Annotated[Member, Depends(_member_with(Scope.ENVIRONMENTS_ADM
 OrgReader = Annotated[Member, Depends(_member_with(Scope.ORG_READ))]
 OrgAdmin = Annotated[Member, Depends(_member_with(Scope.ORG_ADMIN))]
 RunReader = Annotated[Member, Depends(_member_with(Scope.RUNS_READ))]
-RunWriter = Annotated[Member, Depends(_member_with(Scope.RUNS_WRITE))]
+RunWriter = Annotated[Member, Depends(_member_with(Scope.RUNS_WRITE, Role.MEMBER))]
 DeploymentReader = Annotated[Member, Depends(_member_with(Scope.DEPLOYMENTS_READ))]
-DeploymentWriter = Annotated[Member, Depends(_member_with(Scope.DEPLOYMENTS_WRITE))]
+DeploymentWriter = Annotated[Member, Depends(_member_with(Scope.DEPLOYMENTS_WRITE, Role.MEMBER))]
 Worker = Annotated[Principal, Depends(_service_with(Scope.WORKER))]
 Gateway = Annotated[Principal, Depends(_service_with(Scope.GATEWAY))]
 PlatformProcess = Annotated[Principal, Depends(_service_with(Scope.WORKER, Scope.GATEWAY))]
+
 
 async def _telling(request: Request, resources: FromHub) -> Telling:
     # Before the endpoint reads anything: what changes after this makes its answer one of yesterday.

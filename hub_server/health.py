@@ -1,16 +1,19 @@
-"""Whether the process lives, and whether it can do its work. The only routes without a key."""
+"""Whether the process lives, whether it can do its work, and what it counts. No route needs a key."""
 
 from typing import Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import BaseModel
 from sqlalchemy import select
 
-from freesolo.errors import StorageUnavailable
-from hub_server.dependencies import Blobs, DbReader
+from freesolo.errors import Forbidden, StorageUnavailable
+from hub_server.dependencies import Blobs, DbReader, FromHub
 from hub_server.models import Org
 
 router = APIRouter(tags=["health"])
+
+_LOOPBACK = frozenset({"127.0.0.1", "::1"})
 
 
 class Health(BaseModel):
@@ -42,3 +45,15 @@ def readyz(session: DbReader, blobs: Blobs) -> Readiness:
         # What needs no bytes still works, and no other replica is better off.
         return Readiness(status="degraded", storage="unavailable")
     return Readiness()
+
+
+@router.get("/metrics", response_class=Response)
+def metrics(request: Request, resources: FromHub) -> Response:
+    """Tell Prometheus what the hub counts: on this machine, and elsewhere if a setting says so."""
+    here = request.client is not None and request.client.host in _LOOPBACK
+    if not here and not resources.settings.metrics_public:
+        raise Forbidden(
+            "/metrics answers only on the hub's own machine.",
+            hint="FREESOLO_SERVER_METRICS_PUBLIC=true opens it to a Prometheus elsewhere.",
+        )
+    return Response(resources.metrics.page(), media_type=CONTENT_TYPE_PLAIN_0_0_4)

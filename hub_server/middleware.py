@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from freesolo.errors import PayloadTooLarge
 from freesolo.logs import request_id
+from hub_server.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -18,10 +19,11 @@ _MAX_BODY_BYTES = 16 << 20
 
 
 class RequestLog:
-    """Give each request an id, and log its method, route, status and duration, never its query."""
+    """Give each request an id; log and count its method, route, status and duration, never its query."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
@@ -29,22 +31,34 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         identifier = secrets.token_hex(8)
-        status = 500
+        status, received, sent = 500, 0, 0
+
+        async def receive_counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            return message
 
         async def send_marked(message: Message) -> None:
-            nonlocal status
+            nonlocal status, sent
             if message["type"] == "http.response.start":
                 status = message["status"]
                 MutableHeaders(scope=message)["X-Request-Id"] = identifier
+            sent += len(message.get("body", b""))
             await send(message)
 
         token = request_id.set(identifier)
         began = time.perf_counter()
         try:
-            await self._app(scope, receive, send_marked)
+            await self._app(scope, receive_counted, send_marked)
         finally:
+            seconds = time.perf_counter() - began
+            # The template, so that a path that is no route, whatever it holds, is written nowhere.
+            route = getattr(scope.get("route"), "path", None)
             if not _is_idle(scope["path"], status):
-                _log(scope, status, milliseconds=(time.perf_counter() - began) * 1000)
+                _log(scope["method"], route, status, seconds=seconds)
+            self._metrics.count(scope["method"], route or "", status, seconds=seconds)
+            self._metrics.count_bytes(received=received, sent=sent)
             request_id.reset(token)
 
 
@@ -84,15 +98,8 @@ def _is_idle(path: str, status: int) -> bool:
     return path in _HEALTH or (path.endswith("/claim") and status == 204)
 
 
-def _log(scope: Scope, status: int, *, milliseconds: float) -> None:
-    route = scope.get("route")
+def _log(method: str, route: str | None, status: int, *, seconds: float) -> None:
     logger.info(
         "request",
-        extra={
-            "method": scope["method"],
-            # The template, so that a path that is no route, whatever it holds, is not logged.
-            "route": route.path if route is not None else None,
-            "status": status,
-            "ms": round(milliseconds, 1),
-        },
+        extra={"method": method, "route": route, "status": status, "ms": round(seconds * 1000, 1)},
     )

@@ -1,12 +1,26 @@
 """What the hub is told by its environment variables, all prefixed `FREESOLO_SERVER_`."""
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, SecretStr
+import limits
+from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from freesolo.services import LogLevel
 from hub_server.accounts.quotas import Quota
+
+# A budget that nobody can exceed.
+NO_LIMIT = "off"
+
+
+def _rate(text: str) -> str:
+    if text != NO_LIMIT:
+        limits.parse(text)
+    return text
+
+
+_Rate = Annotated[str, AfterValidator(_rate)]
 
 
 class HubSettings(BaseSettings):
@@ -87,6 +101,21 @@ class HubSettings(BaseSettings):
     catalog: Path | None = Field(
         default=None,
         description="TOML file with more base models, one `[[model]]` table for each.",
+    )
+    rate_reads: _Rate = Field(
+        default="30000/minute",
+        description="Reads that one key, or one address without a key, may make of each hub process, "
+        "such as `600/minute`; `off` for no limit.",
+    )
+    rate_downloads: _Rate = Field(
+        default="60000/minute",
+        description="The same for resolving, indexes and downloads: what installing asks for.",
+    )
+    rate_writes: _Rate = Field(default="6000/minute", description="The same for everything else.")
+    metrics_public: bool = Field(
+        default=False,
+        description="Whether `/metrics` answers everybody, for a Prometheus on another machine. "
+        "It names no org and no environment, but says how busy the hub is.",
     )
     log_level: LogLevel = Field(default="INFO", description="Least severe level that is logged.")
 
