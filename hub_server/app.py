@@ -9,6 +9,7 @@ from fastapi import Depends, FastAPI
 from freesolo.domain.catalog import BUILT_IN, Catalog, parse_catalog, with_models
 from freesolo.errors import InvalidInput
 from hub_server import failures, health
+from hub_server.access import routes as access
 from hub_server.accounts import routes as accounts
 from hub_server.accounts.service import KeyUses
 from hub_server.answers import Answers, Recall
@@ -79,6 +80,7 @@ def create_app(settings: HubSettings, *, clock: Callable[[], datetime] = utc_now
     failures.install(app)
     app.add_middleware(RequestLog, metrics=resources.metrics)
     for part in (
+        access,
         accounts,
         audit,
         environments,
