@@ -281,7 +281,7 @@ def list_environments(
         .join(Environment.org)
         .options(joinedload(Environment.org))
         .where(readable(visitor), Environment.deleted_at.is_(None))
-        .where(Environment.org_id == visitor.org_id if visitor else true())
+        .where(Environment.org_id.in_(visitor.chosen) if visitor else true())
     )
     if cursor is not None:
         org, name = decode_cursor(cursor, parts=2)
@@ -343,8 +343,18 @@ def _grants(session: Session, visitor: Member, environment_id: UUID) -> Iterator
 
 
 def _given_to(visitor: Member) -> ColumnElement[bool]:
+    """Return the condition for what was granted to the visitor or their orgs.
+
+    A person's key to one org, which its admins may make, has only what that org granted to them.
+    """
     to_org = EnvironmentGrant.org_id.in_(visitor.roles)
-    return or_(to_org, EnvironmentGrant.user_id == visitor.user_id) if visitor.user_id else to_org
+    if visitor.user_id is None:
+        return to_org
+    to_person = EnvironmentGrant.user_id == visitor.user_id
+    if not visitor.all_orgs:
+        in_org = select(Environment.id).where(Environment.org_id == visitor.org_id)
+        to_person = and_(to_person, EnvironmentGrant.environment_id.in_(in_org))
+    return or_(to_org, to_person)
 
 
 def _inside(patterns: Sequence[str]) -> ColumnElement[bool]:
@@ -408,7 +418,7 @@ def _nearest_environment(session: Session, visitor: Member | None, ref: EnvRef) 
         select(Org.slug, Environment.name)
         .join(Environment.org)
         .where(readable(visitor), Environment.deleted_at.is_(None))
-        .where(Environment.org_id == visitor.org_id)
+        .where(Environment.org_id.in_(visitor.chosen))
         .limit(_MAX_SUGGESTED)
     )
     return did_you_mean(ref.full_name, [f"{slug}/{name}" for slug, name in names])
