@@ -6,7 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 
 from freesolo.errors import FreesoloError
@@ -72,8 +79,9 @@ class Output:
             print(json.dumps(error.to_wire(), ensure_ascii=False), file=sys.stderr, flush=True)
             return
         self._talk.print(f"Error: {error.message}", style="bold red")
-        # The message already tells the first of a single problem.
-        for problem in error.problems if len(error.problems) > 1 else ():
+        # The message often tells a single problem already.
+        told = len(error.problems) == 1 and error.problems[0].message in error.message
+        for problem in () if told else error.problems:
             self._talk.print(f"  {problem.path}: {problem.message}")
         if error.traceback:
             self._talk.print(error.traceback.rstrip(), style="dim")
@@ -81,12 +89,14 @@ class Output:
             self._talk.print(f"Hint: {error.hint}")
 
     @contextmanager
-    def progress(self, description: str, total: int | None = None) -> Iterator["Bar"]:
+    def progress(
+        self, description: str, total: int | None = None, *, of_bytes: bool = False
+    ) -> Iterator["Bar"]:
         """Show a progress bar while the block runs; none when standard error is not a terminal."""
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
+            DownloadColumn(binary_units=True) if of_bytes else MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("{task.fields[note]}"),
         )

@@ -1,6 +1,8 @@
 """`freesolo publish`."""
 
 import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
 import click
@@ -8,36 +10,88 @@ from packaging.version import Version
 
 from freesolo.cli.context import App, json_option, pass_app, sandbox_option
 from freesolo.cli.validate import show_report
-from freesolo.domain.manifest import Manifest
+from freesolo.client.transport import file_chunks
 from freesolo.domain.refs import EnvRef, check_name
+from freesolo.domain.versions import Bump, next_version
 from freesolo.errors import (
     EnvironmentFailed,
     EnvironmentNotFound,
     FreesoloError,
     InvalidEnvironment,
     Problem,
+    VersionExists,
 )
 from freesolo.package.archive import Archive, build_archive
 from freesolo.package.checks import Report, Severity, check_folder
-from freesolo.package.files import collect_files, has_manifest, load_manifest
-from freesolo.schemas.environments import PublishedVersion
+from freesolo.package.files import (
+    FileSelection,
+    copy_files,
+    has_manifest,
+    load_manifest,
+    select_files,
+    write_version,
+)
+from freesolo.package.secrets import Secret, find_secrets, refuse_secrets
+from freesolo.schemas.environments import PublishedVersion, VersionSummary
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a publish would send, and what the hub has under its version."""
+
+    ref: EnvRef
+    version: str
+    archive: Archive
+    selection: FileSelection
+    existing: VersionSummary | None
+
+    @property
+    def status(self) -> str:
+        """How the hub would answer."""
+        if self.existing is None:
+            return "created"
+        same = self.existing.tree_digest == self.archive.tree_digest
+        return "unchanged" if same else "conflict"
 
 
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--org", help="Organisation to publish under; the key's by default.")
 @click.option("--name", help="Name, for a folder without a manifest.")
+@click.option(
+    "--bump",
+    type=click.Choice([part.value for part in Bump]),
+    help="First write the version after the newest published one into the manifest.",
+)
+@click.option("--stage", is_flag=True, help="Show the version to writers only, until `promote`.")
+@click.option("--dry-run", is_flag=True, help="Make every check and show what would be sent.")
 @click.option("--force", is_flag=True, help="Publish in spite of errors that `validate` finds.")
 @sandbox_option
-@json_option("ref, version, tree_digest, archive_digest, size, status, published_at")
+@json_option(
+    "ref, version, tree_digest, archive_digest, size, status, state, published_at; with --dry-run "
+    "ref, version, status, tree_digest, size, tree_size, files[], left_out[], secrets[]"
+)
 @pass_app
-def publish(
-    app: App, folder: Path, *, org: str | None, name: str | None, force: bool, sandbox: str
+def publish(  # noqa: PLR0913 - one parameter for each option
+    app: App,
+    folder: Path,
+    *,
+    org: str | None,
+    name: str | None,
+    bump: str | None,
+    stage: bool,
+    dry_run: bool,
+    force: bool,
+    sandbox: str,
 ) -> None:
     """Publish the environment in FOLDER as an immutable version."""
     manifest = load_manifest(folder, name=name)
     # Asked first: without a key or a hub the checks would be for nothing.
     ref = EnvRef(org=check_name(org or app.hub.whoami().org, "org"), name=manifest.name)
+    selection = select_files(folder)
+    secrets = _secrets(folder, selection)
+    if not dry_run:
+        refuse_secrets(secrets)
     app.out.talk(f"Checking {folder} ...")
     report = check_folder(
         folder,
@@ -45,19 +99,107 @@ def publish(
         name=name,
         find_foundation=app.environments.foundation_of,
     )
-    _refuse(app, report, force=force)
+    if not dry_run:
+        _refuse(app, report, force=force)
+    asked = bump or dry_run or not has_manifest(folder)
+    versions = _Versions(
+        declared=manifest.version,
+        has_manifest=has_manifest(folder),
+        bump=Bump(bump) if bump else None,
+        history=_history(app, ref) if asked else [],
+    )
     with tempfile.TemporaryDirectory() as scratch:
-        archive = build_archive(
-            folder, collect_files(folder), Path(scratch) / "environment.tar.zst"
+        archive = _pack(folder, selection, versions, Path(scratch))
+        version = versions.of(archive)
+        if not dry_run:
+            published = _send(app, ref, version, archive, stage=stage)
+            if versions.rewrites_manifest:
+                write_version(folder, version)
+            _show(app, published, folder)
+            return
+    plan = _Plan(ref, version, archive, selection, versions.published_as(version))
+    _show_plan(app, plan, secrets)
+    refuse_secrets(secrets)
+    _refuse(app, report, force=force)
+    _refuse_conflict(plan)
+    app.out.next_step(f"freesolo publish {folder}")
+
+
+@dataclass(frozen=True)
+class _Versions:
+    """How the version is found: the one that the folder declares, or the next in a history.
+
+    `history` is what is published, the newest first; it is empty if it does not matter.
+    """
+
+    declared: str
+    has_manifest: bool
+    bump: Bump | None
+    history: Sequence[VersionSummary]
+
+    @property
+    def rewrites_manifest(self) -> bool:
+        """Whether the manifest is to say another version than it did."""
+        return self.has_manifest and self.bump is not None
+
+    @property
+    def next(self) -> str:
+        """The version, as far as it does not depend on the files."""
+        if self.bump and self.history:
+            return next_version(self.history[0].version, self.bump)
+        return self.declared
+
+    def of(self, archive: Archive) -> str:
+        """Return the version that an archive takes: without a manifest, the newest or a patch on."""
+        if self.has_manifest or self.bump or not self.history:
+            return self.next
+        newest = self.history[0]
+        if newest.tree_digest == archive.tree_digest:
+            return newest.version
+        return next_version(newest.version, Bump.PATCH)
+
+    def published_as(self, version: str) -> VersionSummary | None:
+        """Return what is published under a version already."""
+        return next((v for v in self.history if Version(v.version) == Version(version)), None)
+
+
+def _secrets(folder: Path, selection: FileSelection) -> list[Secret]:
+    return [
+        secret
+        for file in selection.packed
+        for secret in find_secrets(file.path, file_chunks(folder / file.path))
+    ]
+
+
+def _history(app: App, ref: EnvRef) -> Sequence[VersionSummary]:
+    try:
+        return app.hub.environment(ref).versions
+    except EnvironmentNotFound:
+        return []
+
+
+def _pack(folder: Path, selection: FileSelection, versions: _Versions, scratch: Path) -> Archive:
+    """Pack the selected files. The author's own manifest is left alone until it is published."""
+    paths = [file.path for file in selection.packed]
+    if versions.rewrites_manifest:
+        copy_files(folder, paths, scratch / "files")
+        folder = scratch / "files"
+        write_version(folder, versions.next)
+    return build_archive(folder, paths, scratch / "environment.tar.zst")
+
+
+def _send(
+    app: App, ref: EnvRef, version: str, archive: Archive, *, stage: bool
+) -> PublishedVersion:
+    app.out.talk(f"Publishing {ref} {version}: {len(archive.files)} files, {archive.size} bytes")
+    with app.out.progress("Uploading", archive.size, of_bytes=True) as bar:
+        return app.hub.publish(
+            ref,
+            version,
+            archive,
+            stage=stage,
+            sent=lambda offset: bar.show(offset, archive.size),
         )
-        version = (
-            manifest.version if has_manifest(folder) else _next_version(app, ref, archive, manifest)
-        )
-        app.out.talk(
-            f"Publishing {ref} {version}: {len(archive.files)} files, {archive.size} bytes"
-        )
-        published = app.hub.publish(ref, version, archive)
-    _show(app, published, folder)
 
 
 def _refuse(app: App, report: Report, *, force: bool) -> None:
@@ -78,16 +220,46 @@ def _refuse(app: App, report: Report, *, force: bool) -> None:
     )
 
 
-def _next_version(app: App, ref: EnvRef, archive: Archive, manifest: Manifest) -> str:
-    """Choose a version for a folder without a manifest: the latest if unchanged, else a patch on."""
-    try:
-        latest = app.hub.environment(ref).versions[0]
-    except EnvironmentNotFound:
-        return manifest.version
-    if latest.tree_digest == archive.tree_digest:
-        return latest.version
-    release = Version(latest.version)
-    return f"{release.major}.{release.minor}.{release.micro + 1}"
+def _refuse_conflict(plan: _Plan) -> None:
+    """Raise what the hub would, if the version is taken."""
+    if plan.existing is not None and plan.status == "conflict":
+        raise VersionExists(
+            f"{plan.ref} {plan.existing.version} is already published as "
+            f"{plan.existing.tree_digest}; what would be sent is {plan.archive.tree_digest}.",
+            hint="Published versions never change: raise `version`, or use `--bump patch`.",
+        )
+
+
+def _show_plan(app: App, plan: _Plan, secrets: Sequence[Secret]) -> None:
+    archive, selection = plan.archive, plan.selection
+    app.out.document(
+        {
+            "ref": str(plan.ref),
+            "version": plan.version,
+            "status": plan.status,
+            "tree_digest": archive.tree_digest,
+            "size": archive.size,
+            "tree_size": selection.size,
+            "files": [asdict(file) for file in selection.packed],
+            "left_out": [asdict(item) for item in selection.left_out],
+            "secrets": [asdict(secret) for secret in secrets],
+        }
+    )
+    app.out.table(["goes in", "bytes"], [(file.path, file.size) for file in selection.packed])
+    if selection.left_out:
+        app.out.data()
+        app.out.table(["stays out", "by"], [(item.path, item.rule) for item in selection.left_out])
+    if secrets:
+        app.out.data()
+        app.out.table(["secret in", "line", "kind"], [astuple(secret) for secret in secrets])
+    app.out.data()
+    app.out.fields(
+        {
+            "version": f"{plan.ref} {plan.version} ({plan.status})",
+            "tree": f"{archive.tree_digest}, {len(archive.files)} files, {selection.size} bytes",
+            "archive": f"{archive.size} bytes",
+        }
+    )
 
 
 def _show(app: App, published: PublishedVersion, folder: Path) -> None:
@@ -95,6 +267,9 @@ def _show(app: App, published: PublishedVersion, folder: Path) -> None:
     app.out.data(
         f"{published.ref} {published.version} {published.tree_digest} ({published.status})"
     )
+    if published.state == "staged":
+        app.out.next_step(f"freesolo promote {published.ref}@{published.version}")
+        return
     config = next(iter(sorted((folder / "configs").glob("*.toml"))), None)
     app.out.next_step(
         f"freesolo train {config}"

@@ -2,9 +2,9 @@
 
 import ast
 import json
-import re
 import warnings
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from freesolo.datasets.records import load_records
@@ -14,17 +14,12 @@ from freesolo.domain.train_spec import parse_document, parse_train_spec
 from freesolo.errors import InvalidEnvironment, InvalidInput
 from freesolo.package.files import IGNORE_FILES, collect_files, has_manifest, load_manifest
 from freesolo.package.findings import Finding, Severity
+from freesolo.package.secrets import find_secrets
 from freesolo.runtime.client import ENTRY_POINT
 
 _LICENSE_NAMES = ("license", "licence", "copying")
 _LEFT_OUT = f"is left out of the package by {' or '.join(IGNORE_FILES)}"
-_TEXT_BYTES = 1024**2
-# Forms of secrets that hardly ever mean anything else.
-_SECRET = re.compile(
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
-    r"|\bAKIA[0-9A-Z]{16}\b"
-    r"|\b(?:fslo_|ghp_|hf_|sk-|xox[bp]-)[A-Za-z0-9_-]{30,}"
-)
+_BLOCK = 1024**2
 
 
 def check_files(root: Path, *, name: str | None) -> list[Finding]:
@@ -134,17 +129,15 @@ def _configs(root: Path, paths: Sequence[str]) -> Iterator[Finding]:
 
 def _secrets(root: Path, paths: Sequence[str]) -> Iterator[Finding]:
     for path in paths:
-        file = root / path
-        if file.stat().st_size > _TEXT_BYTES:
-            continue
-        text = file.read_bytes().decode(errors="replace")
-        for number, line in enumerate(text.splitlines(), start=1):
-            if _SECRET.search(line):
-                yield _error(
-                    "secret_found",
-                    f"{path}, line {number}, looks like a secret. Name it under `secrets` in the "
-                    "manifest instead, or leave the file out with .freesoloignore.",
-                )
+        with (root / path).open("rb") as file:
+            found = find_secrets(path, iter(partial(file.read, _BLOCK), b""))
+        for secret in found:
+            yield _error(
+                "secret_found",
+                f"{path}, line {secret.line}, looks like a secret ({secret.kind}). Name it under "
+                "`secrets` in the manifest instead, leave the file out with .freesoloignore, or, if "
+                "it is none, write `pragma: allowlist secret` on its line.",
+            )
 
 
 def _problems(code: str, path: str, error: InvalidInput) -> Iterator[Finding]:
