@@ -250,6 +250,18 @@ class UploadNotFound(NotFound):
     code = "upload_not_found"
 
 
+class WebhookNotFound(NotFound):
+    """The organisation has no such webhook."""
+
+    code = "webhook_not_found"
+
+
+class DeliveryNotFound(NotFound):
+    """The webhook has no such delivery."""
+
+    code = "delivery_not_found"
+
+
 class TemplateNotFound(NotFound):
     """No template is shipped under this name."""
 

@@ -20,6 +20,7 @@ from hub_server.contents import routes as contents
 from hub_server.db import create_database, create_readers, create_sessions
 from hub_server.dependencies import Resources, require_characters
 from hub_server.deployments import routes as deployments
+from hub_server.encryption import Vault
 from hub_server.environments import routes as environments
 from hub_server.gateway import routes as gateway
 from hub_server.index import routes as index
@@ -27,11 +28,15 @@ from hub_server.leases import routes as leases
 from hub_server.metrics import Metrics
 from hub_server.middleware import BodyLimit, RequestLog
 from hub_server.publishing import routes as publishing
+from hub_server.publishing import upload_routes as uploads
 from hub_server.rates import RateLimits
 from hub_server.runs import routes as runs
 from hub_server.settings import HubSettings
+from hub_server.signing import Signer
 from hub_server.storage import routes as storage
 from hub_server.upkeep import upkeep
+from hub_server.webhooks import routes as webhooks
+from hub_server.webhooks.sender import delivering
 
 
 def utc_now() -> datetime:
@@ -50,6 +55,8 @@ def create_app(settings: HubSettings, *, clock: Callable[[], datetime] = utc_now
         catalog=load_catalog(settings),
         clock=clock,
         key_uses=KeyUses(),
+        signer=Signer(settings),
+        vault=Vault(settings),
         answers=Answers(engine, clock=clock),
         metrics=Metrics(create_readers(engine)),
     )
@@ -57,7 +64,9 @@ def create_app(settings: HubSettings, *, clock: Callable[[], datetime] = utc_now
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         resources.blobs.prepare()
-        with upkeep(resources):
+        resources.signer.prepare()
+        resources.vault.prepare()
+        with upkeep(resources), delivering(resources):
             yield
         resources.answers.close()
         engine.dispose()
@@ -85,9 +94,11 @@ def create_app(settings: HubSettings, *, clock: Callable[[], datetime] = utc_now
         audit,
         environments,
         publishing,
+        uploads,
         contents,
         index,
         changes,
+        webhooks,
         runs,
         leases,
         deployments,

@@ -22,12 +22,15 @@ from freesolo.domain.catalog import Catalog as ModelCatalog
 from freesolo.domain.roles import Role
 from freesolo.errors import Forbidden, InvalidInput, Unauthorized
 from freesolo.schemas.accounts import ORG_HEADER, Scope
+from freesolo.schemas.uploads import OFFSET_HEADER
 from hub_server.accounts import service as accounts
 from hub_server.accounts.service import KeyUses, Member, Principal
 from hub_server.answers import Answers, Telling
 from hub_server.blobs import BlobStore
+from hub_server.encryption import Vault
 from hub_server.metrics import Metrics
 from hub_server.settings import HubSettings
+from hub_server.signing import Signer
 
 # How many requests may hold or await the database, of the forty that may have a thread. A request's
 # transaction stays open while its answer waits for a thread to be checked in, so if all threads
@@ -48,6 +51,8 @@ class Resources:
     catalog: ModelCatalog
     clock: Callable[[], datetime]
     key_uses: KeyUses
+    signer: Signer
+    vault: Vault
     answers: Answers
     metrics: Metrics
 
@@ -91,8 +96,8 @@ def _turns_of_this_loop() -> CapacityLimiter:
 
 async def require_characters(request: Request) -> None:
     """Refuse a body with half of a surrogate pair: JSON can spell it, but no database can keep it."""
-    # Files, sent by PUT, are not text.
-    if request.method == "PUT" or not await request.body():
+    # Files, sent by PUT, are not text, nor are their pieces.
+    if request.method == "PUT" or OFFSET_HEADER in request.headers or not await request.body():
         return
     try:
         json.dumps(await request.json(), ensure_ascii=False).encode()

@@ -23,6 +23,10 @@ class Vault:
         self._given = settings.encryption_key
         self._path = settings.encryption_key or settings.data_dir / "encryption-key"
 
+    def prepare(self) -> None:
+        """Read the keys, made if there are none; raise `InvalidInput` if the file holds none."""
+        _ = self._keys
+
     def encrypt(self, secret: str) -> bytes:
         """Return what may be stored in place of `secret`."""
         return self._keys.encrypt(secret.encode())

@@ -33,6 +33,10 @@ class Signer:
         self._given = settings.signing_key
         self._path = settings.signing_key or settings.data_dir / "signing-key.pem"
 
+    def prepare(self) -> None:
+        """Read the keys, made if there are none; raise `InvalidInput` if the file holds none."""
+        _ = self._keys
+
     def sign(self, payload: Mapping[str, JsonValue]) -> SignedPayload:
         """Sign a payload that says of what type it is."""
         key, _ = self._keys

@@ -14,6 +14,7 @@ from hub_server.accounts.service import Member
 from hub_server.audit import service as audit
 from hub_server.db import insert_if_absent
 from hub_server.models import Change, Environment, EnvironmentVersion, FeedHead
+from hub_server.webhooks import outbox
 
 _HEAD = 1
 
@@ -35,7 +36,7 @@ def announce(
     *,
     now: datetime,
 ) -> Change:
-    """Append a change to the feed and to the audit, and give the environment its serial.
+    """Append a change to the feed, the audit and the webhooks' outbox; give the environment its serial.
 
     Whoever appends holds the end of the feed until their transaction ends, so call this last.
     `environment.org` must be loaded.
@@ -56,6 +57,7 @@ def announce(
         created_at=now,
     )
     session.add(change)
+    outbox.enqueue(session, change, ref=ref)
     head.serial, head.hash = change.serial, change.hash
     environment.serial = change.serial
     environment.updated_at = now

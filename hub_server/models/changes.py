@@ -49,7 +49,10 @@ class DeliveryState(StrEnum):
 
 
 class Webhook(Base):
-    """An address that is told of an org's changes. `secret` is encrypted; no kind means every kind."""
+    """An address that is told of an org's changes. `secret` is encrypted; no kind means every kind.
+
+    One that took nothing for a day is disabled.
+    """
 
     __tablename__ = "webhooks"
 
@@ -60,6 +63,7 @@ class Webhook(Base):
     kinds: Mapped[list[str]] = mapped_column(JSON, default=list)
     pattern: Mapped[str] = mapped_column(String(200), default="*")
     created_at: Mapped[datetime]
+    disabled_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]
 
 
