@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import httpx
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
@@ -94,6 +95,14 @@ class HubUnderTest:
         response = self.send(self.pack(name, version, comment=comment), name, version)
         assert response.is_success, response.text
         return _document(response)
+
+    def download(self, path: str, client: TestClient | None = None) -> bytes:
+        """Return the bytes that a path leads to: the hub's answer, or what its store hands out."""
+        answer = (client or self.user).get(path, follow_redirects=False)
+        if answer.status_code == 302:
+            return httpx.get(answer.headers["location"], trust_env=False).content
+        assert answer.status_code == 200, answer.text
+        return answer.content
 
     def submit(self, name: str = "agree", **train: object) -> str:
         """Queue a run on an environment and return its id."""
