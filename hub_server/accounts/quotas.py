@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from freesolo.domain.refs import normalized_name
 from freesolo.errors import QuotaExceeded
 from freesolo.schemas.accounts import Usage
 from hub_server.models import Environment, EnvironmentVersion, Org
@@ -23,6 +24,9 @@ class Quota:
             _first(org.max_storage_bytes, self.storage_bytes),
             _first(org.max_environments, self.environments),
         )
+
+
+UNLIMITED = Quota()
 
 
 def environments_usage(session: Session, org: Org, quota: Quota) -> Usage:
@@ -44,16 +48,20 @@ def storage_usage(session: Session, org: Org, quota: Quota) -> Usage:
     return Usage(used=session.execute(total).scalar_one(), allowed=quota.of(org).storage_bytes)
 
 
-def check_quota(session: Session, org: Org, quota: Quota) -> None:
-    """Raise `QuotaExceeded` if an org keeps more than it may: asked when the rows are written.
+def take_turn(session: Session, slug: str, quota: Quota) -> None:
+    """Let who adds to an org where there is a limit pass one after the other.
 
-    Where there is a limit, publishers of the org pass here one after the other.
+    Ask before any environment is locked.
     """
+    org = session.scalars(select(Org).where(Org.name_key == normalized_name(slug))).one_or_none()
+    if org is not None and quota.of(org) != UNLIMITED:
+        # The weaker lock lets others refer to the org meanwhile.
+        session.execute(select(Org.id).where(Org.id == org.id).with_for_update(key_share=True))
+
+
+def check_quota(session: Session, org: Org, quota: Quota) -> None:
+    """Raise `QuotaExceeded` if an org keeps more than it may, with what was just added."""
     limits = quota.of(org)
-    if limits == Quota():
-        return
-    session.execute(select(Org.id).where(Org.id == org.id).with_for_update(key_share=True))
-    session.flush()
     if limits.environments is not None:
         _check(org, environments_usage(session, org, quota), "environments")
     if limits.storage_bytes is not None:

@@ -8,7 +8,14 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response, status
 from freesolo.domain.packaging import MAX_ARCHIVE_BYTES
 from freesolo.domain.refs import EnvRef
 from freesolo.schemas import environments as wire
-from hub_server.dependencies import Blobs, EnvironmentWriter, FromHub, IdempotencyKey, Now
+from hub_server.dependencies import (
+    Blobs,
+    DbSession,
+    EnvironmentWriter,
+    FromHub,
+    IdempotencyKey,
+    Now,
+)
 from hub_server.environments.service import canonical_version
 from hub_server.publishing import service
 from hub_server.publishing.service import Received, Submission
@@ -30,7 +37,8 @@ def _submission(  # noqa: PLR0913  a path of three parts, and what it is stored 
     # Before the archive is received, in a transaction that ends before that.
     with resources.readers() as session:
         service.check_may_publish(session, member, ref)
-    return Submission(ref, canonical_version(version), stage, x_tree_digest)
+    quota = resources.settings.quota
+    return Submission(ref, canonical_version(version), stage, x_tree_digest, quota)
 
 
 async def _received(
@@ -76,3 +84,11 @@ def publish_version(  # noqa: PLR0913  what to publish, who, where to, when
     if published.status == "unchanged":
         response.status_code = status.HTTP_200_OK
     return published
+
+
+@router.post("/{org}/{name}/versions/{version}/promote")
+def promote_version(  # noqa: PLR0913  a path of three parts, who, where to, when
+    org: str, name: str, version: str, member: EnvironmentWriter, session: DbSession, now: Now
+) -> wire.PublishedVersion:
+    """Show a staged version to everybody who may read the environment."""
+    return service.promote(session, member, EnvRef(org, name), canonical_version(version), now=now)

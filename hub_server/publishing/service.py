@@ -21,6 +21,7 @@ from freesolo.domain.tree import TreeFile, tree_changes
 from freesolo.errors import EnvironmentNotFound, Forbidden, InvalidInput, NameTaken, VersionExists
 from freesolo.schemas.changes import ChangeKind
 from freesolo.schemas.environments import PublishedVersion
+from hub_server.accounts.quotas import UNLIMITED, Quota, check_quota, take_turn
 from hub_server.accounts.service import Member
 from hub_server.blobs import BlobStore
 from hub_server.changes.service import Announcement, announce
@@ -45,13 +46,14 @@ class Submission:
     """What is to be published: `ref` without a selector, and the version in its stored form.
 
     A staged version is seen by the environment's writers alone until it is promoted. `tree_digest`
-    is what the sender says the archive holds, if they say it.
+    is what the sender says the archive holds, if they say it. `quota` is what an org may keep.
     """
 
     ref: EnvRef
     version: str
     staged: bool = False
     tree_digest: str | None = None
+    quota: Quota = UNLIMITED
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,7 @@ def record(
     now: datetime,
 ) -> PublishedVersion:
     """Write the rows of a version whose bytes are stored."""
+    take_turn(session, submission.ref.org, submission.quota)
     environment = _claim(session, member, submission.ref, now=now)
     existing = environments.version_named(session, environment, submission.version)
     if existing is not None:
@@ -136,6 +139,7 @@ def record(
     )
     session.add(version)
     session.flush()
+    check_quota(session, environment.org, submission.quota)
     session.add(_contents(version, package, description))
     session.add_all(_dependencies(version))
     if submission.staged:
@@ -171,8 +175,7 @@ def _bring_forth(
         return False
     version.state = VersionState.PUBLISHED
     version.published_at = now
-    contents = session.get_one(VersionContents, version.id)
-    show(environment, version, Manifest.model_validate(contents.manifest))
+    show_again(session, environment, version)
     announcement = Announcement(ChangeKind.VERSION_PUBLISHED, version)
     announce(session, member, environment, announcement, now=now)
     return True
@@ -184,15 +187,20 @@ def show(environment: Environment, version: EnvironmentVersion, manifest: Manife
         _speak_through(environment, version, manifest)
 
 
+def show_again(session: Session, environment: Environment, version: EnvironmentVersion) -> None:
+    """Let the environment speak through a stored version if none that stands is newer."""
+    if is_newer(version.version, environment.latest_version):
+        _speak_through(environment, version, _manifest(session, version))
+
+
 def show_newest(session: Session, environment: Environment) -> None:
-    """Let the environment speak through its newest version that stands, after that has changed."""
+    """Let the environment speak through its newest version that stands; it lost the one before."""
     latest = environments.latest_of(session, environment)
     version = environments.version_named(session, environment, latest) if latest else None
     if version is None:
         environment.latest_version = ""
-        return
-    contents = session.get_one(VersionContents, version.id)
-    _speak_through(environment, version, Manifest.model_validate(contents.manifest))
+    else:
+        _speak_through(environment, version, _manifest(session, version))
 
 
 def check_open(environment: Environment) -> None:
@@ -229,6 +237,11 @@ def _view(
         state=version.state.value,
         published_at=version.published_at,
     )
+
+
+def _manifest(session: Session, version: EnvironmentVersion) -> Manifest:
+    contents = session.get_one(VersionContents, version.id)
+    return Manifest.model_validate(contents.manifest)
 
 
 def _claim(session: Session, member: Member, ref: EnvRef, *, now: datetime) -> Environment:
