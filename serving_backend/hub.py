@@ -95,7 +95,8 @@ class Hub:
         """Write the stored bytes with this digest to `destination`."""
         url = f"{self._url}/v1/blobs/{archive_digest}"
         with _reachable():
-            async with self._http.stream("GET", url) as response:
+            # The hub may send us to where its bytes are kept, which is not shown our key.
+            async with self._http.stream("GET", url, follow_redirects=True) as response:
                 if response.is_error:
                     await response.aread()
                 raise_for_error(response)

@@ -73,13 +73,17 @@ class Transport:
 
     @contextmanager
     def stream(
-        self, method: str, path: str, *, json_body: object = None
+        self, method: str, path: str, *, json_body: object = None, follow_redirects: bool = False
     ) -> Iterator[httpx.Response]:
         """Open a streamed answer; raise at once if it is an error."""
         with (
             reachable(self.base_url),
             self._http.stream(
-                method, f"{self.base_url}{path}", headers=self._headers, **_body(json_body, None)
+                method,
+                f"{self.base_url}{path}",
+                headers=self._headers,
+                follow_redirects=follow_redirects,
+                **_body(json_body, None),
             ) as response,
         ):
             if not response.is_success:
@@ -88,7 +92,11 @@ class Transport:
 
     def download(self, path: str, destination: Path) -> None:
         """Write an answer's body to `destination`."""
-        with self.stream("GET", path) as response, destination.open("wb") as out:
+        # The hub may send us to where its bytes are kept, which is not shown our key.
+        with (
+            self.stream("GET", path, follow_redirects=True) as response,
+            destination.open("wb") as out,
+        ):
             for chunk in response.iter_bytes(_CHUNK):
                 out.write(chunk)
 
