@@ -27,6 +27,7 @@ from freesolo.cli.train import train
 from freesolo.cli.tree import tree
 from freesolo.cli.up import down, up
 from freesolo.cli.validate import validate
+from freesolo.cli.webhooks import webhooks
 from freesolo.config import ClientSettings
 from freesolo.errors import FreesoloError, Internal, InvalidInput, StorageFull
 
@@ -50,6 +51,7 @@ _COMMANDS = (
     tree,
     cache,
     changes,
+    webhooks,
     train,
     runs,
     models,

@@ -4,10 +4,10 @@ import secrets
 from pathlib import Path
 
 from freesolo.client.accounts import AccountCalls
+from freesolo.client.changes import ChangeCalls
 from freesolo.client.connection import path_part
 from freesolo.client.publishing import PublishingCalls
 from freesolo.domain.refs import EnvRef
-from freesolo.schemas.changes import Feed, FeedHead
 from freesolo.schemas.deployments import (
     Deployment,
     DeploymentList,
@@ -32,7 +32,7 @@ from freesolo.schemas.runs import (
 )
 
 
-class HubClient(AccountCalls, PublishingCalls):
+class HubClient(AccountCalls, ChangeCalls, PublishingCalls):
     """A connection to one hub with one key. Every method raises the hub's own errors."""
 
     def models(self) -> list[Model]:
@@ -58,14 +58,6 @@ class HubClient(AccountCalls, PublishingCalls):
         self._transport.download(
             f"/v1/envs/{version.ref}/versions/{version.version}/archive", destination
         )
-
-    def changes(self, *, since: int) -> Feed:
-        """Return a page of what happened after change number `since`, the oldest first."""
-        return self._get(Feed, "/v1/changes", since=since, limit=1000)
-
-    def feed_head(self) -> FeedHead:
-        """Return where the feed of changes ends."""
-        return self._get(FeedHead, "/v1/changes/head")
 
     def create_run(self, document: dict[str, object]) -> Run:
         """Submit a training config and return the queued run."""

@@ -1,0 +1,58 @@
+"""The hub's calls about what happened: the feed, and the webhooks that are told of it."""
+
+from collections.abc import Iterator
+
+from freesolo.client.connection import HubConnection, path_part
+from freesolo.schemas.changes import Feed, FeedHead
+from freesolo.schemas.webhooks import (
+    CreatedWebhook,
+    Delivery,
+    DeliveryList,
+    NewWebhook,
+    Webhook,
+    WebhookList,
+)
+
+
+class ChangeCalls(HubConnection):
+    """What is asked about changes."""
+
+    def changes(self, *, since: int) -> Feed:
+        """Return a page of what happened after change number `since`, the oldest first."""
+        return self._get(Feed, "/v1/changes", since=since, limit=1000)
+
+    def feed_head(self) -> FeedHead:
+        """Return where the feed of changes ends."""
+        return self._get(FeedHead, "/v1/changes/head")
+
+    def create_webhook(self, new: NewWebhook) -> CreatedWebhook:
+        """Have the org's changes told to an address; the secret is in no later answer."""
+        return self._send("POST", "/v1/webhooks", new, CreatedWebhook)
+
+    def webhooks(self) -> list[Webhook]:
+        """Return the org's webhooks, the oldest first."""
+        return self._get(WebhookList, "/v1/webhooks").webhooks
+
+    def delete_webhook(self, webhook_id: str) -> None:
+        """Send nothing more to a webhook."""
+        self._transport.request("DELETE", f"/v1/webhooks/{path_part(webhook_id)}")
+
+    def enable_webhook(self, webhook_id: str) -> Webhook:
+        """Send again to a webhook that was disabled."""
+        response = self._transport.request("POST", f"/v1/webhooks/{path_part(webhook_id)}/enable")
+        return self._read(Webhook, response)
+
+    def deliveries(self, webhook_id: str) -> Iterator[Delivery]:
+        """Yield what a webhook was told, the newest first."""
+        path = f"/v1/webhooks/{path_part(webhook_id)}/deliveries"
+        cursor: str | None = None
+        while True:
+            page = self._get(DeliveryList, path, cursor=cursor)
+            yield from page.deliveries
+            if (cursor := page.next_cursor) is None:
+                return
+
+    def redeliver(self, webhook_id: str, delivery_id: int) -> Delivery:
+        """Send a delivery once more."""
+        path = f"/v1/webhooks/{path_part(webhook_id)}/deliveries/{delivery_id}/redeliver"
+        return self._read(Delivery, self._transport.request("POST", path))
