@@ -10,7 +10,6 @@ from packaging.version import Version
 
 from freesolo.cli.context import App, json_option, pass_app, sandbox_option
 from freesolo.cli.validate import show_report
-from freesolo.client.transport import file_chunks
 from freesolo.domain.refs import EnvRef, check_name
 from freesolo.domain.versions import Bump, next_version
 from freesolo.errors import (
@@ -31,7 +30,7 @@ from freesolo.package.files import (
     select_files,
     write_version,
 )
-from freesolo.package.secrets import Secret, find_secrets, refuse_secrets
+from freesolo.package.secrets import Secret, refuse_secrets, scan_files
 from freesolo.schemas.environments import PublishedVersion, VersionSummary
 
 
@@ -89,7 +88,7 @@ def publish(  # noqa: PLR0913 - one parameter for each option
     # Asked first: without a key or a hub the checks would be for nothing.
     ref = EnvRef(org=check_name(org or app.hub.whoami().org, "org"), name=manifest.name)
     selection = select_files(folder)
-    secrets = _secrets(folder, selection)
+    secrets = list(scan_files(folder, selection.paths))
     if not dry_run:
         refuse_secrets(secrets)
     app.out.talk(f"Checking {folder} ...")
@@ -163,14 +162,6 @@ class _Versions:
         return next((v for v in self.history if Version(v.version) == Version(version)), None)
 
 
-def _secrets(folder: Path, selection: FileSelection) -> list[Secret]:
-    return [
-        secret
-        for file in selection.packed
-        for secret in find_secrets(file.path, file_chunks(folder / file.path))
-    ]
-
-
 def _history(app: App, ref: EnvRef) -> Sequence[VersionSummary]:
     try:
         return app.hub.environment(ref).versions
@@ -180,7 +171,7 @@ def _history(app: App, ref: EnvRef) -> Sequence[VersionSummary]:
 
 def _pack(folder: Path, selection: FileSelection, versions: _Versions, scratch: Path) -> Archive:
     """Pack the selected files. The author's own manifest is left alone until it is published."""
-    paths = [file.path for file in selection.packed]
+    paths = selection.paths
     if versions.rewrites_manifest:
         copy_files(folder, paths, scratch / "files")
         folder = scratch / "files"

@@ -43,6 +43,11 @@ class FileSelection:
     left_out: tuple[LeftOut, ...]
 
     @property
+    def paths(self) -> list[str]:
+        """The paths of all packed files."""
+        return [file.path for file in self.packed]
+
+    @property
     def size(self) -> int:
         """The bytes of all packed files."""
         return sum(file.size for file in self.packed)
@@ -66,7 +71,7 @@ def select_files(folder: Path) -> FileSelection:
 
 def collect_files(folder: Path) -> list[str]:
     """Return the paths that are packed, sorted. Raise as `select_files` does."""
-    return [file.path for file in select_files(folder).packed]
+    return select_files(folder).paths
 
 
 def copy_files(folder: Path, paths: Iterable[str], target: Path) -> None:

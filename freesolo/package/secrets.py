@@ -11,8 +11,9 @@ The scan is one pass over the bytes. A detector's patterns are tried only where 
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import islice
+from pathlib import Path
 
 from freesolo.errors import InvalidEnvironment, Problem
 
@@ -23,6 +24,7 @@ _ESCAPED = (rb"\n", rb"\r", rb"\t")
 # Lines are read whole up to this many bytes; what lies across a cut is read twice.
 _MAX_LINE = 1 << 20
 _OVERLAP = 1 << 10
+_BLOCK = 1 << 20
 _MAX_FOUND = 100
 
 
@@ -57,6 +59,13 @@ def find_secrets(path: str, blocks: Iterable[bytes]) -> list[Secret]:
             found |= {Secret(path, line + text.count(b"\n", 0, at), detector.kind) for at in places}
         line += text.count(b"\n")
     return sorted(found, key=lambda secret: (secret.line, secret.kind))
+
+
+def scan_files(folder: Path, paths: Iterable[str]) -> Iterator[Secret]:
+    """Yield what looks like a secret in the files `paths` of `folder`."""
+    for path in paths:
+        with (folder / path).open("rb") as file:
+            yield from find_secrets(path, iter(partial(file.read, _BLOCK), b""))
 
 
 def refuse_secrets(found: Sequence[Secret]) -> None:

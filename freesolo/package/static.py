@@ -4,7 +4,6 @@ import ast
 import json
 import warnings
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 
 from freesolo.datasets.records import load_records
@@ -14,12 +13,11 @@ from freesolo.domain.train_spec import parse_document, parse_train_spec
 from freesolo.errors import InvalidEnvironment, InvalidInput
 from freesolo.package.files import IGNORE_FILES, collect_files, has_manifest, load_manifest
 from freesolo.package.findings import Finding, Severity
-from freesolo.package.secrets import find_secrets
+from freesolo.package.secrets import scan_files
 from freesolo.runtime.client import ENTRY_POINT
 
 _LICENSE_NAMES = ("license", "licence", "copying")
 _LEFT_OUT = f"is left out of the package by {' or '.join(IGNORE_FILES)}"
-_BLOCK = 1024**2
 
 
 def check_files(root: Path, *, name: str | None) -> list[Finding]:
@@ -128,16 +126,13 @@ def _configs(root: Path, paths: Sequence[str]) -> Iterator[Finding]:
 
 
 def _secrets(root: Path, paths: Sequence[str]) -> Iterator[Finding]:
-    for path in paths:
-        with (root / path).open("rb") as file:
-            found = find_secrets(path, iter(partial(file.read, _BLOCK), b""))
-        for secret in found:
-            yield _error(
-                "secret_found",
-                f"{path}, line {secret.line}, looks like a secret ({secret.kind}). Name it under "
-                "`secrets` in the manifest instead, leave the file out with .freesoloignore, or, if "
-                "it is none, write `pragma: allowlist secret` on its line.",
-            )
+    for secret in scan_files(root, paths):
+        yield _error(
+            "secret_found",
+            f"{secret.path}, line {secret.line}, looks like a secret ({secret.kind}). Name it under "
+            "`secrets` in the manifest instead, leave the file out with .freesoloignore, or, if it "
+            "is none, write `pragma: allowlist secret` on its line.",
+        )
 
 
 def _problems(code: str, path: str, error: InvalidInput) -> Iterator[Finding]:
