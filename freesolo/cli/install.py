@@ -23,7 +23,7 @@ from freesolo.package.consumer import (
     write_consumer,
 )
 from freesolo.package.lockfile import LOCK_FILE, Lock, check_fit, read_lock
-from freesolo.package.resolution import Want
+from freesolo.package.resolution import Want, describe
 from freesolo.runtime.client import open_host
 
 _KEYS = "environments[] (ref, version, tree_digest, folder, python, loader)"
@@ -77,7 +77,7 @@ def add(app: App, refs: Sequence[str], *, sandbox: str) -> None:
     lock = up_to_date_lock(app, folder, consumer)
     write_consumer(folder, consumer)
     for ref in parsed:
-        app.out.talk(f"{CONSUMER_FILE} wants {consumer.find(ref)}.")
+        app.out.talk(f"{CONSUMER_FILE} wants {describe(consumer.find(ref) or ref)}.")
     _try_and_show(app, _place_all(app, lock, parsed), sandbox)
 
 

@@ -15,6 +15,11 @@ _RANGE_START = re.compile(r"\s*(?=[<>=!~])")
 _RANGES = (SelectorKind.LATEST, SelectorKind.EXACT, SelectorKind.RANGE)
 
 
+def range_text(specifiers: SpecifierSet) -> str:
+    """Write a range from its lower end up, as people do: `>=1,<2`."""
+    return ",".join(sorted(map(str, specifiers), key=lambda text: (text[0] in "<!", text)))
+
+
 def _requirement(value: str) -> str:
     try:
         Requirement(value)

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Annotated
 
 import tomlkit
+from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from tomlkit.items import Table
 
-from freesolo.domain.fields import PythonRangeText
+from freesolo.domain.fields import PythonRangeText, range_text
 from freesolo.domain.problems import problems_from_validation
-from freesolo.domain.refs import EnvRef
+from freesolo.domain.refs import EnvRef, Selector, SelectorKind
 from freesolo.errors import InvalidConsumerFile, InvalidRef
 from freesolo.package.resolution import Want, identity
 
@@ -129,7 +130,7 @@ def with_environment(consumer: Consumer, ref: EnvRef) -> Consumer:
     document = tomlkit.parse(consumer.text)
     table = document.setdefault("environments", tomlkit.table())
     name = _written_name(table, ref) or ref.full_name
-    table[name] = ref.selector.text or _ANY
+    table[name] = _written(ref.selector)
     return parse_consumer(tomlkit.dumps(document))
 
 
@@ -146,6 +147,12 @@ def compatible_range(version: Version) -> str:
     """Return the range from `version` to the next one that may break: `>=1.2.0,<2`, `>=0.3.1,<0.4`."""
     following = f"{version.major + 1}" if version.major else f"0.{version.minor + 1}"
     return f">={version},<{following}"
+
+
+def _written(selector: Selector) -> str:
+    if selector.kind is SelectorKind.RANGE:
+        return range_text(SpecifierSet(selector.text))
+    return selector.text or _ANY
 
 
 def _written_name(table: Table, ref: EnvRef) -> str | None:

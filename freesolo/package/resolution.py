@@ -16,6 +16,7 @@ from resolvelib import AbstractProvider, BaseReporter, ResolutionImpossible, Res
 from resolvelib.structs import RequirementInformation
 
 from freesolo.domain.distributions import Distribution
+from freesolo.domain.fields import range_text
 from freesolo.domain.pythons import oldest_python
 from freesolo.domain.refs import EnvRef, Selector, SelectorKind
 from freesolo.errors import EnvironmentNotFound, RequirementsConflict, VersionNotFound
@@ -93,7 +94,7 @@ def identity(ref: EnvRef) -> Distribution:
 def describe(ref: EnvRef) -> str:
     """Write a reference as what is wanted, such as `acme/tools>=1`."""
     if ref.selector.kind is SelectorKind.RANGE:
-        return f"{ref.full_name}{ref.selector.text}"
+        return f"{ref.full_name}{range_text(SpecifierSet(ref.selector.text))}"
     return str(ref)
 
 

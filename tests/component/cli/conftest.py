@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from freesolo.cli.main import run
+from tests.component.cli.consumers import Publish, publish_folder
 from tests.hubs import LiveHub
 
 
@@ -71,3 +72,9 @@ def with_hub(live_hub: LiveHub, monkeypatch: pytest.MonkeyPatch, freesolo: Frees
     monkeypatch.setenv("FREESOLO_HUB_URL", live_hub.url)
     monkeypatch.setenv("FREESOLO_API_KEY", live_hub.user_key)
     return live_hub
+
+
+@pytest.fixture
+def publish(with_hub: LiveHub) -> Publish:
+    """Publish an environment's folder and return its tree digest."""
+    return lambda folder: publish_folder(with_hub, folder)

@@ -111,7 +111,7 @@ def test_a_hand_edited_version_no_longer_fits_those_who_build_on_it() -> None:
 
     (problem,) = misfits(edited, wants('"acme/math" = "*"'))
     assert (
-        problem.message == "acme/math 1.2.0 wants acme/tools<2,>=1, but acme/tools 3.0 is locked."
+        problem.message == "acme/math 1.2.0 wants acme/tools>=1,<2, but acme/tools 3.0 is locked."
     )
 
 
