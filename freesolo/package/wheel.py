@@ -102,7 +102,6 @@ def wheel_metadata(distribution: Distribution, manifest: Manifest, readme: str) 
         "version": manifest.version,
         "requires_python": manifest.requires_python,
         "requires_dist": [*manifest.dependencies, *map(_requirement, manifest.environments)],
-        "description": readme,
         "description_content_type": "text/markdown; charset=UTF-8",
         **_license(_one_line(manifest.license)),
     }
@@ -110,7 +109,10 @@ def wheel_metadata(distribution: Distribution, manifest: Manifest, readme: str) 
         metadata["summary"] = summary
     if manifest.tags:
         metadata["keywords"] = [_one_line(tag.replace(",", " ")) for tag in manifest.tags]
-    return Metadata.from_raw(metadata).as_rfc822().as_bytes()
+    headers = Metadata.from_raw(metadata).as_rfc822().items()
+    # In the spelling of the specification; the library writes all names in lower case.
+    lines = [f"{name.title()}: {value}\n" for name, value in headers]
+    return "".join([*lines, "\n", readme]).encode()
 
 
 def distribution_in(metadata: str) -> Distribution:

@@ -20,6 +20,7 @@ from freesolo.package.wheel import (
     MAX_README_BYTES,
     Wheel,
     build_wheel,
+    distribution_in,
     open_wheel_file,
     read_readme,
     wheel_files,
@@ -145,6 +146,7 @@ def test_its_metadata_says_what_installers_and_readers_want_to_know(archive: Arc
     assert (metadata["name"], metadata["version"]) == ("fsenv-acme-math", "1.2.0")
     assert metadata["requires_python"] == ">=3.11"
     assert metadata["description"] == "# Maths\n\nFür alle.\n"
+    assert distribution_in(wheel.metadata.decode()[:60]) == DISTRIBUTION
 
 
 def test_dependencies_and_the_environments_below_become_requirements() -> None:
