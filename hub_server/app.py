@@ -25,12 +25,14 @@ from hub_server.environments import routes as environments
 from hub_server.gateway import routes as gateway
 from hub_server.index import routes as index
 from hub_server.leases import routes as leases
+from hub_server.lifecycle import routes as lifecycle
 from hub_server.metrics import Metrics
 from hub_server.middleware import BodyLimit, RequestLog
 from hub_server.publishing import routes as publishing
 from hub_server.publishing import upload_routes as uploads
 from hub_server.rates import RateLimits
 from hub_server.runs import routes as runs
+from hub_server.search import routes as search
 from hub_server.settings import HubSettings
 from hub_server.signing import Signer
 from hub_server.storage import routes as storage
@@ -94,9 +96,11 @@ def create_app(settings: HubSettings, *, clock: Callable[[], datetime] = utc_now
         audit,
         environments,
         publishing,
+        lifecycle,
         uploads,
         contents,
         index,
+        search,
         changes,
         webhooks,
         runs,

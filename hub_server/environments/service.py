@@ -177,10 +177,17 @@ def resolve(
     """Return the one version that a reference means; raise with the nearest valid name if none."""
     environment = find(session, visitor, ref)
     staged = may_see_staged(session, visitor, environment)
-    version = chosen(session, environment, ref.selector, staged=staged)
+    return environment, require_chosen(session, environment, ref.selector, staged=staged)
+
+
+def require_chosen(
+    session: Session, environment: Environment, selector: Selector, *, staged: bool = False
+) -> EnvironmentVersion:
+    """Return what a selector means, as `chosen` does; raise `VersionNotFound` if it means nothing."""
+    version = chosen(session, environment, selector, staged=staged)
     if version is None:
-        raise _version_not_found(session, environment, ref.selector)
-    return environment, version
+        raise _version_not_found(session, environment, selector)
+    return version
 
 
 def chosen(

@@ -216,3 +216,5 @@ class EnvironmentTransfer(Base):
     to_org_id: Mapped[UUID] = mapped_column(ForeignKey("orgs.id"), index=True)
     offered_by: Mapped[str] = mapped_column(String(200))
     offered_at: Mapped[datetime]
+
+    to_org: Mapped[Org] = relationship(lazy="raise")

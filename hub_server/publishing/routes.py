@@ -87,7 +87,7 @@ def publish_version(  # noqa: PLR0913  what to publish, who, where to, when
 
 
 @router.post("/{org}/{name}/versions/{version}/promote")
-def promote_version(  # noqa: PLR0913  a path of three parts, who, where to, when
+def promote_version(
     org: str, name: str, version: str, member: EnvironmentWriter, session: DbSession, now: Now
 ) -> wire.PublishedVersion:
     """Show a staged version to everybody who may read the environment."""
