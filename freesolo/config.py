@@ -1,7 +1,7 @@
 """The client's settings and the keys it keeps.
 
-Settings come from the environment (`FREESOLO_HUB_URL`, `FREESOLO_API_KEY`, `FREESOLO_HOME`,
-`FREESOLO_CACHE_DIR`); what they leave open comes from `credentials.json` in the home folder, which
+Settings come from the environment (`FREESOLO_HUB_URL`, `FREESOLO_API_KEY`, `FREESOLO_ORG`,
+`FREESOLO_HOME`, `FREESOLO_CACHE_DIR`); what they leave open comes from `credentials.json` in the home folder, which
 only its owner can read.
 """
 
@@ -31,6 +31,9 @@ class ClientSettings(BaseSettings):
     )
     api_key: SecretStr | None = Field(
         default=None, description="Key for the hub and the gateway; overrides the stored one."
+    )
+    org: str | None = Field(
+        default=None, description="Org to act in, for a key that has several; `--org` overrides it."
     )
     home: Path = Field(
         default=Path("~/.freesolo"),
@@ -134,10 +137,11 @@ def _owner(profile: Profile) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class Connection:
-    """Where the hub is and the key to use there."""
+    """Where the hub is, the key to use there, and the org to act in if one is named."""
 
     hub_url: str
     api_key: str
+    org: str | None = None
 
 
 def connection(
@@ -145,21 +149,23 @@ def connection(
 ) -> Connection:
     """Choose the hub and key: the environment first, then the stored profile.
 
-    `to` is the address of another hub than the one in use. The environment's key is not for it.
+    `to` is the address of another hub than the one in use. The environment's key and org are not
+    for it.
     """
     active = store.active()
     in_use = settings.hub_url or (active.hub_url if active else None)
     in_use = (in_use or f"http://127.0.0.1:{DEFAULT_HUB_PORT}").rstrip("/")
     hub_url = to or in_use
+    org = settings.org if hub_url == in_use else None
     if settings.api_key is not None and hub_url == in_use:
-        return Connection(hub_url, settings.api_key.get_secret_value())
+        return Connection(hub_url, settings.api_key.get_secret_value(), org)
     if (profile := store.find(hub_url)) is None:
         raise Unauthorized(
             f"There is no key for {hub_url}.",
             hint="`freesolo up` starts a platform on this machine; `freesolo login` stores a key; "
             "FREESOLO_API_KEY gives one.",
         )
-    return Connection(hub_url, profile.api_key)
+    return Connection(hub_url, profile.api_key, org)
 
 
 def write_private(path: Path, text: str) -> None:

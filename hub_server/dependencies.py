@@ -230,6 +230,14 @@ async def _installer(
 Installer = Annotated[Member | None, Depends(_installer)]
 
 
+def _anywhere_with(scope: Scope) -> Callable[[MemberAnywhere], Awaitable[Member]]:
+    async def check(member: MemberAnywhere) -> Member:
+        member.require(scope)
+        return member
+
+    return check
+
+
 def _member_with(
     scope: Scope, role: Role = Role.READER
 ) -> Callable[[AnyMember], Awaitable[Member]]:
@@ -250,9 +258,12 @@ def _service_with(*scopes: Scope) -> Callable[[Anyone], Awaitable[Principal]]:
     return check
 
 
-EnvironmentReader = Annotated[Member, Depends(_member_with(Scope.ENVIRONMENTS_READ))]
-EnvironmentWriter = Annotated[Member, Depends(_member_with(Scope.ENVIRONMENTS_WRITE))]
-EnvironmentAdmin = Annotated[Member, Depends(_member_with(Scope.ENVIRONMENTS_ADMIN))]
+# An environment's full name says which org is meant.
+EnvironmentReader = Annotated[Member, Depends(_anywhere_with(Scope.ENVIRONMENTS_READ))]
+EnvironmentWriter = Annotated[Member, Depends(_anywhere_with(Scope.ENVIRONMENTS_WRITE))]
+EnvironmentAdmin = Annotated[Member, Depends(_anywhere_with(Scope.ENVIRONMENTS_ADMIN))]
+OrgsReader = Annotated[Member, Depends(_anywhere_with(Scope.ORG_READ))]
+OrgsAdmin = Annotated[Member, Depends(_anywhere_with(Scope.ORG_ADMIN))]
 OrgReader = Annotated[Member, Depends(_member_with(Scope.ORG_READ))]
 OrgAdmin = Annotated[Member, Depends(_member_with(Scope.ORG_ADMIN))]
 RunReader = Annotated[Member, Depends(_member_with(Scope.RUNS_READ))]

@@ -13,17 +13,17 @@ from freesolo.schemas.accounts import WhoAmI
 @click.command()
 @click.option("--hub-url", help="Address of the hub.", metavar="URL")
 @click.option("--api-key-stdin", is_flag=True, help="Read the key from standard input.")
-@json_option("hub_url, org, key_name, scopes, gateway_url")
+@json_option("hub_url, org, role, user, key_name, scopes, gateway_url")
 @pass_app
 def login(app: App, hub_url: str | None, api_key_stdin: bool) -> None:
     """Store a key for a hub, after trying it."""
     hub_url = hub_url or app.settings.hub_url or f"http://127.0.0.1:{DEFAULT_HUB_PORT}"
     key = _read_key(app, from_stdin=api_key_stdin)
-    with HubClient(hub_url, key) as hub:
+    with HubClient(hub_url, key, org=app.settings.org) as hub:
         who = hub.whoami()
     app.credentials.save(Profile(hub_url=hub_url.rstrip("/"), api_key=key))
     app.out.document({"hub_url": hub_url, **_document(who)})
-    app.out.data(f"Logged in to {hub_url} as {who.org}.")
+    app.out.data(f"Logged in to {hub_url} as {who.user or who.key_name}, {who.role} of {who.org}.")
     app.out.next_step("freesolo init my-task")
 
 
@@ -38,10 +38,10 @@ def logout(app: App) -> None:
 
 
 @click.command()
-@json_option("hub_url, org, key_name, scopes, gateway_url")
+@json_option("hub_url, org, role, user, key_name, scopes, gateway_url")
 @pass_app
 def whoami(app: App) -> None:
-    """Show the hub, the org and the scopes of the key in use."""
+    """Show the hub, and whom the key in use speaks for."""
     who = app.hub.whoami()
     app.out.document({"hub_url": app.connection.hub_url, **_document(who)})
     app.out.fields(
@@ -49,6 +49,8 @@ def whoami(app: App) -> None:
             "hub": app.connection.hub_url,
             "gateway": who.gateway_url,
             "org": who.org,
+            "role": who.role,
+            "user": who.user,
             "key": who.key_name,
             "scopes": ", ".join(who.scopes),
         }

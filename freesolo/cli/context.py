@@ -13,6 +13,7 @@ from freesolo.client.chat import ChatClient
 from freesolo.client.environments import Environments
 from freesolo.client.hub import HubClient
 from freesolo.config import ClientSettings, Connection, CredentialStore, connection
+from freesolo.errors import InvalidInput
 from freesolo.runtime.client import HostOptions
 from freesolo.runtime.sandbox import SandboxMode
 
@@ -66,7 +67,7 @@ class App:
         return HostOptions(cache_dir=self.settings.cache, sandbox=SandboxMode(sandbox))
 
     def _open(self, chosen: Connection) -> HubClient:
-        return self._opened.enter_context(HubClient(chosen.hub_url, chosen.api_key))
+        return self._opened.enter_context(HubClient(chosen.hub_url, chosen.api_key, org=chosen.org))
 
 
 pass_app = click.make_pass_decorator(App)
@@ -87,6 +88,20 @@ def json_option(keys: str) -> Callable[[_Command], _Command]:
         callback=remember,
         help=f"Print one JSON document on standard output, with: {keys}.",
     )
+
+
+def yes_option(command: _Command) -> _Command:
+    """Add `--yes`: do what cannot be undone without asking."""
+    return click.option("-y", "--yes", is_flag=True, help="Do not ask.")(command)
+
+
+def confirm(app: App, question: str, *, yes: bool) -> None:
+    """Ask before something that cannot be undone; without a terminal, only `--yes` will do."""
+    if yes:
+        return
+    if not app.out.interactive:
+        raise InvalidInput(question, hint="Nobody is here to answer; pass --yes.")
+    click.confirm(question, abort=True, err=True)
 
 
 def sandbox_option(command: _Command) -> _Command:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import click
 
 from freesolo import __version__
+from freesolo.cli.access import access
+from freesolo.cli.audit import audit
 from freesolo.cli.auth import login, logout, whoami
 from freesolo.cli.cache import cache
 from freesolo.cli.changes import changes
@@ -18,8 +20,12 @@ from freesolo.cli.doctor import doctor
 from freesolo.cli.evaluate import evaluate
 from freesolo.cli.init import init
 from freesolo.cli.install import add, install, remove
+from freesolo.cli.keys import keys
 from freesolo.cli.lock import lock, outdated, update
+from freesolo.cli.members import members
 from freesolo.cli.models import models
+from freesolo.cli.orgs import orgs
+from freesolo.cli.projects import projects
 from freesolo.cli.publish import publish
 from freesolo.cli.pull import pull
 from freesolo.cli.runs import runs
@@ -52,6 +58,12 @@ _COMMANDS = (
     cache,
     changes,
     webhooks,
+    access,
+    audit,
+    orgs,
+    members,
+    keys,
+    projects,
     train,
     runs,
     models,
@@ -65,8 +77,12 @@ _COMMANDS = (
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="freesolo")
-def cli() -> None:
+@click.option("--org", help="Org to act in, for a key that has several.", metavar="ORG")
+@click.pass_obj
+def cli(app: App, org: str | None) -> None:
     """Describe a task, train an adapter on it, serve it."""
+    if org is not None:
+        app.settings = app.settings.model_copy(update={"org": org})
 
 
 for _command in _COMMANDS:

@@ -3,6 +3,7 @@
 import secrets
 from pathlib import Path
 
+from freesolo.client.access import AccessCalls
 from freesolo.client.accounts import AccountCalls
 from freesolo.client.changes import ChangeCalls
 from freesolo.client.connection import path_part
@@ -32,7 +33,7 @@ from freesolo.schemas.runs import (
 )
 
 
-class HubClient(AccountCalls, ChangeCalls, PublishingCalls):
+class HubClient(AccessCalls, AccountCalls, ChangeCalls, PublishingCalls):
     """A connection to one hub with one key. Every method raises the hub's own errors."""
 
     def models(self) -> list[Model]:

@@ -12,10 +12,11 @@ from hub_server.dependencies import (
     AnyMember,
     DbReader,
     DbSession,
-    MemberAnywhere,
     Now,
     OrgAdmin,
     OrgReader,
+    OrgsAdmin,
+    OrgsReader,
     RunReader,
     RunWriter,
     Settings,
@@ -39,27 +40,22 @@ async def whoami(member: AnyMember, settings: Settings) -> wire.WhoAmI:
 
 
 @router.get("/orgs")
-def list_orgs(member: MemberAnywhere, session: DbReader) -> wire.OrgList:
+def list_orgs(member: OrgsReader, session: DbReader) -> wire.OrgList:
     """List the orgs that the key may act in."""
-    member.require(wire.Scope.ORG_READ)
     return wire.OrgList(
         orgs=[_org(org, member.roles[org.id]) for org in orgs.list_orgs(session, member)]
     )
 
 
 @router.post("/orgs", status_code=status.HTTP_201_CREATED)
-def create_org(new: wire.NewOrg, member: MemberAnywhere, session: DbSession, now: Now) -> wire.Org:
+def create_org(new: wire.NewOrg, member: OrgsAdmin, session: DbSession, now: Now) -> wire.Org:
     """Make an org; the person who asks becomes its owner."""
-    member.require(wire.Scope.ORG_ADMIN)
     return _org(orgs.create(session, member, new.slug, now=now), Role.OWNER)
 
 
 @router.get("/orgs/{org}")
-def show_org(
-    org: str, member: MemberAnywhere, session: DbReader, settings: Settings
-) -> wire.OrgDetail:
+def show_org(org: str, member: OrgsReader, session: DbReader, settings: Settings) -> wire.OrgDetail:
     """Show one of the key's orgs: how much it keeps, and how much it may."""
-    member.require(wire.Scope.ORG_READ)
     return orgs.show(session, member, org, settings.quota)
 
 
