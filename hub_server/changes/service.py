@@ -14,6 +14,7 @@ from hub_server.accounts.service import Member
 from hub_server.audit import service as audit
 from hub_server.db import insert_if_absent
 from hub_server.models import Change, Environment, EnvironmentVersion, FeedHead
+from hub_server.search.documents import reindex
 from hub_server.webhooks import outbox
 
 _HEAD = 1
@@ -41,6 +42,7 @@ def announce(
     Whoever appends holds the end of the feed until their transaction ends, so call this last.
     `environment.org` must be loaded.
     """
+    reindex(session, environment)
     head = _locked_head(session)
     ref = f"{environment.org.slug}/{environment.name}"
     entry = _entry(announcement, ref=ref, serial=head.serial + 1, now=now)

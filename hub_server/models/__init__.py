@@ -19,6 +19,7 @@ from hub_server.models.environments import (
     VersionUse,
 )
 from hub_server.models.runs import Checkpoint, Run, RunEvent
+from hub_server.models.search import SearchDocument
 from hub_server.models.storage import Blob, Upload, UploadState
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "RequestRecord",
     "Run",
     "RunEvent",
+    "SearchDocument",
     "Upload",
     "UploadState",
     "Usage",
