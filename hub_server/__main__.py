@@ -15,6 +15,7 @@ from freesolo.services import leave, load_settings
 from hub_server.accounts import service as accounts
 from hub_server.app import create_app, utc_now
 from hub_server.db import create_database, create_sessions
+from hub_server.maintenance.commands import backup, fsck, gc, restore
 from hub_server.migrating import migrate as migrate_database
 from hub_server.settings import HubSettings
 
@@ -97,6 +98,10 @@ def _check_scopes(org: str | None, scopes: list[Scope]) -> None:
         )
     if org is not None and not _SERVICE_SCOPES.isdisjoint(scopes):
         raise InvalidInput("The scopes `worker` and `gateway` are for keys without an org.")
+
+
+for _command in (fsck, gc, backup, restore):
+    main.add_command(_command)
 
 
 if __name__ == "__main__":
