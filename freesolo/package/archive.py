@@ -422,7 +422,11 @@ def _appearing(destination: Path) -> Iterator[Path]:
 
 @contextmanager
 def _create(target: Path, *, executable: bool) -> Iterator[IO[bytes]]:
+    """Open a file that must not exist, in a folder that is nobody else's until it is complete.
+
+    It is not synced: whoever trusts an unpacked folder later compares its tree digest.
+    """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    descriptor = os.open(target, flags, 0o755 if executable else 0o644)
-    with os.fdopen(descriptor, "wb") as out:
+    with os.fdopen(os.open(target, flags, 0o600), "wb") as out:
+        os.fchmod(out.fileno(), 0o755 if executable else 0o644)
         yield out
