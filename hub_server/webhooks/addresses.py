@@ -39,7 +39,7 @@ def parse_url(text: str) -> httpx.URL:
         url = httpx.URL(text)
     except httpx.InvalidURL as error:
         raise InvalidInput(f"{text!r} is not a URL: {error}.") from None
-    if url.scheme not in ("http", "https") or not url.host:
+    if url.scheme not in ("http", "https") or not url.host or not 0 < _port(url) < 65536:
         raise InvalidInput(
             f"{text!r} cannot receive webhooks.", hint="A URL begins with http:// or https://."
         )
@@ -85,10 +85,15 @@ async def look_up(url: httpx.URL, *, private: bool, attempt: int) -> Destination
     return Destination(url.copy_with(host=str(chosen)), url.netloc.decode("ascii"), host)
 
 
+def _port(url: httpx.URL) -> int:
+    default = 443 if url.scheme == "https" else 80
+    return default if url.port is None else url.port
+
+
 async def _addresses(host: str, url: httpx.URL) -> list[Address]:
-    port = url.port or (443 if url.scheme == "https" else 80)
+    loop = asyncio.get_running_loop()
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = await loop.getaddrinfo(host, _port(url), type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         raise InvalidInput(f"{host!r} has no address.", hint="Is the name right?") from None
     # An address of a link may carry the link's name.

@@ -5,7 +5,6 @@ import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 
 import httpx
 
@@ -27,8 +26,7 @@ _PAUSE_SECONDS = 1.0
 # After a failure of our own, such as a database that is away.
 _REST_SECONDS = 30.0
 _AT_ONCE = 20
-# For one attempt, from the look-up of the name to the first line of the answer.
-_DEADLINE_SECONDS = 15
+_DEADLINE_SECONDS = 15.0
 # What fits into the row.
 _MAX_ERROR = 500
 
@@ -57,8 +55,11 @@ def delivering(resources: Resources) -> Iterator[None]:
         thread.join()
 
 
-def send_due(resources: Resources) -> int:
-    """Send what is due now, some of it at once; return how many deliveries were attempted."""
+def send_due(resources: Resources, *, deadline: float = _DEADLINE_SECONDS) -> int:
+    """Send what is due now, some of it at once; return how many deliveries were attempted.
+
+    An attempt may take `deadline` seconds, from the look-up of the name to the head of the answer.
+    """
     now = resources.clock()
     with resources.readers() as session:
         if not outbox.anything_due(session, now=now):
@@ -67,57 +68,61 @@ def send_due(resources: Resources) -> int:
         parcels = outbox.take(session, now=now, limit=_AT_ONCE)
     if not parcels:
         return 0
-    outcomes = asyncio.run(_send_all(resources, parcels, now=now))
+    outcomes = asyncio.run(_send_all(resources, parcels, deadline=deadline))
     with resources.sessions.begin() as session:
         for parcel, outcome in zip(parcels, outcomes, strict=True):
             outbox.settle(session, parcel, outcome, now=resources.clock())
-    for parcel, outcome in zip(parcels, outcomes, strict=True):
-        # Never the URL: it may hold what only its owner should know.
-        logger.info(
-            "webhook sent",
-            extra={
-                "webhook": str(parcel.webhook_id),
-                "delivery": parcel.delivery_id,
-                "attempt": parcel.attempt,
-                "status": outcome.status_code,
-            },
-        )
+            _log(parcel, outcome)
     return len(parcels)
 
 
+def _log(parcel: Parcel, outcome: Outcome) -> None:
+    # Never the URL: it may hold what only its owner should know.
+    logger.info(
+        "webhook sent",
+        extra={
+            "webhook": str(parcel.webhook_id),
+            "delivery": parcel.delivery_id,
+            "attempt": parcel.attempt,
+            "status": outcome.status_code,
+        },
+    )
+
+
 async def _send_all(
-    resources: Resources, parcels: Sequence[Parcel], *, now: datetime
+    resources: Resources, parcels: Sequence[Parcel], *, deadline: float
 ) -> list[Outcome]:
     # A transport, not a client: no redirects, no cookies, no proxies. And no connection serves
     # twice, for it belongs to an address, while its certificate was checked for a name.
     async with httpx.AsyncHTTPTransport(
         trust_env=False, limits=httpx.Limits(max_keepalive_connections=0)
     ) as transport:
-        return await asyncio.gather(
-            *(_send(transport, resources, parcel, now=now) for parcel in parcels)
-        )
+
+        async def attempt(parcel: Parcel) -> Outcome:
+            try:
+                async with asyncio.timeout(deadline):
+                    return await _send(transport, resources, parcel)
+            except TimeoutError:
+                return Outcome(error=f"It did not answer within {deadline:g} seconds.")
+            except httpx.TransportError as error:
+                return Outcome(error=f"It cannot be reached: {error}."[:_MAX_ERROR])
+            except InvalidInput as error:
+                return Outcome(error=error.message[:_MAX_ERROR])
+
+        return await asyncio.gather(*(attempt(parcel) for parcel in parcels))
 
 
 async def _send(
-    transport: httpx.AsyncHTTPTransport, resources: Resources, parcel: Parcel, *, now: datetime
+    transport: httpx.AsyncHTTPTransport, resources: Resources, parcel: Parcel
 ) -> Outcome:
-    try:
-        async with asyncio.timeout(_DEADLINE_SECONDS):
-            request = await _request(resources, parcel, now=now)
-            response = await transport.handle_async_request(request)
-            await response.aclose()
-    except TimeoutError:
-        return Outcome(error=f"It did not answer within {_DEADLINE_SECONDS} seconds.")
-    except httpx.TransportError as error:
-        return Outcome(error=f"It cannot be reached: {error}."[:_MAX_ERROR])
-    except InvalidInput as error:
-        return Outcome(error=error.message[:_MAX_ERROR])
+    response = await transport.handle_async_request(await _request(resources, parcel))
+    await response.aclose()
     if response.is_success:
         return Outcome(response.status_code)
     return Outcome(response.status_code, f"It answered {response.status_code}.")
 
 
-async def _request(resources: Resources, parcel: Parcel, *, now: datetime) -> httpx.Request:
+async def _request(resources: Resources, parcel: Parcel) -> httpx.Request:
     secret = resources.vault.decrypt(parcel.secret)
     destination = await look_up(
         parse_url(parcel.url),
@@ -134,7 +139,7 @@ async def _request(resources: Resources, parcel: Parcel, *, now: datetime) -> ht
             "User-Agent": "freesolo-hub",
             DELIVERY_HEADER: str(parcel.delivery_id),
             KIND_HEADER: parcel.kind,
-            SIGNATURE_HEADER: sign_delivery(secret, parcel.body, at=now),
+            SIGNATURE_HEADER: sign_delivery(secret, parcel.body, at=resources.clock()),
         },
         extensions={"sni_hostname": destination.server_name},
     )
