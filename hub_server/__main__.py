@@ -1,25 +1,19 @@
-"""The hub as a process: `python -m hub_server serve | migrate | create-key`."""
+"""The hub as a process: `python -m hub_server serve | migrate | create-key | ...`."""
 
-import json
 import os
 
 import click
 import uvicorn
 from sqlalchemy.exc import DBAPIError
 
-from freesolo.domain.roles import Role
-from freesolo.errors import FreesoloError, InvalidInput, Unavailable
+from freesolo.errors import FreesoloError, Unavailable
 from freesolo.logs import configure_logging
-from freesolo.schemas.accounts import USER_SCOPES, Scope
 from freesolo.services import leave, load_settings
-from hub_server.accounts import service as accounts
-from hub_server.app import create_app, utc_now
-from hub_server.db import create_database, create_sessions
+from hub_server.accounts.commands import create_key, set_quota
+from hub_server.app import create_app
 from hub_server.maintenance.commands import backup, fsck, gc, restore
 from hub_server.migrating import migrate as migrate_database
 from hub_server.settings import HubSettings
-
-_SERVICE_SCOPES = frozenset({Scope.WORKER, Scope.GATEWAY})
 
 # How long requests in flight may take when the hub is told to stop.
 _GRACE_SECONDS = 10
@@ -59,48 +53,7 @@ def migrate(settings: HubSettings) -> None:
     migrate_database(settings.database)
 
 
-@main.command("create-key")
-@click.option("--org", help="Slug of the org that the key is for; made if there is none.")
-@click.option("--name", required=True, help="What the key is called in listings.")
-@click.option(
-    "--scope",
-    "scopes",
-    multiple=True,
-    type=click.Choice([scope.value for scope in Scope]),
-    help="What the key may do; repeatable. Keys of an org may do everything by default.",
-)
-@click.pass_obj
-def create_key(settings: HubSettings, org: str | None, name: str, scopes: tuple[str, ...]) -> None:
-    """Make a key and print it, for the only time, as JSON.
-
-    Without --org it is a key for one of the platform's own processes: --scope worker or gateway.
-    """
-    wanted = [Scope(scope) for scope in scopes] or (list(USER_SCOPES) if org else [])
-    _check_scopes(org, wanted)
-    now = utc_now()
-    sessions = create_sessions(create_database(settings.database))
-    with sessions.begin() as session:
-        owner = accounts.ensure_org(session, org, now=now) if org else None
-        role = Role.OWNER if org else None
-        plan = accounts.KeyPlan(name, tuple(wanted), role=role)
-        key = accounts.create_key(session, owner, plan, now=now)
-    click.echo(
-        json.dumps({"api_key": key.secret, "org": key.org, "name": key.name, "scopes": key.scopes})
-    )
-
-
-def _check_scopes(org: str | None, scopes: list[Scope]) -> None:
-    for_service = _SERVICE_SCOPES.issuperset(scopes) and bool(scopes)
-    if org is None and not for_service:
-        raise InvalidInput(
-            "A key without an org needs `--scope worker` or `--scope gateway`.",
-            hint="Pass --org for a person's key.",
-        )
-    if org is not None and not _SERVICE_SCOPES.isdisjoint(scopes):
-        raise InvalidInput("The scopes `worker` and `gateway` are for keys without an org.")
-
-
-for _command in (fsck, gc, backup, restore):
+for _command in (create_key, set_quota, fsck, gc, backup, restore):
     main.add_command(_command)
 
 
