@@ -200,15 +200,24 @@ def _check_target(settings: HubSettings, database: URL, manifest: Manifest) -> N
             f"The backup is of a {manifest.kind} database, but the hub's is {database.drivername}.",
             hint="FREESOLO_SERVER_DATABASE_URL names the hub's database.",
         )
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    engine = create_database(settings.database)
-    tables = inspect(engine).get_table_names()
-    engine.dispose()
-    if tables:
+    if found := _what_is_in(database):
         raise HubNotEmpty(
-            f"The hub's database already has {len(tables)} tables.",
+            f"The hub's database already holds {found}.",
             hint="Restore into a new data folder or an empty database.",
         )
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+
+
+def _what_is_in(database: URL) -> str:
+    """Name what a database holds, '' if it is empty."""
+    if _is_sqlite(database):
+        path = Path(str(database.database))
+        # Opening the file would make it; a journal without its file would be taken for ours.
+        return ", ".join(sorted(file.name for file in path.parent.glob(f"{path.name}*")))
+    engine = create_database(database.render_as_string(hide_password=False))
+    tables = inspect(engine).get_table_names()
+    engine.dispose()
+    return f"{len(tables)} tables" if tables else ""
 
 
 def _check_file(path: Path, described: StoredFile) -> None:
@@ -226,9 +235,6 @@ def _restore_database(copy: Path, database: URL) -> None:
         return
     target = Path(str(database.database))
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Looking for tables made an empty file, and a journal that is not this database's.
-    for leftover in (target, *target.parent.glob(f"{target.name}-*")):
-        leftover.unlink(missing_ok=True)
     temporary = target.with_name(f".{target.name}.new")
     shutil.copyfile(copy, temporary)
     temporary.replace(target)

@@ -16,7 +16,7 @@ from hub_server.app import create_app
 from hub_server.settings import HubSettings
 from hub_server.upkeep import take_back_lost
 from tests.factories import content_digest, make_artifact, make_environment, pack_folder
-from tests.hubs import make_keys, resources_of
+from tests.hubs import Keys, make_keys, resources_of
 
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
@@ -42,12 +42,14 @@ class SettableClock:
 class HubUnderTest:
     """A started hub with a client for each kind of key; `path` is for the files of the test."""
 
-    def __init__(self, settings: HubSettings, clock: SettableClock) -> None:
+    def __init__(
+        self, settings: HubSettings, clock: SettableClock, keys: Keys | None = None
+    ) -> None:
         self.clock = clock
         self.path = settings.data_dir.parent
         self.app = create_app(settings, clock=clock)
         self.resources = resources_of(self.app)
-        self.keys = make_keys(self.app)
+        self.keys = keys or make_keys(self.app)
         self.user = self.client(self.keys.user)
         self.worker = self.client(self.keys.worker)
         self.gateway = self.client(self.keys.gateway)
