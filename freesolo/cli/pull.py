@@ -1,6 +1,5 @@
 """`freesolo pull`."""
 
-import shutil
 from pathlib import Path
 
 import click
@@ -8,6 +7,8 @@ import click
 from freesolo.cli.context import App, json_option, pass_app
 from freesolo.domain.refs import EnvRef
 from freesolo.errors import FolderNotEmpty
+from freesolo.package.cache import list_files
+from freesolo.package.files import copy_files
 
 
 @click.command()
@@ -33,7 +34,9 @@ def pull(app: App, ref: str, path: str | None, *, output: Path | None, force: bo
         _refuse_to_overwrite(folder, path)
     version = app.environments.find(parsed, Path.cwd())
     if path is None:
-        files = _write_files(app.environments.fetch(version), folder)
+        source = app.environments.fetch(version)
+        files = list_files(source)
+        copy_files(source, files, folder)
     else:
         files = [app.environments.fetch_file(version, path, folder)]
     document = version.pinned.model_dump(mode="json")
@@ -56,12 +59,3 @@ def _refuse_to_overwrite(folder: Path, path: str | None) -> None:
             f"{target} is there already.",
             hint="`-o` names another folder; `--force` writes over it.",
         )
-
-
-def _write_files(source: Path, folder: Path) -> list[str]:
-    files = sorted(path.relative_to(source) for path in source.rglob("*") if path.is_file())
-    for path in files:
-        target = folder / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(source / path, target)
-    return [path.as_posix() for path in files]

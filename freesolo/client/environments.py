@@ -4,20 +4,20 @@ What a folder's `freesolo.lock` holds comes before what the hub says, and what i
 no hub at all. `install`, `eval`, `pull` and `freesolo.load` all come this way.
 """
 
-import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.version import Version
 
+from freesolo.client.files import download_file, no_such_file
 from freesolo.client.hub import HubClient
 from freesolo.domain.manifest import MANIFEST_NAME
 from freesolo.domain.refs import EnvRef
-from freesolo.domain.suggest import did_you_mean
-from freesolo.errors import LockOutdated, NotFound
-from freesolo.package.cache import cached_environment, environment_folder
+from freesolo.errors import LockOutdated
+from freesolo.package.cache import cached_environment, environment_folder, is_intact, list_files
 from freesolo.package.consumer import Consumer
+from freesolo.package.files import copy_files
 from freesolo.package.lockfile import (
     LOCK_FILE,
     Lock,
@@ -211,13 +211,13 @@ class Environments:
 
         Raise `NotFound` with the nearest name if the version has no such file.
         """
-        source = self.fetch(version)
-        known = [file.relative_to(source).as_posix() for file in source.rglob("*")]
-        if path not in known or not (source / path).is_file():
-            raise NotFound(f"{version} has no file {path!r}.", hint=did_you_mean(path, known))
-        target = folder / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(source / path, target)
+        cached = environment_folder(self._cache_dir, version.tree)
+        if not is_intact(cached, version.tree):
+            download_file(self._connect(version.source), version.pinned, path, folder / path)
+        elif path in (known := list_files(cached)):
+            copy_files(cached, [path], folder)
+        else:
+            raise no_such_file(version.pinned, path, known)
         return path
 
     def _placed(self, lock: Lock, ref: EnvRef, *, pylock: Path | None = None) -> Placed:

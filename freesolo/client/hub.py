@@ -2,6 +2,7 @@
 
 import secrets
 from pathlib import Path
+from urllib.parse import quote
 
 from freesolo.client.access import AccessCalls
 from freesolo.client.accounts import AccountCalls
@@ -9,6 +10,7 @@ from freesolo.client.changes import ChangeCalls
 from freesolo.client.connection import path_part
 from freesolo.client.publishing import PublishingCalls
 from freesolo.domain.refs import EnvRef
+from freesolo.schemas.contents import FileEntry, FileList
 from freesolo.schemas.deployments import (
     Deployment,
     DeploymentList,
@@ -59,6 +61,16 @@ class HubClient(AccessCalls, AccountCalls, ChangeCalls, PublishingCalls):
         self._transport.download(
             f"/v1/envs/{version.ref}/versions/{version.version}/archive", destination
         )
+
+    def files(self, version: ResolvedVersion) -> list[FileEntry]:
+        """Return every file of a version, with its digest."""
+        path = f"/v1/envs/{version.ref}/versions/{version.version}/files"
+        return self._get(FileList, path).files
+
+    def download_file(self, version: ResolvedVersion, path: str, destination: Path) -> None:
+        """Write one file of a version to `destination`."""
+        folder = f"/v1/envs/{version.ref}/versions/{version.version}/files"
+        self._transport.download(f"{folder}/{quote(path)}", destination)
 
     def create_run(self, document: dict[str, object]) -> Run:
         """Submit a training config and return the queued run."""

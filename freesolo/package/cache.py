@@ -70,6 +70,13 @@ def is_intact(folder: Path, tree_digest: str) -> bool:
         return False
 
 
+def list_files(folder: Path) -> list[str]:
+    """Return the paths of a version's files, `/`-separated and sorted."""
+    return sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    )
+
+
 def cached_environment(
     version: ResolvedVersion, cache_dir: Path, *, download: Callable[[Path], None]
 ) -> Path:
