@@ -36,10 +36,10 @@ class Output:
         if self.json_mode:
             print(json.dumps(document, ensure_ascii=False), flush=True)
 
-    def data(self, text: str = "") -> None:
+    def data(self, text: str = "", *, style: str | None = None) -> None:
         """Print a line of the result for people; nothing in JSON mode."""
         if not self.json_mode:
-            self._data.print(text)
+            self._data.print(text, style=style)
 
     def piece(self, text: str) -> None:
         """Print a part of a line at once, for answers that arrive word by word."""

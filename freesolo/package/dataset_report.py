@@ -105,7 +105,7 @@ def summarize(rows: Iterable[Row]) -> Summary:
             summary.inputs.add(fingerprint(row["input"]))
         _count_values(summary, row)
         if len(summary.preview) < _PREVIEW_ROWS and summary.preview_chars < _PREVIEW_CHARS:
-            shown = _shown_row(row)
+            shown = shown_row(row)
             summary.preview_chars += sum(len(str(cell)) for cell in shown.values())
             summary.preview.append(shown)
     return summary
@@ -115,6 +115,12 @@ def fingerprint(value: object) -> int:
     """Return a number that is the same for equal JSON values, whatever the order of their keys."""
     text = _CANONICAL.encode(value).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest())
+
+
+def shown_row(row: Row) -> dict[str, Cell]:
+    """Return a row as it is shown: long values cut, lists and objects as their JSON."""
+    names = list(row)[:_MAX_COLUMNS]
+    return {_storable(name, _MAX_NAME): _cell(row[name]) for name in names}
 
 
 def _passed_over(path: str, splits: int) -> str | None:
@@ -195,11 +201,6 @@ def _lengths(ordered: list[int]) -> Lengths | None:
 
 def _nearest_rank(ordered: list[int], share: float) -> int:
     return ordered[math.ceil(share * len(ordered)) - 1]
-
-
-def _shown_row(row: Row) -> dict[str, Cell]:
-    names = list(row)[:_MAX_COLUMNS]
-    return {_storable(name, _MAX_NAME): _cell(row[name]) for name in names}
 
 
 def _cell(value: object) -> Cell:
