@@ -8,6 +8,7 @@ from freesolo.client.access import AccessCalls
 from freesolo.client.accounts import AccountCalls
 from freesolo.client.changes import ChangeCalls
 from freesolo.client.connection import path_part
+from freesolo.client.lifecycle import LifecycleCalls
 from freesolo.client.publishing import PublishingCalls
 from freesolo.domain.refs import EnvRef
 from freesolo.schemas.contents import FileEntry, FileList
@@ -35,7 +36,7 @@ from freesolo.schemas.runs import (
 )
 
 
-class HubClient(AccessCalls, AccountCalls, ChangeCalls, PublishingCalls):
+class HubClient(AccessCalls, AccountCalls, ChangeCalls, LifecycleCalls, PublishingCalls):
     """A connection to one hub with one key. Every method raises the hub's own errors."""
 
     def models(self) -> list[Model]:

@@ -7,10 +7,13 @@ from freesolo.domain.manifest import MANIFEST_NAME, Manifest, parse_manifest
 from freesolo.domain.packaging import ENVIRONMENT_LIMITS
 from freesolo.domain.refs import EnvRef, normalized_name
 from freesolo.domain.tree import TreeFile
+from freesolo.domain.turns import turn_type
 from freesolo.errors import InvalidEnvironment, InvalidManifest
 from freesolo.package.archive import inspect_archive
 
 _ENTRY_POINT = "environment.py"
+# Bytes of it that are looked at for what it says about itself.
+_MAX_SOURCE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,7 @@ class Package:
     """An archive that was found good for publishing. Sizes are in bytes."""
 
     manifest: Manifest
+    turn_type: str
     files: tuple[TreeFile, ...]
     tree_digest: str
     archive_digest: str
@@ -34,7 +38,7 @@ def inspect_package(archive: Path, archive_digest: str, ref: EnvRef, version: st
 
     Raise `InvalidEnvironment`, `InvalidManifest` or `PayloadTooLarge` for what cannot be published.
     """
-    contents = inspect_archive(archive, ENVIRONMENT_LIMITS, keep=[MANIFEST_NAME])
+    contents = inspect_archive(archive, ENVIRONMENT_LIMITS, keep=[MANIFEST_NAME, _ENTRY_POINT])
     if all(file.path != _ENTRY_POINT for file in contents.files):
         raise InvalidEnvironment(f"The archive has no {_ENTRY_POINT} at its root.")
     manifest = Manifest(name=ref.name, version=version)
@@ -43,6 +47,7 @@ def inspect_package(archive: Path, archive_digest: str, ref: EnvRef, version: st
         _check_agreement(manifest, ref.name, version)
     return Package(
         manifest=manifest,
+        turn_type=turn_type(contents.kept[_ENTRY_POINT][:_MAX_SOURCE].decode(errors="replace")),
         files=contents.files,
         tree_digest=contents.tree_digest,
         archive_digest=archive_digest,

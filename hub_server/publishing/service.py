@@ -21,7 +21,7 @@ from freesolo.domain.tree import TreeFile, tree_changes
 from freesolo.errors import EnvironmentNotFound, Forbidden, InvalidInput, NameTaken, VersionExists
 from freesolo.schemas.changes import ChangeKind
 from freesolo.schemas.environments import PublishedVersion
-from hub_server.accounts.quotas import UNLIMITED, Quota, check_quota, take_turn
+from hub_server.accounts.quotas import Quota, check_quota, take_turn
 from hub_server.accounts.service import Member
 from hub_server.blobs import BlobStore
 from hub_server.changes.service import Announcement, announce
@@ -36,24 +36,36 @@ from hub_server.models import (
     VersionState,
 )
 from hub_server.publishing.package import Package, inspect_package
+from hub_server.publishing.receipts import receipt_for
+from hub_server.signing import Signer
 from hub_server.storage import service as storage
 
 _FILES = TypeAdapter(tuple[TreeFile, ...])
 
 
 @dataclass(frozen=True)
+class Press:
+    """What the hub publishes with: where rows and bytes go, what an org may keep, who signs."""
+
+    sessions: sessionmaker[Session]
+    blobs: BlobStore
+    quota: Quota
+    signer: Signer
+
+
+@dataclass(frozen=True)
 class Submission:
-    """What is to be published: `ref` without a selector, and the version in its stored form.
+    """What is to be published, and by whom: `version` is in its stored form.
 
     A staged version is seen by the environment's writers alone until it is promoted. `tree_digest`
-    is what the sender says the archive holds, if they say it. `quota` is what an org may keep.
+    is what the sender says the archive holds, if they say it.
     """
 
+    by: Member
     ref: EnvRef
     version: str
     staged: bool = False
     tree_digest: str | None = None
-    quota: Quota = UNLIMITED
 
 
 @dataclass(frozen=True)
@@ -71,13 +83,7 @@ def check_may_publish(session: Session, member: Member, ref: EnvRef) -> None:
 
 
 def publish(
-    sessions: sessionmaker[Session],
-    blobs: BlobStore,
-    member: Member,
-    submission: Submission,
-    received: Received,
-    *,
-    now: datetime,
+    press: Press, submission: Submission, received: Received, *, now: datetime
 ) -> PublishedVersion:
     """Publish an archive that has arrived; versions never change.
 
@@ -90,19 +96,19 @@ def publish(
             hint="Pack the folder again and send what was packed.",
         )
     with described(
-        received.path, blobs.staging, ref=submission.ref, manifest=package.manifest
+        received.path, press.blobs.staging, ref=submission.ref, manifest=package.manifest
     ) as made:
         # The row before the bytes and the bytes before the version: whatever is swept or dies
         # between, no version is without its archive and its wheel.
-        storage.keep(sessions, blobs, received.digest, received.path, now=now)
-        storage.keep(sessions, blobs, made.wheel.digest, made.wheel_path, now=now)
-        with sessions.begin() as session:
-            return record(session, member, submission, package, made, now=now)
+        storage.keep(press.sessions, press.blobs, received.digest, received.path, now=now)
+        storage.keep(press.sessions, press.blobs, made.wheel.digest, made.wheel_path, now=now)
+        with press.sessions.begin() as session:
+            return record(session, press, submission, package, made, now=now)
 
 
 def record(
     session: Session,
-    member: Member,
+    press: Press,
     submission: Submission,
     package: Package,
     description: Description,
@@ -110,14 +116,15 @@ def record(
     now: datetime,
 ) -> PublishedVersion:
     """Write the rows of a version whose bytes are stored."""
-    take_turn(session, submission.ref.org, submission.quota)
-    environment = _claim(session, member, submission.ref, now=now)
+    take_turn(session, submission.ref.org, press.quota)
+    environment = _claim(session, submission.by, submission.ref, now=now)
     existing = environments.version_named(session, environment, submission.version)
     if existing is not None:
         _check_same(session, environment, existing, package)
         if not submission.staged:
-            _bring_forth(session, member, environment, existing, now=now)
+            _bring_forth(session, press.signer, submission.by, environment, existing, now=now)
         return _view(environment, existing, created=False)
+    environment.turn_type = package.turn_type
     version = EnvironmentVersion(
         id=uuid4(),
         environment_id=environment.id,
@@ -134,12 +141,12 @@ def record(
         wheel_digest=description.wheel.digest,
         wheel_size=description.wheel.size,
         wheel_metadata_digest=description.wheel.metadata_digest,
-        published_by=member.key_id,
+        published_by=submission.by.key_id,
         published_at=now,
     )
     session.add(version)
     session.flush()
-    check_quota(session, environment.org, submission.quota)
+    check_quota(session, environment.org, press.quota)
     session.add(_contents(version, package, description))
     session.add_all(_dependencies(version))
     if submission.staged:
@@ -147,23 +154,25 @@ def record(
     else:
         kind = ChangeKind.VERSION_PUBLISHED
         show(environment, version, package.manifest)
-    announce(session, member, environment, Announcement(kind, version), now=now)
+    change = announce(session, submission.by, environment, Announcement(kind, version), now=now)
+    version.receipt = receipt_for(press.signer, environment, version, change)
     return _view(environment, version, created=True)
 
 
 def promote(
-    session: Session, member: Member, ref: EnvRef, version: str, *, now: datetime
+    session: Session, signer: Signer, member: Member, ref: EnvRef, version: str, *, now: datetime
 ) -> PublishedVersion:
     """Show a staged version to everybody who may read the environment."""
     environment = environments.find(session, member, ref, need=EnvironmentRole.WRITER, lock=True)
     check_open(environment)
     staged = environments.require_version(session, environment, version)
-    shown = _bring_forth(session, member, environment, staged, now=now)
+    shown = _bring_forth(session, signer, member, environment, staged, now=now)
     return _view(environment, staged, created=shown)
 
 
 def _bring_forth(
     session: Session,
+    signer: Signer,
     member: Member,
     environment: Environment,
     version: EnvironmentVersion,
@@ -177,7 +186,8 @@ def _bring_forth(
     version.published_at = now
     show_again(session, environment, version)
     announcement = Announcement(ChangeKind.VERSION_PUBLISHED, version)
-    announce(session, member, environment, announcement, now=now)
+    change = announce(session, member, environment, announcement, now=now)
+    version.receipt = receipt_for(signer, environment, version, change)
     return True
 
 
