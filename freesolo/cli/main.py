@@ -9,16 +9,20 @@ import click
 
 from freesolo import __version__
 from freesolo.cli.access import access
+from freesolo.cli.archive import archive, unarchive
 from freesolo.cli.audit import audit
 from freesolo.cli.auth import login, logout, whoami
 from freesolo.cli.cache import cache
 from freesolo.cli.changes import changes
 from freesolo.cli.chat import chat
 from freesolo.cli.context import App
+from freesolo.cli.delete import delete, restore
 from freesolo.cli.deploy import deploy, deployments, undeploy
+from freesolo.cli.deprecate import deprecate
 from freesolo.cli.diff import diff
 from freesolo.cli.doctor import doctor
 from freesolo.cli.evaluate import evaluate
+from freesolo.cli.info import info, versions
 from freesolo.cli.init import init
 from freesolo.cli.install import add, install, remove
 from freesolo.cli.keys import keys
@@ -27,14 +31,20 @@ from freesolo.cli.members import members
 from freesolo.cli.models import models
 from freesolo.cli.orgs import orgs
 from freesolo.cli.projects import projects
+from freesolo.cli.promote import promote
 from freesolo.cli.publish import publish
 from freesolo.cli.pull import pull
+from freesolo.cli.rename import rename
 from freesolo.cli.runs import runs
+from freesolo.cli.search import search
+from freesolo.cli.tag import tag
 from freesolo.cli.train import train
+from freesolo.cli.transfer import transfer
 from freesolo.cli.tree import tree
 from freesolo.cli.up import down, up
 from freesolo.cli.validate import validate
 from freesolo.cli.webhooks import webhooks
+from freesolo.cli.yank import unyank, yank
 from freesolo.config import ClientSettings
 from freesolo.errors import FreesoloError, Internal, InvalidInput, StorageFull
 
@@ -48,7 +58,21 @@ _COMMANDS = (
     init,
     validate,
     publish,
+    promote,
+    info,
+    versions,
+    yank,
+    unyank,
+    tag,
+    deprecate,
+    archive,
+    unarchive,
+    delete,
+    restore,
+    rename,
+    transfer,
     pull,
+    search,
     diff,
     add,
     remove,

@@ -10,6 +10,7 @@ from freesolo.client.changes import ChangeCalls
 from freesolo.client.connection import path_part
 from freesolo.client.lifecycle import LifecycleCalls
 from freesolo.client.publishing import PublishingCalls
+from freesolo.client.search import SearchCalls
 from freesolo.domain.refs import EnvRef
 from freesolo.schemas.contents import FileEntry, FileList
 from freesolo.schemas.deployments import (
@@ -36,7 +37,7 @@ from freesolo.schemas.runs import (
 )
 
 
-class HubClient(AccessCalls, AccountCalls, ChangeCalls, LifecycleCalls, PublishingCalls):
+class HubClient(AccessCalls, AccountCalls, ChangeCalls, LifecycleCalls, PublishingCalls, SearchCalls):
     """A connection to one hub with one key. Every method raises the hub's own errors."""
 
     def models(self) -> list[Model]:

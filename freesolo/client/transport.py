@@ -8,11 +8,27 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_random_exponential,
+)
 
-from freesolo.errors import FreesoloError, InvalidInput, Unauthorized, Unavailable, from_wire
+from freesolo.errors import (
+    FreesoloError,
+    InvalidInput,
+    LimitExceeded,
+    Unauthorized,
+    Unavailable,
+    from_wire,
+)
 
 _CHUNK = 1 << 20
+# The most seconds that a service may ask us to wait before we try again.
+_PATIENCE = 60.0
+_backoff = wait_random_exponential(multiplier=0.2, max=3)
 _SAFE_TO_REPEAT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -102,13 +118,30 @@ class Transport:
 
 
 def repeating(attempts: int) -> Retrying:
-    """Return the way to call something again, with longer and longer waits, while it is unavailable."""
+    """Return the way to call something again, with longer and longer waits, while it is unavailable.
+
+    A service that says when to come back is waited for until then, if that is not too long.
+    """
     return Retrying(
         stop=stop_after_attempt(attempts),
-        wait=wait_random_exponential(multiplier=0.2, max=3),
-        retry=retry_if_exception_type(Unavailable),
+        wait=_wait,
+        retry=retry_if_exception(_passes),
         reraise=True,
     )
+
+
+def _passes(error: BaseException) -> bool:
+    """Say whether what went wrong is likely to be over soon."""
+    if isinstance(error, Unavailable):
+        return True
+    asked = error.retry_after if isinstance(error, LimitExceeded) else None
+    return asked is not None and asked <= _PATIENCE
+
+
+def _wait(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    asked = (error.retry_after or 0.0) if isinstance(error, FreesoloError) else 0.0
+    return max(_backoff(state), min(asked, _PATIENCE))
 
 
 @contextmanager

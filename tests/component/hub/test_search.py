@@ -1,5 +1,7 @@
 """Search finds what a caller may read by any of its words, and nothing else."""
 
+from typing import Any
+
 import pytest
 
 from freesolo.domain.roles import Visibility
