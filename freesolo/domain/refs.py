@@ -3,7 +3,7 @@
 org/name                     the newest release
 org/name@1.2.0               one version
 org/name@>=1.2,<2            the newest version in a range (PEP 440)
-org/name@stable              a channel
+org/name@stable              a channel: a word that looks like no version and no digest
 org/name@sha256:<64 hex>     one state, by its tree digest
 org/project/name[@...]       accepted on input; the project is only a label
 
@@ -25,6 +25,8 @@ from freesolo.errors import InvalidRef
 NAME_PATTERN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 RUN_ID_PATTERN = re.compile(r"run-[a-z0-9]{10}")
 _CHANNEL_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,31}")
+# What people would read as a version or as (part of) a digest, though neither parses.
+_NO_CHANNEL_PATTERN = re.compile(r"v[0-9].*|sha256.*|[0-9a-f]{7,}")
 _DIGEST_PATTERN = re.compile(r"sha256:[0-9a-f]{64}")
 _REVISION_PATTERN = re.compile(
     r"(?P<run>[^@/]+)@(?P<point>final|step-[0-9]{1,9})\.(?P<hash>[0-9a-f]{40})"
@@ -72,7 +74,7 @@ class Selector:
             return cls(SelectorKind.EXACT, str(Version(text)))
         except InvalidVersion:
             pass
-        if _CHANNEL_PATTERN.fullmatch(text):
+        if _CHANNEL_PATTERN.fullmatch(text) and not _NO_CHANNEL_PATTERN.fullmatch(text):
             return cls(SelectorKind.CHANNEL, text)
         try:
             return cls(SelectorKind.RANGE, str(SpecifierSet(text)))
@@ -97,12 +99,18 @@ class EnvRef:
     @classmethod
     def parse(cls, text: str) -> "EnvRef":
         """Read `[org/[project/]]name[@selector]`. Raise `InvalidRef` with the way to write it."""
-        path, _, selector = text.strip().partition("@")
+        path, at, selector = text.strip().partition("@")
         parts = path.split("/")
         if len(parts) not in (2, 3) or not all(NAME_PATTERN.fullmatch(part) for part in parts):
             raise InvalidRef(
                 f"{text!r} is not an environment reference.",
                 hint="Write `org/name`, or `org/name@1.2.0` for one version.",
+            )
+        if at and not selector.strip():
+            # As a shell writes `org/name@$VERSION` when that is empty: hardly the newest was meant.
+            raise InvalidRef(
+                f"{text!r} names no version after its `@`.",
+                hint=f"Write `{path}` for the newest release.",
             )
         return cls(org=parts[0], name=parts[-1], selector=Selector.parse(selector))
 
@@ -163,6 +171,20 @@ def check_name(name: str, what: str) -> str:
             hint="Use 1 to 64 letters, digits, `-`, `_` or `.`; begin and end with a letter or digit.",
         )
     return name
+
+
+def check_channel(name: str) -> str:
+    """Return `name` if it may name a channel; raise `InvalidRef` otherwise."""
+    try:
+        if Selector.parse(name) == Selector(SelectorKind.CHANNEL, name):
+            return name
+    except InvalidRef:
+        pass
+    raise InvalidRef(
+        f"{name!r} cannot name a channel.",
+        hint="Use a word of at most 32 lower-case letters, digits and `-`, such as `stable`, that "
+        "looks like no version and no digest.",
+    )
 
 
 def _run_id(run_id: str, text: str) -> str:

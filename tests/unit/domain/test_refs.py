@@ -10,6 +10,7 @@ from freesolo.domain.refs import (
     Selector,
     SelectorKind,
     adapter_revision,
+    check_channel,
     normalized_name,
 )
 from freesolo.errors import InvalidRef
@@ -17,6 +18,16 @@ from freesolo.errors import InvalidRef
 DIGEST = "sha256:" + "ab" * 32
 NAMES = st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,20}[A-Za-z0-9])?", fullmatch=True)
 SELECTORS = st.sampled_from(["", "1.2.0", ">=1.2,<2", "stable", DIGEST, "2.0rc1"])
+# Text that is often nearly a reference.
+NEARLY = st.lists(
+    st.sampled_from(
+        ["org", "/", "name", "@", "1", ".", "0", ">=", "<", ",", "==", "===", "*", "~="]
+    )
+    | st.sampled_from(["rc", "!", "+", "-", "latest", "sha256:", DIGEST, " ", "run-ab12cd34ef"])
+    | st.sampled_from(["/step-", "@final.", "v", "\n", "\u00e9", "\uff11"])
+    | st.text(max_size=3),
+    max_size=9,
+).map("".join)
 
 
 @pytest.mark.parametrize(
@@ -121,3 +132,68 @@ def test_a_selector_of_absurd_length_is_refused(selector: str) -> None:
 def test_a_step_of_absurd_length_is_refused() -> None:
     with pytest.raises(InvalidRef):
         AdapterRef.parse("run-ab12cd34ef/step-" + "9" * 5000)
+
+
+@given(text=NEARLY)
+def test_any_text_is_a_reference_that_prints_as_it_parses_or_invalid(text: str) -> None:
+    try:
+        ref = EnvRef.parse(text)
+    except InvalidRef:
+        return
+    assert EnvRef.parse(str(ref)) == ref
+
+
+@given(text=NEARLY)
+def test_any_text_is_an_adapter_reference_or_invalid(text: str) -> None:
+    try:
+        ref = AdapterRef.parse(text)
+    except InvalidRef:
+        return
+    assert AdapterRef.parse(str(ref)) == ref
+
+
+@given(text=NEARLY)
+def test_any_text_is_a_selector_that_prints_as_it_parses_or_invalid(text: str) -> None:
+    try:
+        selector = Selector.parse(text)
+    except InvalidRef:
+        return
+    assert Selector.parse(selector.text) == selector
+
+
+@pytest.mark.parametrize("text", ["org/name@", "org/name@ "])
+def test_a_reference_that_breaks_off_does_not_mean_the_newest(text: str) -> None:
+    with pytest.raises(InvalidRef, match="names no version"):
+        EnvRef.parse(text)
+
+
+@pytest.mark.parametrize("name", ["stable", "beta", "rc", "prod-eu", "v", "dev", "face", "s" * 32])
+def test_a_word_may_name_a_channel(name: str) -> None:
+    assert check_channel(name) == name
+    assert EnvRef.parse(f"org/name@{name}").selector == Selector(SelectorKind.CHANNEL, name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "latest",
+        "1",
+        "v1",
+        "v1x",
+        "1.0",
+        "sha256",
+        "sha256-ab",
+        "deadbeef",
+        "ab12cd3",
+        ">=1",
+        "Stable",
+        "",
+        "a" * 33,
+        "-a",
+        "a_b",
+        " a",
+    ],
+)
+def test_what_looks_like_a_version_or_a_digest_names_no_channel(name: str) -> None:
+    with pytest.raises(InvalidRef, match="cannot name a channel"):
+        check_channel(name)
