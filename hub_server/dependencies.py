@@ -29,6 +29,7 @@ from hub_server.answers import Answers, Telling
 from hub_server.blobs import BlobStore
 from hub_server.encryption import Vault
 from hub_server.metrics import Metrics
+from hub_server.publishing.service import Press
 from hub_server.settings import HubSettings
 from hub_server.signing import Signer
 
@@ -71,6 +72,10 @@ async def _settings(resources: FromHub) -> HubSettings:
 
 async def _blobs(resources: FromHub) -> BlobStore:
     return resources.blobs
+
+
+async def _press(resources: FromHub) -> Press:
+    return Press(resources.sessions, resources.blobs, resources.settings.quota, resources.signer)
 
 
 async def _catalog(resources: FromHub) -> ModelCatalog:
@@ -125,6 +130,7 @@ def _reader(resources: FromHub, turn: Turn) -> Iterator[Session]:
 
 Settings = Annotated[HubSettings, Depends(_settings)]
 Blobs = Annotated[BlobStore, Depends(_blobs)]
+HubPress = Annotated[Press, Depends(_press)]
 Catalog = Annotated[ModelCatalog, Depends(_catalog)]
 Now = Annotated[datetime, Depends(_now)]
 # `function`: the transaction ends before the answer is sent, so an answer is never a promise that

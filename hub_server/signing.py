@@ -44,6 +44,11 @@ class Signer:
         return SignedPayload(payload, key_id(key.public_key()), signature.decode())
 
     @property
+    def key_id(self) -> str:
+        """The name of the key that signs."""
+        return key_id(self.public_keys[0])
+
+    @property
     def public_keys(self) -> list[Ed25519PublicKey]:
         """The key that signs, and those that did before it.
 

@@ -13,6 +13,7 @@ from hub_server.dependencies import (
     DbSession,
     EnvironmentWriter,
     FromHub,
+    HubPress,
     IdempotencyKey,
     Now,
 )
@@ -37,8 +38,7 @@ def _submission(  # noqa: PLR0913  a path of three parts, and what it is stored 
     # Before the archive is received, in a transaction that ends before that.
     with resources.readers() as session:
         service.check_may_publish(session, member, ref)
-    quota = resources.settings.quota
-    return Submission(ref, canonical_version(version), stage, x_tree_digest, quota)
+    return Submission(member, ref, canonical_version(version), stage, x_tree_digest)
 
 
 async def _received(
@@ -65,11 +65,10 @@ async def _received(
         }
     },
 )
-def publish_version(  # noqa: PLR0913  what to publish, who, where to, when
-    member: EnvironmentWriter,
+def publish_version(
     submission: Annotated[Submission, Depends(_submission)],
     received: Annotated[Received, Depends(_received, scope="function")],
-    resources: FromHub,
+    press: HubPress,
     now: Now,
     response: Response,
     idempotency_key: IdempotencyKey = None,
@@ -78,17 +77,22 @@ def publish_version(  # noqa: PLR0913  what to publish, who, where to, when
 
     Sending the same archive again is always safe, with or without an `Idempotency-Key`.
     """
-    published = service.publish(
-        resources.sessions, resources.blobs, member, submission, received, now=now
-    )
+    published = service.publish(press, submission, received, now=now)
     if published.status == "unchanged":
         response.status_code = status.HTTP_200_OK
     return published
 
 
 @router.post("/{org}/{name}/versions/{version}/promote")
-def promote_version(
-    org: str, name: str, version: str, member: EnvironmentWriter, session: DbSession, now: Now
+def promote_version(  # noqa: PLR0913  a path of three parts
+    org: str,
+    name: str,
+    version: str,
+    member: EnvironmentWriter,
+    session: DbSession,
+    press: HubPress,
+    now: Now,
 ) -> wire.PublishedVersion:
     """Show a staged version to everybody who may read the environment."""
-    return service.promote(session, member, EnvRef(org, name), canonical_version(version), now=now)
+    ref, stored = EnvRef(org, name), canonical_version(version)
+    return service.promote(session, press.signer, member, ref, stored, now=now)

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Header, Request, Response, status
 from freesolo.schemas import environments as wire
 from freesolo.schemas.uploads import OFFSET_HEADER, PIECE_BYTES, NewUpload, OpenUpload
 from hub_server.blobs import Part
-from hub_server.dependencies import DbReader, DbSession, EnvironmentWriter, FromHub, Now
+from hub_server.dependencies import DbReader, DbSession, EnvironmentWriter, FromHub, HubPress, Now
 from hub_server.models import Upload
 from hub_server.publishing import uploads
 from hub_server.uploads import Upload as Body
@@ -100,10 +100,10 @@ def append_piece(
     responses={status.HTTP_200_OK: {"model": wire.PublishedVersion, "description": "Unchanged"}},
 )
 def finalize_upload(
-    upload_id: str, member: EnvironmentWriter, resources: FromHub, now: Now, response: Response
+    upload_id: str, member: EnvironmentWriter, press: HubPress, now: Now, response: Response
 ) -> wire.PublishedVersion:
     """Publish the archive that has arrived; the answer is that of the `PUT` of a version."""
-    published = uploads.finalize(resources.sessions, resources.blobs, member, upload_id, now=now)
+    published = uploads.finalize(press, member, upload_id, now=now)
     if published.status == "unchanged":
         response.status_code = status.HTTP_200_OK
     return published

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sqlalchemy import select, update
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import Session
 
 from freesolo.domain.refs import EnvRef, normalized_name
 from freesolo.errors import (
@@ -32,7 +32,7 @@ from hub_server.environments.service import canonical_version
 from hub_server.identifiers import new_id
 from hub_server.models import Org, Upload, UploadState
 from hub_server.publishing import service
-from hub_server.publishing.service import Received, Submission
+from hub_server.publishing.service import Press, Received, Submission
 
 _LIFETIME = timedelta(days=1)
 _BLOCK = 1 << 20
@@ -112,30 +112,23 @@ def append(session: Session, upload: Upload, piece: Part) -> int:
     return upload.offset
 
 
-def finalize(
-    sessions: sessionmaker[Session],
-    blobs: BlobStore,
-    member: Member,
-    upload_id: str,
-    *,
-    now: datetime,
-) -> PublishedVersion:
+def finalize(press: Press, member: Member, upload_id: str, *, now: datetime) -> PublishedVersion:
     """Publish an upload that is complete, exactly as if it had come in one piece.
 
     It can be repeated: the second time the version is `unchanged`.
     """
-    with sessions() as session:
+    with press.sessions() as session:
         upload = find(session, member, upload_id, now=now)
         check_offset(upload, upload.size)
-        submission = _submission(session, upload)
-    with _assembled(blobs, upload) as received:
+        submission = _submission(session, member, upload)
+    with _assembled(press.blobs, upload) as received:
         if received.digest != upload.archive_digest:
-            _start_over(sessions, blobs, upload, received.digest)
-        published = service.publish(sessions, blobs, member, submission, received, now=now)
-    with sessions.begin() as session:
+            _start_over(press, upload, received.digest)
+        published = service.publish(press, submission, received, now=now)
+    with press.sessions.begin() as session:
         finished = update(Upload).where(Upload.id == upload.id)
         session.execute(finished.values(state=UploadState.FINISHED))
-    blobs.delete_parts(upload.id)
+    press.blobs.delete_parts(upload.id)
     return published
 
 
@@ -146,10 +139,14 @@ def _org_id(session: Session, ref: EnvRef) -> object:
     return org_id
 
 
-def _submission(session: Session, upload: Upload) -> Submission:
+def _submission(session: Session, member: Member, upload: Upload) -> Submission:
     org = session.get_one(Org, upload.org_id)
     return Submission(
-        EnvRef(org.slug, upload.name), upload.version, upload.stage, upload.tree_digest
+        member,
+        EnvRef(org.slug, upload.name),
+        upload.version,
+        upload.stage,
+        upload.tree_digest,
     )
 
 
@@ -208,13 +205,11 @@ def _blocks(file: BinaryIO) -> Iterator[bytes]:
         yield block
 
 
-def _start_over(
-    sessions: sessionmaker[Session], blobs: BlobStore, upload: Upload, digest: str
-) -> None:
+def _start_over(press: Press, upload: Upload, digest: str) -> None:
     """Forget the pieces of an upload that are not the archive that was announced, and say so."""
-    with sessions.begin() as session:
+    with press.sessions.begin() as session:
         session.execute(update(Upload).where(Upload.id == upload.id).values(offset=0))
-    blobs.delete_parts(upload.id)
+    press.blobs.delete_parts(upload.id)
     raise InvalidInput(
         f"The pieces make {digest}, but {upload.archive_digest} was announced.",
         hint="They were damaged on the way, or are of another archive; publish again.",
