@@ -12,6 +12,7 @@ from sqlalchemy import delete
 from hub_server.dependencies import Resources
 from hub_server.gateway import service as gateway
 from hub_server.leases import service as leases
+from hub_server.lifecycle import service as lifecycle
 from hub_server.maintenance.collecting import collect
 from hub_server.models import RequestRecord
 
@@ -75,11 +76,12 @@ def write_key_uses(resources: Resources) -> None:
 
 
 def sweep(resources: Resources) -> None:
-    """Remove what was left over a day ago: blobs that nothing needs, requests nobody repeats."""
+    """Remove what was left over: requests nobody repeats, what was deleted, blobs nothing needs."""
     with resources.sessions.begin() as session:
         session.execute(
             delete(RequestRecord).where(RequestRecord.created_at < resources.clock() - _KEPT)
         )
+        lifecycle.forget_deleted(session, now=resources.clock())
     collect(resources.sessions, resources.blobs, now=resources.clock())
 
 

@@ -69,6 +69,7 @@ def references(session: Session) -> Iterator[Reference]:
         select(EnvironmentVersion, Environment.name, Org.slug)
         .join(Environment, EnvironmentVersion.environment_id == Environment.id)
         .join(Org, Environment.org_id == Org.id)
+        .where(EnvironmentVersion.deleted_at.is_(None))
         .order_by(Org.slug, Environment.name, EnvironmentVersion.published_at)
     )
     for version, name, org in session.execute(versions.execution_options(yield_per=1000)):
@@ -110,7 +111,8 @@ def remove(session: Session, blobs: BlobStore, digest: str, *, now: datetime) ->
 
 def _is_needed(session: Session, digest: str) -> bool:
     version = exists().where(
-        or_(EnvironmentVersion.archive_digest == digest, EnvironmentVersion.wheel_digest == digest)
+        or_(EnvironmentVersion.archive_digest == digest, EnvironmentVersion.wheel_digest == digest),
+        EnvironmentVersion.deleted_at.is_(None),
     )
     upload = exists().where(Upload.archive_digest == digest, Upload.state == UploadState.OPEN)
     saved = exists().where(

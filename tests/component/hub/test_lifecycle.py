@@ -8,10 +8,13 @@ from httpx2 import Response
 from sqlalchemy import select
 
 from freesolo.domain.roles import EnvironmentRole
+from freesolo.errors import BlobNotFound
 from hub_server.lifecycle.service import RESTORABLE, forget_deleted
 from hub_server.models import Change, Environment, EnvironmentGrant, EnvironmentVersion, Org
+from hub_server.storage.service import GRACE
+from hub_server.upkeep import sweep
 from tests.component.hub.harness import Document, HubUnderTest, error_of
-from tests.factories import content_digest, pack_folder
+from tests.factories import ENVIRONMENT_PY, content_digest, pack_folder
 
 AGREE = "/v1/envs/local/agree"
 
@@ -295,6 +298,24 @@ def test_what_was_in_a_deleted_version_is_forgotten(hub: HubUnderTest) -> None:
     assert meaning(hub, digest) == "version_not_found"
     for path in ("", "/archive", "/files", "/readme"):
         assert hub.user.get(f"{AGREE}/versions/1.0{path}").status_code in (404, 410)
+
+
+def test_the_bytes_of_a_deleted_version_are_collected_unless_another_has_them(
+    hub: HubUnderTest,
+) -> None:
+    bare = hub.path / "bare"
+    bare.mkdir()
+    (bare / "environment.py").write_text(ENVIRONMENT_PY)
+    shared, lone = pack_folder(bare), hub.pack(version="1.2")
+    for version, archive in (("1.0", shared), ("1.1", shared), ("1.2", lone)):
+        assert hub.send(archive, "agree", version).status_code == 201
+    for version in ("1.0", "1.2"):
+        hub.user.delete(f"{AGREE}/versions/{version}")
+    hub.clock.advance(2 * GRACE.total_seconds())
+    sweep(hub.resources)
+    assert hub.user.get(f"{AGREE}/versions/1.1/archive").content == shared.path.read_bytes()
+    with pytest.raises(BlobNotFound):
+        hub.resources.blobs.size(lone.archive_digest)
 
 
 def test_a_version_at_which_a_channel_stands_is_not_deleted(hub: HubUnderTest) -> None:
