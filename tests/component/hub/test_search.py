@@ -70,7 +70,9 @@ def publish(
     assert response.is_success, response.text
 
 
-def found(hub: HubUnderTest, query: str = "", *, key: str | None = "", **filters: Any) -> list[str]:
+def found(
+    hub: HubUnderTest, query: str = "", *, key: str | None = "", **filters: str | list[str]
+) -> list[str]:
     """Return the refs that a search finds; `key` is the user's by default, None for none."""
     client = hub.user if key == "" else hub.client(key)
     response = client.get("/v1/search", params={"q": query, **filters})
