@@ -8,31 +8,9 @@ from freesolo.errors import InvalidRef
 
 # Words that routes, commands and documentation use, or that would speak for the platform.
 RESERVED = frozenset(
-    [
-        "admin",
-        "api",
-        "auth",
-        "docs",
-        "freesolo",
-        "help",
-        "hub",
-        "latest",
-        "login",
-        "new",
-        "none",
-        "null",
-        "official",
-        "root",
-        "security",
-        "settings",
-        "simple",
-        "static",
-        "status",
-        "support",
-        "system",
-        "v1",
-        "www",
-    ]
+    {"admin", "api", "auth", "docs", "freesolo", "help", "hub", "latest", "login", "new", "none"}
+    | {"null", "official", "root", "security", "settings", "simple", "static", "status", "support"}
+    | {"system", "v1", "www"}
 )
 _SEPARATORS = re.compile(r"[-_.]")
 # What is written, and what it is taken for. One letter stands for each group.
