@@ -123,9 +123,9 @@ def test_who_may_change_whose_role(
         make_person(hub, role.value, {"acme": role})
     actor = make_person(hub, "actor", {"acme": by})
     make_person(hub, "second-owner", {"acme": Role.OWNER})
-    method, handle, role = call
+    method, handle, new = call
     path = "/v1/members" if method == "POST" else f"/v1/members/{handle}"
-    body = {"handle": handle, "role": role} if role else None
+    body = {"handle": handle, "role": new} if new else None
     assert actor.request(method, path, json=body).status_code == status
 
 
