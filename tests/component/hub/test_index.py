@@ -89,6 +89,11 @@ def uv(*arguments: str | Path, fails: bool = False) -> str:
     return run(find_uv_bin(), "--no-config", "--no-cache", *arguments, fails=fails)
 
 
+def _without_key(address: str) -> str:
+    parts = urlsplit(address)
+    return f"http://{parts.hostname}:{parts.port}{parts.path}"
+
+
 def loads(folder: Path) -> bool:
     """Say whether what was installed into `folder` loads."""
     code = f"import sys; sys.path.insert(0, {str(folder)!r}); import fsenv_local_math as e; "
@@ -133,30 +138,31 @@ def test_stock_uv_installs_a_version_and_what_it_builds_on(
 def test_stock_uv_takes_the_key_from_a_netrc_file(
     math: HubUnderTest, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parts = urlsplit(address)
     netrc = tmp_path / "netrc"
-    netrc.write_text(f"machine {parts.hostname} login __token__ password {math.keys.user}\n")
+    netrc.write_text(f"machine 127.0.0.1 login __token__ password {math.keys.user}\n")
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
-    plain = f"http://{parts.hostname}:{parts.port}{parts.path}"
-    uv("pip", "install", "fsenv-local-math", "--index-url", plain, "--target", tmp_path / "x")
+    index = _without_key(address)
+    uv("pip", "install", "fsenv-local-math", "--index-url", index, "--target", tmp_path / "x")
 
 
 def test_stock_uv_locks_a_project_to_an_explicit_index(
-    math: HubUnderTest, address: str, tmp_path: Path
+    math: HubUnderTest, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "pyproject.toml").write_text(
         '[project]\nname = "trainer"\nversion = "1"\nrequires-python = ">=3.11"\n'
         'dependencies = ["fsenv-local-math>=1"]\n'
         "[tool.uv.sources]\n"
-        'fsenv-local-math = { index = "math" }\n'
-        f'[[tool.uv.index]]\nname = "math"\nurl = "{address}"\nexplicit = true\n'
+        'fsenv-local-math = { index = "local-math" }\n'
+        f'[[tool.uv.index]]\nname = "local-math"\nurl = "{_without_key(address)}"\n'
+        "explicit = true\n"
     )
+    monkeypatch.setenv("UV_INDEX_LOCAL_MATH_USERNAME", "__token__")
+    monkeypatch.setenv("UV_INDEX_LOCAL_MATH_PASSWORD", math.keys.user)
     run(find_uv_bin(), "--no-cache", "lock", "--directory", tmp_path, "--no-python-downloads")
     locked = (tmp_path / "uv.lock").read_text()
     digest = page(math.user, f"{INDEX}/fsenv-local-math/")["files"][0]["hashes"]["sha256"]
     assert f"sha256:{digest}" in locked
-    assert math.keys.user not in locked
 
 
 def test_installers_choose_by_the_time_of_publishing(
@@ -169,6 +175,34 @@ def test_installers_choose_by_the_time_of_publishing(
         "--exclude-newer", "2030-01-01T12:00:00Z",
     )  # fmt: skip
     assert (tmp_path / "x" / "fsenv_local_math-1.2.0.dist-info").is_dir()
+
+
+def test_what_was_yanked_is_installed_only_by_those_who_name_it(
+    math: HubUnderTest, address: str, tmp_path: Path
+) -> None:
+    publish(math, version="2.0")
+    yanked = math.user.put(
+        "/v1/envs/local/math/versions/2.0/yank", json={"reason": "wrong <answers>"}
+    )
+    assert yanked.is_success, yanked.text
+    files = page(math.user, f"{INDEX}/fsenv-local-math/")["files"]
+    assert [each["yanked"] for each in files] == [False, "wrong <answers>"]
+    install = ("pip", "install", "--index-url", address, "--target")
+    uv(*install, tmp_path / "any", "fsenv-local-math")
+    assert (tmp_path / "any" / "fsenv_local_math-1.2.0.dist-info").is_dir()
+    said = uv(*install, tmp_path / "exact", "fsenv-local-math==2.0")
+    assert "wrong <answers>" in said
+
+
+def test_a_renamed_environment_keeps_the_names_of_its_published_wheels(math: HubUnderTest) -> None:
+    renamed = math.user.post("/v1/envs/local/math/rename", json={"name": "sums"})
+    assert renamed.is_success, renamed.text
+    publish(math, "sums", "1.3")
+    for path in (INDEX, "/simple-env/local/sums"):
+        assert names(math.user, f"{path}/") == ["fsenv-local-math", "fsenv-local-sums"]
+        assert page(math.user, f"{path}/fsenv-local-math/")["versions"] == ["1.2.0"]
+        assert page(math.user, f"{path}/fsenv-local-sums/")["versions"] == ["1.3"]
+        assert math.user.get(f"{path}/files/{WHEEL}").is_success
 
 
 def test_no_other_name_is_found_so_that_none_is_looked_for_here(
@@ -266,9 +300,8 @@ def test_one_address_answers_each_client_in_the_format_it_reads(math: HubUnderTe
         assert f">{WHEEL}</a>" in html.text
 
 
-@pytest.mark.parametrize(
-    "filename",
-    [
+def test_a_file_that_the_index_does_not_hold_is_not_found(math: HubUnderTest) -> None:
+    for filename in (
         "fsenv_local_math-1.2.1-py3-none-any.whl",
         "fsenv_local_math-1.2-py3-none-any.whl",
         "fsenv_local_math-1.2.0.tar.gz",
@@ -277,12 +310,8 @@ def test_one_address_answers_each_client_in_the_format_it_reads(math: HubUnderTe
         "..%2F..%2Fetc%2Fpasswd",
         ".metadata",
         f"{WHEEL}.metadata.metadata",
-    ],
-)
-def test_a_file_that_the_index_does_not_hold_is_not_found(
-    math: HubUnderTest, filename: str
-) -> None:
-    assert math.user.get(f"{INDEX}/files/{filename}").status_code == 404
+    ):
+        assert math.user.get(f"{INDEX}/files/{filename}").status_code == 404, filename
 
 
 def test_a_staged_version_cannot_be_installed(math: HubUnderTest) -> None:
