@@ -28,6 +28,7 @@ from hub_server.leases import routes as leases
 from hub_server.lifecycle import routes as lifecycle
 from hub_server.metrics import Metrics
 from hub_server.middleware import BodyLimit, RequestLog
+from hub_server.publishing import receipt_routes as receipts
 from hub_server.publishing import routes as publishing
 from hub_server.publishing import upload_routes as uploads
 from hub_server.rates import RateLimits
@@ -101,6 +102,7 @@ def create_app(settings: HubSettings, *, clock: Callable[[], datetime] = utc_now
         contents,
         index,
         search,
+        receipts,
         changes,
         webhooks,
         runs,

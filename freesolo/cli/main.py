@@ -34,6 +34,7 @@ from freesolo.cli.projects import projects
 from freesolo.cli.promote import promote
 from freesolo.cli.publish import publish
 from freesolo.cli.pull import pull
+from freesolo.cli.receipt import receipt
 from freesolo.cli.rename import rename
 from freesolo.cli.runs import runs
 from freesolo.cli.search import search
@@ -83,6 +84,7 @@ _COMMANDS = (
     tree,
     cache,
     changes,
+    receipt,
     webhooks,
     access,
     audit,

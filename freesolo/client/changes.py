@@ -1,9 +1,11 @@
-"""The hub's calls about what happened: the feed, and the webhooks that are told of it."""
+"""The hub's calls about what happened: the feed, receipts, and webhooks."""
 
 from collections.abc import Iterator
 
 from freesolo.client.connection import HubConnection, path_part
 from freesolo.schemas.changes import Feed, FeedHead
+from freesolo.schemas.environments import ResolvedVersion
+from freesolo.schemas.receipts import Receipt, SigningKeyList
 from freesolo.schemas.webhooks import (
     CreatedWebhook,
     Delivery,
@@ -24,6 +26,21 @@ class ChangeCalls(HubConnection):
     def feed_head(self) -> FeedHead:
         """Return where the feed of changes ends."""
         return self._get(FeedHead, "/v1/changes/head")
+
+    def feed_hash(self, serial: int) -> str | None:
+        """Return the hash that the feed has at a change, or None if it has no such change."""
+        page = self._get(Feed, "/v1/changes", since=serial - 1, limit=1).changes
+        return page[0].hash if page and page[0].serial == serial else None
+
+    def receipt(self, version: ResolvedVersion) -> Receipt:
+        """Return what the hub signed when it published a version; not yet verified."""
+        path = f"/v1/envs/{version.ref}/versions/{path_part(version.version)}/receipt"
+        return self._get(Receipt, path)
+
+    def signing_keys(self) -> str:
+        """Return the public keys that the hub says its receipts are signed with, in PEM."""
+        keys = self._get(SigningKeyList, "/v1/signing-keys").keys
+        return "\n".join(key.public_key for key in keys)
 
     def create_webhook(self, new: NewWebhook) -> CreatedWebhook:
         """Have the org's changes told to an address; the secret is in no later answer."""
