@@ -20,6 +20,7 @@ _PUBLISHING = frozenset(
 _DOWNLOADS = {
     "/v1/envs/{org}/{name}/versions/{version}/archive": "archive",
     "/v1/envs/{org}/{name}/versions/{version}/files/{path:path}": "file",
+    "/simple-env/{org}/{name}/files/{filename}": "wheel",
 }
 _CREATED = 201
 _SENT = frozenset({200, 206, 302})

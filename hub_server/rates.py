@@ -24,7 +24,8 @@ from hub_server.settings import NO_LIMIT, HubSettings
 _NEVER_COUNTED = frozenset({"/healthz", "/readyz", "/metrics"})
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 # What an installation asks for: which version, which versions there are, and their bytes.
-_FETCHED = ("/resolve", "/index", "/archive", ".whl", ".metadata")
+_FETCHED = ("/resolve", "/index", "/archive")
+_FOR_INSTALLERS = "/simple-env/"
 _MAX_KEYS = 10_000
 # Seconds after which a key must have been let in again.
 _BELIEVED = 60
@@ -130,7 +131,9 @@ def _refusal(budget: str, limit: RateLimitItem, seconds: int) -> ASGIApp:
 def _budget_of(scope: Scope) -> str:
     if scope["method"] not in _READING:
         return "writes"
-    return "downloads" if scope["path"].endswith(_FETCHED) else "reads"
+    path: str = scope["path"]
+    installs = path.endswith(_FETCHED) or path.startswith(_FOR_INSTALLERS)
+    return "downloads" if installs else "reads"
 
 
 def _key_of(scope: Scope) -> str:
