@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from freesolo.domain.refs import Selector
-from freesolo.domain.selection import choose_version, newest_first
+from freesolo.domain.refs import LATEST, Selector
+from freesolo.domain.selection import choose_version, is_newer, newest_first
 
 VERSIONS = {"1.0": "sha256:a", "1.2": "sha256:b", "1.10": "sha256:b", "2.0rc1": "sha256:c"}
 
@@ -43,3 +43,34 @@ def test_the_newest_release_is_never_below_another(numbers: list[tuple[int, int]
     major, minor = max(numbers)
     assert choose_version(Selector.parse(""), versions) == f"{major}.{minor}"
     assert newest_first(versions)[0] == f"{major}.{minor}"
+
+
+@pytest.mark.parametrize(
+    ("candidate", "current", "newer"),
+    [
+        ("1.0", "", True),
+        ("1.0a1", "", True),
+        ("1.10", "1.9", True),
+        ("1.9", "1.10", False),
+        ("1.0", "1.0", False),
+        ("1.0", "2.0rc1", True),
+        ("2.0rc1", "1.0", False),
+        ("2.0rc2", "2.0rc1", True),
+        ("1.0.post1", "1.0", True),
+        ("1!0.1", "9.0", True),
+    ],
+)
+def test_a_release_comes_before_every_pre_release(
+    candidate: str, current: str, *, newer: bool
+) -> None:
+    assert is_newer(candidate, current) is newer
+
+
+@given(st.lists(st.sampled_from(["0.9", "1.0", "1.1rc1", "1.1", "1.2a1", "2.0.dev1"]), min_size=1))
+def test_the_newest_is_the_same_whether_found_at_once_or_one_by_one(versions: list[str]) -> None:
+    latest = ""
+    for version in versions:
+        if is_newer(version, latest):
+            latest = version
+    digests = dict.fromkeys(versions, "sha256:x")
+    assert latest == (choose_version(LATEST, digests) or newest_first(digests)[0])
