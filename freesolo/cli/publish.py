@@ -10,6 +10,7 @@ from packaging.version import Version
 
 from freesolo.cli.context import App, json_option, pass_app, sandbox_option
 from freesolo.cli.validate import show_report
+from freesolo.domain.packaging import ENVIRONMENT_LIMITS
 from freesolo.domain.refs import EnvRef, check_name
 from freesolo.domain.versions import Bump, next_version
 from freesolo.errors import (
@@ -20,7 +21,7 @@ from freesolo.errors import (
     Problem,
     VersionExists,
 )
-from freesolo.package.archive import Archive, build_archive
+from freesolo.package.archive import Archive, build_archive, check_archive_size
 from freesolo.package.checks import Report, Severity, check_folder
 from freesolo.package.files import (
     FileSelection,
@@ -60,7 +61,7 @@ class _Plan:
 @click.option(
     "--bump",
     type=click.Choice([part.value for part in Bump]),
-    help="First write the version after the newest published one into the manifest.",
+    help="Take the version after the newest published one, and write it into the manifest.",
 )
 @click.option("--stage", is_flag=True, help="Show the version to writers only, until `promote`.")
 @click.option("--dry-run", is_flag=True, help="Make every check and show what would be sent.")
@@ -120,6 +121,7 @@ def publish(  # noqa: PLR0913 - one parameter for each option
     _show_plan(app, plan, secrets)
     refuse_secrets(secrets)
     _refuse(app, report, force=force)
+    check_archive_size(archive.size, ENVIRONMENT_LIMITS)
     _refuse_conflict(plan)
     app.out.next_step(f"freesolo publish {folder}")
 

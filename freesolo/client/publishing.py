@@ -7,9 +7,10 @@ from typing import IO
 
 from freesolo.client.connection import HubConnection, path_part
 from freesolo.client.transport import file_chunks, repeating
+from freesolo.domain.packaging import ENVIRONMENT_LIMITS
 from freesolo.domain.refs import EnvRef
 from freesolo.errors import UploadOffsetMoved
-from freesolo.package.archive import Archive
+from freesolo.package.archive import Archive, check_archive_size
 from freesolo.schemas.environments import PublishedVersion
 from freesolo.schemas.uploads import (
     OFFSET_HEADER,
@@ -45,8 +46,10 @@ class PublishingCalls(HubConnection):
         """Upload an archive as an immutable version; the same tree again is `unchanged`.
 
         With `stage` only writers see the version until it is promoted. A large archive goes on
-        where an earlier call of the same was interrupted.
+        where an earlier call of the same was interrupted. Raise `PayloadTooLarge` for one that no
+        hub takes.
         """
+        check_archive_size(archive.size, ENVIRONMENT_LIMITS)
         if archive.size <= RESUMABLE_BYTES:
             return self._put(ref, version, archive, stage=stage, sent=sent)
         upload = self._open(

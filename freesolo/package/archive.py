@@ -159,6 +159,15 @@ def archive_members(
         yield _members(path, limits)
 
 
+def check_archive_size(size: int, limits: Limits) -> None:
+    """Raise `PayloadTooLarge` for an archive that nobody would take."""
+    if size > limits.max_archive_bytes:
+        raise PayloadTooLarge(
+            f"The archive has {size} bytes; {limits.max_archive_bytes} are allowed.",
+            hint="Leave out what is not needed, or fetch large data when the environment is loaded.",
+        )
+
+
 def file_digest(path: Path) -> str:
     """Return `sha256:<hex>` of a file's bytes."""
     with path.open("rb") as file:
@@ -196,10 +205,7 @@ class _Hashing(io.RawIOBase):
 
 
 def _members(path: Path, limits: Limits) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
-    if path.stat().st_size > limits.max_archive_bytes:
-        raise PayloadTooLarge(
-            f"The archive has {path.stat().st_size} bytes; {limits.max_archive_bytes} are allowed."
-        )
+    check_archive_size(path.stat().st_size, limits)
     count = total = 0
     paths = PathSet()
     with (
@@ -275,6 +281,7 @@ class _Member(tarfile.TarInfo):
     def _refuse_sparse(self, sparse: tarfile.TarInfo, *_: object) -> NoReturn:
         raise _not_plain(sparse.name)
 
+    # Before a member is ours to check, `tarfile` would read its map of holes, without bound.
     _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _refuse_sparse
 
 

@@ -65,7 +65,7 @@ def select_files(folder: Path) -> FileSelection:
     walk.enter("", (_Rules("", "by default", DEFAULT_IGNORES),))
     return FileSelection(
         tuple(sorted(walk.packed, key=lambda file: file.path.encode())),
-        tuple(sorted(walk.left_out, key=lambda item: os.fsencode(item.path))),
+        tuple(sorted(walk.left_out, key=lambda item: item.path.encode())),
     )
 
 
@@ -156,7 +156,7 @@ class _Walk:
             for entry in entries:
                 path = f"{base}{entry.name}{'/' if entry.is_dir() else ''}"
                 if rule := _why_left_out(entry.name, path, rules):
-                    self.left_out.append(LeftOut(path, rule))
+                    self.left_out.append(LeftOut(_shown(path), _shown(rule)))
                 else:
                     self._take(entry, path, rules)
 
@@ -167,7 +167,7 @@ class _Walk:
         elif entry.is_file():
             self.packed.append(PackedFile(path, entry.stat().st_size))
         else:
-            self.left_out.append(LeftOut(path, "not a regular file"))
+            self.left_out.append(LeftOut(_shown(path), "not a regular file"))
 
 
 def _own_rules(root: Path, base: str) -> tuple[_Rules, ...]:
@@ -202,6 +202,11 @@ def _refuse_name_and_link(entry: os.DirEntry[str], path: str) -> None:
         raise InvalidEnvironment(
             f"{path.rstrip('/')!r} is a link.", hint="Copy the file, or add it to .freesoloignore."
         )
+
+
+def _shown(text: str) -> str:
+    """Return text that can be printed, where the name of a file is not UTF-8."""
+    return os.fsencode(text).decode(errors="replace")
 
 
 def _is_utf8(path: str) -> bool:

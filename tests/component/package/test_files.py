@@ -125,6 +125,7 @@ def test_a_name_that_is_not_utf8_is_refused_unless_ignored(tmp_path: Path) -> No
         collect_files(tmp_path)
     (tmp_path / ".gitignore").write_bytes(b"caf\xe9\n.gitignore\n")
     assert collect_files(tmp_path) == []
+    assert [item.path for item in select_files(tmp_path).left_out] == [".gitignore", "caf\ufffd"]
 
 
 def test_a_folder_with_a_manifest_names_itself(tmp_path: Path) -> None:

@@ -61,6 +61,15 @@ def test_changes_are_told_by_path() -> None:
     ]
 
 
+def test_a_change_that_no_size_shows_is_told() -> None:
+    old = [TreeFile("a", 1, "1"), TreeFile("b", 1, "1", executable=True)]
+    new = [TreeFile("a", 1, "2"), TreeFile("b", 1, "1")]
+
+    messages = [change.message for change in tree_changes(old, new)]
+
+    assert messages == ["changed, 1 other bytes", "changed, no longer executable"]
+
+
 @given(old=FILES, new=FILES)
 def test_trees_differ_where_their_digests_do(old: list[TreeFile], new: list[TreeFile]) -> None:
     assert tree_changes(old, old) == []
