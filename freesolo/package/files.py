@@ -62,7 +62,7 @@ def select_files(folder: Path) -> FileSelection:
     that is not UTF-8.
     """
     walk = _Walk(folder)
-    walk.enter("", (_Rules("", "by default", DEFAULT_IGNORES),))
+    walk.run()
     return FileSelection(
         tuple(sorted(walk.packed, key=lambda file: file.path.encode())),
         tuple(sorted(walk.left_out, key=lambda item: item.path.encode())),
@@ -146,24 +146,28 @@ class _Walk:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        # Folders to enter, each with the rules that hold around it.
+        self._pending = [("", (_Rules("", "by default", DEFAULT_IGNORES),))]
         self.packed: list[PackedFile] = []
         self.left_out: list[LeftOut] = []
 
-    def enter(self, base: str, rules: tuple[_Rules, ...]) -> None:
-        """Sort the entries of the folder `base`, and of those in it, by the rules."""
-        rules += _own_rules(self._root, base)
-        with os.scandir(self._root / base) as entries:
-            for entry in entries:
-                path = f"{base}{entry.name}{'/' if entry.is_dir() else ''}"
-                if rule := _why_left_out(entry.name, path, rules):
-                    self.left_out.append(LeftOut(_shown(path), _shown(rule)))
-                else:
-                    self._take(entry, path, rules)
+    def run(self) -> None:
+        """Sort every entry of every folder into what is packed and what is left out."""
+        while self._pending:
+            base, outer = self._pending.pop()
+            rules = (*outer, *_own_rules(self._root, base))
+            with os.scandir(self._root / base) as entries:
+                for entry in entries:
+                    self._sort(entry, base, rules)
 
-    def _take(self, entry: os.DirEntry[str], path: str, rules: tuple[_Rules, ...]) -> None:
+    def _sort(self, entry: os.DirEntry[str], base: str, rules: tuple[_Rules, ...]) -> None:
+        path = f"{base}{entry.name}{'/' if entry.is_dir() else ''}"
+        if rule := _why_left_out(entry.name, path, rules):
+            self.left_out.append(LeftOut(_shown(path), _shown(rule)))
+            return
         _refuse_name_and_link(entry, path)
         if entry.is_dir():
-            self.enter(path, rules)
+            self._pending.append((path, rules))
         elif entry.is_file():
             self.packed.append(PackedFile(path, entry.stat().st_size))
         else:
