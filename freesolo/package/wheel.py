@@ -57,6 +57,7 @@ Tag: py3-none-any
 class Wheel:
     """A wheel on disk. `digest` is `sha256:<hex>`, `size` is in bytes, `metadata` its METADATA."""
 
+    distribution: Distribution
     filename: str
     digest: str
     size: int
@@ -87,6 +88,7 @@ def build_wheel(
         wheel.add(f"{folder}/WHEEL", [_WHEEL.encode()])
         wheel.add_record(f"{folder}/RECORD")
     return Wheel(
+        distribution=distribution,
         filename=distribution.wheel(manifest.version),
         digest=file_digest(destination),
         size=destination.stat().st_size,
@@ -113,14 +115,6 @@ def wheel_metadata(distribution: Distribution, manifest: Manifest, readme: str) 
     # In the spelling of the specification; the library writes all names in lower case.
     lines = [f"{name.title()}: {value}\n" for name, value in headers]
     return "".join([*lines, "\n", readme]).encode()
-
-
-def distribution_in(metadata: str) -> Distribution:
-    """Return the distribution that a METADATA, or the first lines of one, is about.
-
-    That is what its environment was called when the version was published.
-    """
-    return Distribution.parse(metadata.partition("\nName: ")[2].partition("\n")[0])
 
 
 @contextmanager

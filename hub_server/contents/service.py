@@ -6,11 +6,11 @@ from uuid import UUID
 from sqlalchemy import Select, and_, func, or_, select, tuple_
 from sqlalchemy.orm import Session, joinedload
 
+from freesolo.domain.distributions import Distribution
 from freesolo.domain.refs import EnvRef, Selector, SelectorKind
 from freesolo.domain.selection import newest_first
 from freesolo.domain.suggest import did_you_mean
 from freesolo.errors import PackageFileNotFound
-from freesolo.package.wheel import distribution_in
 from freesolo.schemas import contents as wire
 from hub_server.accounts.service import Member
 from hub_server.environments import service as environments
@@ -67,7 +67,7 @@ def detail(session: Session, found: Found) -> wire.VersionDetail:
         rows={split.path: split.rows for split in report.splits},
         uses=_uses(session, version),
         wheel=wire.WheelFile(
-            filename=distribution_in(contents.wheel_metadata).wheel(version.version),
+            filename=Distribution.parse(version.distribution).wheel(version.version),
             digest=version.wheel_digest,
             size=version.wheel_size,
         ),

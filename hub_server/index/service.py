@@ -6,13 +6,12 @@ An index knows nothing else and says so, so that no name asked of it is then loo
 from collections.abc import Iterator
 
 from packaging.version import Version
-from sqlalchemy import func, select
+from sqlalchemy import Select
 from sqlalchemy.orm import Session
 
 from freesolo.domain.distributions import Distribution, parse_wheel
 from freesolo.domain.refs import EnvRef
 from freesolo.errors import InvalidRef, NotFound
-from freesolo.package.wheel import distribution_in
 from hub_server.accounts.service import Member
 from hub_server.environments import service as environments
 from hub_server.index.pages import WheelLink
@@ -26,10 +25,6 @@ from hub_server.models import (
 
 # No index holds more environments, whatever their manifests say.
 _MAX_REACHABLE = 200
-# Enough of a METADATA to hold the name, which stands near its beginning.
-_HEAD_CHARS = 400
-
-_Wheels = list[tuple[Distribution, EnvironmentVersion]]
 
 
 def reachable(
@@ -47,9 +42,12 @@ def reachable(
     return found
 
 
-def distributions(session: Session, environment: Environment) -> set[Distribution]:
+def distributions(session: Session, environment: Environment) -> list[Distribution]:
     """Return what an environment's versions are installed as: more than one if it was renamed."""
-    return {distribution for distribution, _ in _wheels(session, environment)}
+    names = session.scalars(
+        _published(environment).with_only_columns(EnvironmentVersion.distribution).distinct()
+    )
+    return [Distribution.parse(name) for name in names]
 
 
 def find(
@@ -72,11 +70,10 @@ def links(
     session: Session, environment: Environment, distribution: Distribution
 ) -> list[WheelLink]:
     """Return the wheels that an environment has under a distribution's name, oldest version first."""
-    found = [
-        _link(distribution, version)
-        for named, version in _wheels(session, environment)
-        if named == distribution
-    ]
+    versions = session.scalars(
+        _published(environment).where(EnvironmentVersion.distribution == str(distribution))
+    )
+    found = [_link(distribution, version) for version in versions]
     return sorted(found, key=lambda link: Version(link.version))
 
 
@@ -89,13 +86,13 @@ def wheel(
     except InvalidRef:
         raise _not_here(environment, filename) from None
     behind = find(session, visitor, environment, distribution)
-    found = environments.version_named(session, behind, str(version))
-    if (
-        found is None
-        or found.state is not VersionState.PUBLISHED
-        or found.version != str(version)
-        or distribution_in(metadata(session, found)) != distribution
-    ):
+    found = session.scalars(
+        _published(behind).where(
+            EnvironmentVersion.distribution == str(distribution),
+            EnvironmentVersion.version == str(version),
+        )
+    ).one_or_none()
+    if found is None:
         raise _not_here(environment, filename)
     return found
 
@@ -107,13 +104,9 @@ def metadata(session: Session, version: EnvironmentVersion) -> str:
 
 def _needs(session: Session, environment: Environment) -> Iterator[EnvRef]:
     rows = session.execute(
-        select(VersionDependency.org_key, VersionDependency.name_key)
-        .join(EnvironmentVersion, EnvironmentVersion.id == VersionDependency.version_id)
-        .where(
-            EnvironmentVersion.environment_id == environment.id,
-            EnvironmentVersion.state == VersionState.PUBLISHED,
-            EnvironmentVersion.deleted_at.is_(None),
-        )
+        _published(environment)
+        .join(VersionDependency, VersionDependency.version_id == EnvironmentVersion.id)
+        .with_only_columns(VersionDependency.org_key, VersionDependency.name_key)
         .distinct()
         .limit(_MAX_REACHABLE)
     )
@@ -125,19 +118,10 @@ def _may_read(session: Session, visitor: Member | None, environment: Environment
     return not environment.deleted_at and bool(environments.role_in(session, visitor, environment))
 
 
-def _wheels(session: Session, environment: Environment) -> _Wheels:
-    """Return every published version with what its wheel is called."""
-    head = func.substr(VersionContents.wheel_metadata, 1, _HEAD_CHARS)
-    rows = session.execute(
-        select(EnvironmentVersion, head)
-        .join(VersionContents, VersionContents.version_id == EnvironmentVersion.id)
-        .where(
-            EnvironmentVersion.environment_id == environment.id,
-            EnvironmentVersion.state == VersionState.PUBLISHED,
-            EnvironmentVersion.deleted_at.is_(None),
-        )
+def _published(environment: Environment) -> Select[EnvironmentVersion]:
+    return environments.versions_of(environment).where(
+        EnvironmentVersion.state == VersionState.PUBLISHED
     )
-    return [(distribution_in(metadata), version) for version, metadata in rows]
 
 
 def _link(distribution: Distribution, version: EnvironmentVersion) -> WheelLink:

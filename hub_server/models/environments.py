@@ -73,7 +73,8 @@ class EnvironmentVersion(Base):
     """One published state of an environment. Its content never changes.
 
     `version_key` is the version without trailing zeros: 1.0 and 1.0.0 are one. A deleted version
-    leaves its row, so that its number is never given to other content.
+    leaves its row, so that its number is never given to other content. `distribution` is what its
+    wheel is called, whatever the environment is called by now.
     """
 
     __tablename__ = "environment_versions"
@@ -98,6 +99,7 @@ class EnvironmentVersion(Base):
     file_count: Mapped[int]
     requires_python: Mapped[str] = mapped_column(String(200), default="")
     environments: Mapped[list[str]] = mapped_column(JSON, default=list)
+    distribution: Mapped[str] = mapped_column(String(150), default="")
     wheel_digest: Mapped[str] = mapped_column(String(71), default="")
     wheel_size: Mapped[int] = mapped_column(BigInteger, default=0)
     wheel_metadata_digest: Mapped[str] = mapped_column(String(71), default="")

@@ -138,6 +138,7 @@ def record(
         file_count=len(package.files),
         requires_python=package.manifest.requires_python,
         environments=list(package.manifest.environments),
+        distribution=str(description.wheel.distribution),
         wheel_digest=description.wheel.digest,
         wheel_size=description.wheel.size,
         wheel_metadata_digest=description.wheel.metadata_digest,

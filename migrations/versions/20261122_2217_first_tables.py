@@ -484,6 +484,7 @@ def upgrade() -> None:
         sa.Column("file_count", sa.Integer(), nullable=False),
         sa.Column("requires_python", sa.String(length=200), nullable=False),
         sa.Column("environments", sa.JSON(), nullable=False),
+        sa.Column("distribution", sa.String(length=150), nullable=False),
         sa.Column("wheel_digest", sa.String(length=71), nullable=False),
         sa.Column("wheel_size", sa.BigInteger(), nullable=False),
         sa.Column("wheel_metadata_digest", sa.String(length=71), nullable=False),
