@@ -38,6 +38,8 @@ from hub_server.settings import HubSettings
 from hub_server.signing import Signer
 from hub_server.storage import routes as storage
 from hub_server.upkeep import upkeep
+from hub_server.uses import routes as uses
+from hub_server.uses.service import UseCounter
 from hub_server.webhooks import routes as webhooks
 from hub_server.webhooks.sender import delivering
 
@@ -58,6 +60,7 @@ def create_app(settings: HubSettings, *, clock: Callable[[], datetime] = utc_now
         catalog=load_catalog(settings),
         clock=clock,
         key_uses=KeyUses(),
+        uses=UseCounter(),
         signer=Signer(settings),
         vault=Vault(settings),
         answers=Answers(engine, clock=clock),
@@ -97,6 +100,7 @@ def create_app(settings: HubSettings, *, clock: Callable[[], datetime] = utc_now
         audit,
         environments,
         publishing,
+        uses,
         lifecycle,
         uploads,
         contents,

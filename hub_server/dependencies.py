@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
+from uuid import UUID
 
 from anyio import CapacityLimiter
 from anyio.lowlevel import RunVar
@@ -23,6 +24,7 @@ from freesolo.domain.roles import Role
 from freesolo.errors import Forbidden, InvalidInput, Unauthorized
 from freesolo.schemas.accounts import ORG_HEADER, Scope
 from freesolo.schemas.uploads import OFFSET_HEADER
+from freesolo.schemas.uses import UseKind
 from hub_server.accounts import service as accounts
 from hub_server.accounts.service import KeyUses, Member, Principal
 from hub_server.answers import Answers, Telling
@@ -32,6 +34,7 @@ from hub_server.metrics import Metrics
 from hub_server.publishing.service import Press
 from hub_server.settings import HubSettings
 from hub_server.signing import Signer
+from hub_server.uses.service import UseCounter
 
 # How many requests may hold or await the database, of the forty that may have a thread. A request's
 # transaction stays open while its answer waits for a thread to be checked in, so if all threads
@@ -52,6 +55,7 @@ class Resources:
     catalog: ModelCatalog
     clock: Callable[[], datetime]
     key_uses: KeyUses
+    uses: UseCounter
     signer: Signer
     vault: Vault
     answers: Answers
@@ -76,6 +80,18 @@ async def _blobs(resources: FromHub) -> BlobStore:
 
 async def _press(resources: FromHub) -> Press:
     return Press(resources.sessions, resources.blobs, resources.settings.quota, resources.signer)
+
+
+async def _count_download(request: Request, resources: FromHub) -> Callable[[UUID], None]:
+    # A part belongs to a download that was counted; who has the file already downloads nothing.
+    counts = "range" not in request.headers and "if-none-match" not in request.headers
+
+    def count(version_id: UUID) -> None:
+        if counts:
+            today = resources.clock().date()
+            resources.uses.note(version_id, UseKind.DOWNLOAD, on=today)
+
+    return count
 
 
 async def _catalog(resources: FromHub) -> ModelCatalog:
@@ -130,6 +146,7 @@ def _reader(resources: FromHub, turn: Turn) -> Iterator[Session]:
 
 Settings = Annotated[HubSettings, Depends(_settings)]
 Blobs = Annotated[BlobStore, Depends(_blobs)]
+CountDownload = Annotated[Callable[[UUID], None], Depends(_count_download)]
 HubPress = Annotated[Press, Depends(_press)]
 Catalog = Annotated[ModelCatalog, Depends(_catalog)]
 Now = Annotated[datetime, Depends(_now)]

@@ -15,6 +15,7 @@ from hub_server.leases import service as leases
 from hub_server.lifecycle import service as lifecycle
 from hub_server.maintenance.collecting import collect
 from hub_server.models import RequestRecord
+from hub_server.webhooks import outbox
 
 # How long a request may be repeated without being made again, and how often leftovers are removed.
 _KEPT = timedelta(days=1)
@@ -24,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def upkeep(resources: Resources) -> Iterator[None]:
-    """Take lost work back and write down which keys were used, while the block runs."""
+    """Take lost work back and write down what was used, keys and versions, while the block runs."""
     stopping = threading.Event()
 
     def watch() -> None:
@@ -40,6 +41,8 @@ def upkeep(resources: Resources) -> Iterator[None]:
                 take_back_lost(resources)
             with _survived("uses of keys not written"):
                 write_key_uses(resources)
+            with _survived("uses of versions not written"):
+                resources.uses.write(resources.sessions)
 
     thread = threading.Thread(target=watch, name="upkeep", daemon=True)
     thread.start()
@@ -50,6 +53,8 @@ def upkeep(resources: Resources) -> Iterator[None]:
         thread.join()
         with _survived("uses of keys not written"):
             write_key_uses(resources)
+        with _survived("uses of versions not written"):
+            resources.uses.write(resources.sessions)
 
 
 def take_back_lost(resources: Resources) -> None:
@@ -82,6 +87,7 @@ def sweep(resources: Resources) -> None:
             delete(RequestRecord).where(RequestRecord.created_at < resources.clock() - _KEPT)
         )
         lifecycle.forget_deleted(session, now=resources.clock())
+        outbox.forget_old(session, now=resources.clock())
     collect(resources.sessions, resources.blobs, now=resources.clock())
 
 

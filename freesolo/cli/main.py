@@ -43,6 +43,7 @@ from freesolo.cli.train import train
 from freesolo.cli.transfer import transfer
 from freesolo.cli.tree import tree
 from freesolo.cli.up import down, up
+from freesolo.cli.uses import uses
 from freesolo.cli.validate import validate
 from freesolo.cli.webhooks import webhooks
 from freesolo.cli.yank import unyank, yank
@@ -83,6 +84,7 @@ _COMMANDS = (
     outdated,
     tree,
     cache,
+    uses,
     changes,
     receipt,
     webhooks,

@@ -1,11 +1,13 @@
-"""The hub's calls about what happened: the feed, receipts, and webhooks."""
+"""The hub's calls about what happened: the feed, receipts, uses, and webhooks."""
 
 from collections.abc import Iterator
 
 from freesolo.client.connection import HubConnection, path_part
+from freesolo.domain.refs import EnvRef
 from freesolo.schemas.changes import Feed, FeedHead
 from freesolo.schemas.environments import ResolvedVersion
 from freesolo.schemas.receipts import Receipt, SigningKeyList
+from freesolo.schemas.uses import EnvironmentUses
 from freesolo.schemas.webhooks import (
     CreatedWebhook,
     Delivery,
@@ -17,7 +19,7 @@ from freesolo.schemas.webhooks import (
 
 
 class ChangeCalls(HubConnection):
-    """What is asked about changes."""
+    """What is asked about what happened."""
 
     def changes(self, *, since: int) -> Feed:
         """Return a page of what happened after change number `since`, the oldest first."""
@@ -31,6 +33,10 @@ class ChangeCalls(HubConnection):
         """Return the hash that the feed has at a change, or None if it has no such change."""
         page = self._get(Feed, "/v1/changes", since=serial - 1, limit=1).changes
         return page[0].hash if page and page[0].serial == serial else None
+
+    def uses(self, ref: EnvRef) -> EnvironmentUses:
+        """Return how often the versions of an environment were used."""
+        return self._get(EnvironmentUses, f"/v1/envs/{ref.full_name}/uses")
 
     def receipt(self, version: ResolvedVersion) -> Receipt:
         """Return what the hub signed when it published a version; not yet verified."""

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from freesolo.domain.refs import EnvRef, Selector, SelectorKind
 from freesolo.schemas import environments as wire
-from hub_server.dependencies import Blobs, DbReader, Limit, Tell, Visitor
+from hub_server.dependencies import Blobs, CountDownload, DbReader, Limit, Tell, Visitor
 from hub_server.downloads import blob_response
 from hub_server.environments import service, views
 from hub_server.models import Environment, EnvironmentVersion
@@ -81,11 +81,18 @@ def check_version(
 
 
 @router.get("/{org}/{name}/versions/{version}/archive", response_class=Response)
-def download_archive(
-    org: str, name: str, version: str, visitor: Visitor, blobs: Blobs, session: DbReader
+def download_archive(  # noqa: PLR0913  a path of three parts
+    org: str,
+    name: str,
+    version: str,
+    visitor: Visitor,
+    blobs: Blobs,
+    session: DbReader,
+    count_download: CountDownload,
 ) -> Response:
     """Download a version's archive, as it was published."""
     _, found = service.resolve(session, visitor, _exactly(org, name, version))
+    count_download(found.id)
     return blob_response(blobs, found.archive_digest)
 
 

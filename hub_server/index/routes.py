@@ -8,7 +8,7 @@ from fastapi.responses import PlainTextResponse
 from freesolo.domain.distributions import Distribution
 from freesolo.domain.refs import EnvRef
 from freesolo.errors import InvalidRef, NotFound
-from hub_server.dependencies import Blobs, DbReader, Installer, Tell
+from hub_server.dependencies import Blobs, CountDownload, DbReader, Installer, Tell
 from hub_server.downloads import blob_response
 from hub_server.environments import service as environments
 from hub_server.index import pages, service
@@ -69,13 +69,19 @@ def list_wheels(
 
 @router.get("/files/{filename}", response_class=Response)
 def download_wheel(
-    filename: str, environment: OneEnvironment, visitor: Installer, session: DbReader, blobs: Blobs
+    filename: str,
+    environment: OneEnvironment,
+    visitor: Installer,
+    session: DbReader,
+    blobs: Blobs,
+    count_download: CountDownload,
 ) -> Response:
     """Download a wheel, or with `.metadata` behind its name only what is in its METADATA."""
     wheel = filename.removesuffix(_METADATA)
     version = service.wheel(session, visitor, environment, wheel)
     if wheel != filename:
         return PlainTextResponse(service.metadata(session, version))
+    count_download(version.id)
     return blob_response(blobs, version.wheel_digest, filename=filename)
 
 

@@ -6,12 +6,14 @@ from fastapi import APIRouter, Query, Response, status
 
 from freesolo.schemas import runs as wire
 from freesolo.schemas.deployments import Model, ModelList
+from freesolo.schemas.uses import UseKind
 from hub_server.accounts.service import Repeatable, once
 from hub_server.dependencies import (
     AnyMember,
     Catalog,
     DbReader,
     DbSession,
+    FromHub,
     IdempotencyKey,
     Limit,
     Now,
@@ -45,7 +47,7 @@ def create_run(  # noqa: PLR0913  each is one of FastAPI's inputs
     new: wire.NewRun,
     member: RunWriter,
     session: DbSession,
-    catalog: Catalog,
+    resources: FromHub,
     now: Now,
     response: Response,
     idempotency_key: IdempotencyKey = None,
@@ -53,7 +55,7 @@ def create_run(  # noqa: PLR0913  each is one of FastAPI's inputs
     """Queue a run, or with `dry_run` make every check and queue nothing."""
     if new.dry_run:
         response.status_code = status.HTTP_200_OK
-        planned = service.plan(session, member, new.spec, catalog=catalog)
+        planned = service.plan(session, member, new.spec, catalog=resources.catalog)
         return wire.RunPlan(
             spec=planned.spec,
             environment=service.environment_pin(planned.environment),
@@ -61,7 +63,8 @@ def create_run(  # noqa: PLR0913  each is one of FastAPI's inputs
         )
 
     def submit() -> str:
-        planned = service.plan(session, member, new.spec, catalog=catalog)
+        planned = service.plan(session, member, new.spec, catalog=resources.catalog)
+        resources.uses.note(planned.version.id, UseKind.RUN, on=now.date())
         return service.submit(session, member, planned, now=now).id
 
     request = Repeatable.of(idempotency_key, "create_run", new)

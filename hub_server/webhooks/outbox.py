@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, exists, select
+from sqlalchemy import ColumnElement, delete, exists, select
 from sqlalchemy.orm import Session, contains_eager, joinedload
 
 from freesolo.domain.canonical import canonical_json
@@ -21,6 +21,7 @@ _LEASE = timedelta(minutes=2)
 _FIRST_DELAY = timedelta(seconds=5)
 _LONGEST_DELAY = timedelta(hours=6)
 _GIVEN_UP_AFTER = timedelta(days=1)
+_REMEMBERED = timedelta(days=30)
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,12 @@ def settle(session: Session, parcel: Parcel, outcome: Outcome, *, now: datetime)
     if delay is None:
         delivery.state = DeliveryState.FAILED
         _disable_if_deaf(session, delivery, now=now)
+
+
+def forget_old(session: Session, *, now: datetime) -> None:
+    """Forget deliveries of a month ago, whatever became of them."""
+    old = WebhookDelivery.created_at < now - _REMEMBERED
+    session.execute(delete(WebhookDelivery).where(old))
 
 
 def _disable_if_deaf(session: Session, failed: WebhookDelivery, *, now: datetime) -> None:
