@@ -8,6 +8,7 @@ import click
 from freesolo.cli.context import App, json_option
 from freesolo.cli.follow import follow, run_document, show_outcome
 from freesolo.domain.lifecycle import RunState
+from freesolo.domain.refs import EnvRef
 from freesolo.domain.train_spec import parse_document, parse_train_spec
 from freesolo.errors import InvalidTrainSpec
 from freesolo.schemas.runs import Run, RunPlan
@@ -42,7 +43,8 @@ def train(
     """
     app: App = context.obj
     document = parse_document(_read(config), overrides)
-    parse_train_spec(document)
+    spec = parse_train_spec(document)
+    app.environments.ask(EnvRef.parse(spec.environment.id))
     if dry_run:
         _show_plan(app, app.hub.plan_run(document))
         return

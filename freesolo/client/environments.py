@@ -94,18 +94,22 @@ class Environments:
         lock = read_lock(consumer_folder)
         if lock is not None and lock.holds(ref):
             return lock.closure(ref)[0]
-        hub = self._connect(None)
-        found = hub.resolve(ref)
-        for text in _warnings(found):
-            self._tell(text)
+        found = self.ask(ref)
         return LockedEnvironment(
             id=found.ref,
             version=found.version,
             tree=found.tree_digest,
             archive=found.archive_digest,
             size=found.size,
-            source=hub.url,
+            source=self._connect(None).url,
         )
+
+    def ask(self, ref: EnvRef) -> ResolvedVersion:
+        """Return what the hub says that `ref` means, and tell what should be known of it."""
+        found = self._connect(None).resolve(ref)
+        for text in _warnings(found):
+            self._tell(text)
+        return found
 
     def place(self, ref: EnvRef, consumer_folder: Path) -> Placed:
         """Find a version as `find` does and fetch it, with all that it builds on."""

@@ -1,5 +1,7 @@
 """yank, tag, deprecate, archive, delete, rename, transfer, promote, and how it is shown."""
 
+import re
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from tests.component.cli.conftest import Freesolo
 from tests.factories import make_environment, pack_folder
 from tests.hubs import LiveHub, make_keys
 
-AGREE = EnvRef("local", "agree")
+GUIDE = Path(__file__).parents[3] / "docs" / "guides" / "versions-and-channels.md"
 
 Publish = Callable[..., PublishedVersion]
 
@@ -22,9 +24,10 @@ def publish(with_hub: LiveHub, tmp_path: Path) -> Iterator[Publish]:
     """Publish versions of `local/agree` without the checks that the command makes."""
     with HubClient(with_hub.url, with_hub.user_key) as hub:
 
-        def call(version: str, *, stage: bool = False) -> PublishedVersion:
-            folder = make_environment(tmp_path / version, version=version)
-            return hub.publish(AGREE, version, pack_folder(folder), stage=stage)
+        def call(version: str, *, name: str = "agree", stage: bool = False) -> PublishedVersion:
+            folder = make_environment(tmp_path / f"{name}-{version}", name=name, version=version)
+            ref = EnvRef("local", name)
+            return hub.publish(ref, version, pack_folder(folder), stage=stage)
 
         yield call
 
@@ -200,3 +203,34 @@ def test_a_staged_version_is_promoted(freesolo: Freesolo, publish: Publish) -> N
     assert "staged" in freesolo("info", "local/agree@1.0").out
     assert freesolo("promote", "local/agree@1.0", "--json").document["state"] == "published"
     assert freesolo("info", "local/agree", "--json").document["version"] == "1.0"
+
+
+def test_whoever_trains_on_a_yanked_version_is_warned(freesolo: Freesolo, publish: Publish) -> None:
+    publish("1.0")
+    freesolo("yank", "local/agree@1.0", "--reason", "It scores wrongly")
+    Path("sft.toml").write_text(
+        'model = "HuggingFaceTB/SmolLM2-135M-Instruct"\nalgorithm = "sft"\n'
+        '[environment]\nid = "local/agree@1.0"\n[train]\nmax_steps = 1\n'
+    )
+    planned = freesolo("train", "sft.toml", "--dry-run")
+    assert planned.code == 0
+    assert "local/agree 1.0 was yanked: It scores wrongly" in planned.err
+
+
+def test_the_guide_does_what_it_says(freesolo: Freesolo, publish: Publish) -> None:
+    for version in ("1.0", "1.1", "2.0rc1"):
+        publish(version)
+    publish("1.2", stage=True)
+    publish("1.0", name="hard-math")
+    guide = GUIDE.read_text().replace("acme/hard-math", "local/hard-math")
+    blocks = re.findall(
+        r"^```\n(.*?)^```", guide.replace("acme/math", "local/agree"), re.MULTILINE | re.DOTALL
+    )
+    commands = [line for block in blocks for line in block.splitlines()]
+    assert len(commands) > 20
+    for command in commands:
+        program, *arguments = shlex.split(command)
+        assert program == "freesolo"
+        ended = freesolo(*arguments)
+        assert ended.code == 0, f"{command}: {ended.err}"
+    assert freesolo("info", "local/agree", "--json").document["ref"] == "local/arithmetic"
