@@ -31,6 +31,8 @@ from hub_server.models import Environment
 _TRUSTED = timedelta(seconds=1)
 _MAX_BYTES = 64 << 20
 _MAX_QUESTIONS = 20_000
+# How many bodies may be made at once, if they do not share a lock by chance.
+_MAKERS = 64
 # Bodies smaller than this fit into one packet as they are.
 _WORTH_COMPRESSING = 1000
 # What an answer depends on, besides the path and the query.
@@ -104,6 +106,7 @@ class Answers:
         self.clock = clock
         self._feed = FeedWatch(engine, self._forget)
         self._lock = threading.Lock()
+        self._making = [threading.Lock() for _ in range(_MAKERS)]
         self._told: OrderedDict[Question, _Told] = OrderedDict()
         self._bodies: OrderedDict[Topic, Body] = OrderedDict()
         self._bytes = 0
@@ -136,20 +139,31 @@ class Answers:
         body = self._bodies.get(topic)
         return body if body and self._standing.get(topic[0]) == body.serial else None
 
-    def keep(self, question: Question, body: Body, *, route: BaseRoute, as_of: int) -> None:
-        """Remember an answer that was made from what the database held after the change `as_of`."""
+    def making(self, topic: Topic) -> threading.Lock:
+        """Return what whoever makes a body on this topic must hold."""
+        return self._making[hash(topic) % _MAKERS]
+
+    def keep(self, body: Body, *, as_of: int) -> None:
+        """Remember a body that was made from what the database held after the change `as_of`."""
         with self._lock:
             if self._feed.serial != as_of:
                 # Something changed meanwhile, perhaps this.
                 return
             self._standing[body.topic[0]] = body.serial
+            self._bytes += len(body.content) - self._size(self._bodies.pop(body.topic, None))
+            self._bodies[body.topic] = body
+            while self._bytes > _MAX_BYTES:
+                self._bytes -= self._size(self._bodies.popitem(last=False)[1])
+
+    def note(self, question: Question, body: Body, *, route: BaseRoute) -> None:
+        """Remember that whoever asked this may be told this body."""
+        with self._lock:
             self._told[question] = _Told(body.topic, body.serial, self.clock(), route)
             self._told.move_to_end(question)
-            if self._bodies.get(body.topic) is not body:
-                self._bytes += len(body.content) - self._size(self._bodies.pop(body.topic, None))
-                self._bodies[body.topic] = body
-            self._bodies.move_to_end(body.topic)
-            self._make_room()
+            if body.topic in self._bodies:
+                self._bodies.move_to_end(body.topic)
+            if len(self._told) > _MAX_QUESTIONS:
+                self._told.popitem(last=False)
 
     def close(self) -> None:
         """Give back what the feed is watched with."""
@@ -157,12 +171,6 @@ class Answers:
 
     def _forget(self, environment_id: UUID) -> None:
         self._standing.pop(environment_id, None)
-
-    def _make_room(self) -> None:
-        while len(self._told) > _MAX_QUESTIONS:
-            self._told.popitem(last=False)
-        while self._bytes > _MAX_BYTES:
-            self._bytes -= self._size(self._bodies.popitem(last=False)[1])
 
     def _size(self, body: Body | None) -> int:
         return len(body.content) if body else 0
@@ -190,12 +198,15 @@ class Telling:
         Whether the caller may read it has been checked.
         """
         topic = (environment.id, about)
-        body = self._answers.known(topic)
-        if body is None or body.serial != environment.serial:
-            body = Body(topic, environment.serial, media_type, make().encode())
+        # Many may ask at once for what is long to make; one makes it, the others wait and have it.
+        with self._answers.making(topic):
+            body = self._answers.known(topic)
+            if body is None or body.serial != environment.serial:
+                body = Body(topic, environment.serial, media_type, make().encode())
+                self._answers.keep(body, as_of=self._as_of)
         scope = self._request.scope
         question = _question(scope)
-        self._answers.keep(question, body, route=scope["route"], as_of=self._as_of)
+        self._answers.note(question, body, route=scope["route"])
         return BodyResponse(body, dict(scope["headers"]))
 
 
