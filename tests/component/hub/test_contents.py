@@ -7,6 +7,10 @@ from urllib.parse import quote
 
 import pytest
 
+from freesolo.domain.manifest import Manifest
+from freesolo.domain.refs import EnvRef
+from freesolo.errors import InvalidEnvironment
+from hub_server.contents.description import described
 from tests.component.hub.harness import Document, HubUnderTest, error_of
 from tests.factories import content_digest, make_environment, pack_folder
 
@@ -170,5 +174,18 @@ def test_dependents_come_in_pages(math: HubUnderTest) -> None:
 
 
 def test_publishing_leaves_nothing_in_the_hubs_staging_folder(math: HubUnderTest) -> None:
-    staging = math.resources.blobs.staging
-    assert [path.name for path in Path(staging).iterdir()] == []
+    assert list(math.resources.blobs.staging.iterdir()) == []
+
+
+def test_an_archive_that_cannot_be_described_leaves_no_wheel(tmp_path: Path) -> None:
+    packed = pack_folder(make_environment(tmp_path / "math", name="math", version="1.2.0"))
+    packed.path.write_bytes(packed.path.read_bytes()[:-20])
+    staging = tmp_path / "staging"
+    staging.mkdir()
+    manifest = Manifest(name="math", version="1.2.0")
+    with (
+        pytest.raises(InvalidEnvironment),
+        described(packed.path, staging, ref=EnvRef("acme", "math"), manifest=manifest),
+    ):
+        pass
+    assert list(staging.iterdir()) == []

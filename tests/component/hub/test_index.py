@@ -250,6 +250,7 @@ def test_a_key_may_be_a_password(math: HubUnderTest) -> None:
     bare = math.client(None)
     assert bare.get(f"{INDEX}/", auth=("__token__", math.keys.user)).status_code == 200
     assert bare.get(f"{INDEX}/", auth=("__token__", "fslo_wrong")).status_code == 401
+    assert bare.get(f"{INDEX}/", headers={"Authorization": "Basic ~"}).status_code == 401
 
 
 def test_a_password_opens_nothing_but_the_index(math: HubUnderTest) -> None:

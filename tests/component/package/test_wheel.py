@@ -10,7 +10,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
-from packaging.metadata import parse_email
+from packaging.metadata import Metadata, parse_email
 from uv import find_uv_bin
 
 from freesolo.domain.distributions import Distribution
@@ -144,6 +144,7 @@ def test_its_metadata_says_what_installers_and_readers_want_to_know(archive: Arc
     path, wheel = build(archive)
     with ZipFile(path) as file:
         assert file.read("fsenv_acme_math-1.2.0.dist-info/METADATA") == wheel.metadata
+    Metadata.from_email(wheel.metadata)  # raises for what no index would take
     metadata, unparsed = parse_email(wheel.metadata)
     assert not unparsed
     assert (metadata["name"], metadata["version"]) == ("fsenv-acme-math", "1.2.0")

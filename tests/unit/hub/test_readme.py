@@ -168,6 +168,6 @@ def test_a_readme_longer_than_the_limit_is_cut_and_says_so() -> None:
     assert "longer than what is shown" in html
 
 
-@pytest.mark.parametrize("piece", ["<div>", "> ", "- ", "_*", "|a"])
+@pytest.mark.parametrize("piece", ["<div>", "> ", "- ", "|a"])
 def test_input_that_nests_without_end_is_rendered_and_harmless(piece: str) -> None:
     _assert_harmless(piece * (MAX_README // len(piece)))
