@@ -100,8 +100,8 @@ def publish(
     ) as made:
         # The row before the bytes and the bytes before the version: whatever is swept or dies
         # between, no version is without its archive and its wheel.
-        storage.keep(press.sessions, press.blobs, received.digest, received.path, now=now)
-        storage.keep(press.sessions, press.blobs, made.wheel.digest, made.wheel_path, now=now)
+        files = {received.digest: received.path, made.wheel.digest: made.wheel_path}
+        storage.keep(press.sessions, press.blobs, files, now=now)
         with press.sessions.begin() as session:
             return record(session, press, submission, package, made, now=now)
 
@@ -125,26 +125,7 @@ def record(
             _bring_forth(session, press.signer, submission.by, environment, existing, now=now)
         return _view(environment, existing, created=False)
     environment.turn_type = package.turn_type
-    version = EnvironmentVersion(
-        id=uuid4(),
-        environment_id=environment.id,
-        version=submission.version,
-        version_key=environments.version_key(submission.version),
-        state=VersionState.STAGED if submission.staged else VersionState.PUBLISHED,
-        tree_digest=package.tree_digest,
-        archive_digest=package.archive_digest,
-        size=package.size,
-        unpacked_size=package.unpacked_size,
-        file_count=len(package.files),
-        requires_python=package.manifest.requires_python,
-        environments=list(package.manifest.environments),
-        distribution=str(description.wheel.distribution),
-        wheel_digest=description.wheel.digest,
-        wheel_size=description.wheel.size,
-        wheel_metadata_digest=description.wheel.metadata_digest,
-        published_by=submission.by.key_id,
-        published_at=now,
-    )
+    version = _row(environment, submission, package, description, now=now)
     session.add(version)
     session.flush()
     check_quota(session, environment.org, press.quota)
@@ -343,6 +324,36 @@ def _check_same(
         f"{package.tree_digest}.",
         hint=f"Published versions never change: raise `version` in {MANIFEST_NAME}.",
         problems=tree_changes(_FILES.validate_python(contents.files), package.files),
+    )
+
+
+def _row(
+    environment: Environment,
+    submission: Submission,
+    package: Package,
+    description: Description,
+    *,
+    now: datetime,
+) -> EnvironmentVersion:
+    return EnvironmentVersion(
+        id=uuid4(),
+        environment_id=environment.id,
+        version=submission.version,
+        version_key=environments.version_key(submission.version),
+        state=VersionState.STAGED if submission.staged else VersionState.PUBLISHED,
+        tree_digest=package.tree_digest,
+        archive_digest=package.archive_digest,
+        size=package.size,
+        unpacked_size=package.unpacked_size,
+        file_count=len(package.files),
+        requires_python=package.manifest.requires_python,
+        environments=list(package.manifest.environments),
+        distribution=str(description.wheel.distribution),
+        wheel_digest=description.wheel.digest,
+        wheel_size=description.wheel.size,
+        wheel_metadata_digest=description.wheel.metadata_digest,
+        published_by=submission.by.key_id,
+        published_at=now,
     )
 
 

@@ -39,7 +39,7 @@ def store_blob(
     upload: Annotated[Upload, Depends(_received, scope="function")], resources: FromHub, now: Now
 ) -> StoredBlob:
     """Store the body under its digest. Storing the same bytes again changes nothing."""
-    service.keep(resources.sessions, resources.blobs, upload.digest, upload.path, now=now)
+    service.keep(resources.sessions, resources.blobs, {upload.digest: upload.path}, now=now)
     return StoredBlob(digest=upload.digest, size=upload.size)
 
 

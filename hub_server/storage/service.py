@@ -5,7 +5,7 @@ before whatever refers to them. Whoever removes a blob first locks its row and t
 that a publish either finds the bytes still there or comes after they and the row are gone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -44,14 +44,17 @@ class Reference:
 
 
 def keep(
-    sessions: sessionmaker[Session], blobs: BlobStore, digest: str, file: Path, *, now: datetime
+    sessions: sessionmaker[Session], blobs: BlobStore, files: Mapping[str, Path], *, now: datetime
 ) -> None:
-    """Take over `file`, whose bytes have this digest; whoever needs them has a day to say so."""
-    row = {"digest": digest, "size": file.stat().st_size, "last_seen_at": now}
+    """Take over files, by the digests of their bytes; whoever needs those has a day to say so."""
     # A transaction of its own: none is open while bytes are stored.
     with sessions.begin() as session:
-        insert_or_update(session, Blob, row, key="digest")
-    blobs.put(digest, file)
+        # In one order, so that two who keep the same files do not wait for each other.
+        for digest, file in sorted(files.items()):
+            row = {"digest": digest, "size": file.stat().st_size, "last_seen_at": now}
+            insert_or_update(session, Blob, row, key="digest")
+    for digest, file in files.items():
+        blobs.put(digest, file)
 
 
 def require(session: Session, blobs: BlobStore, digest: str, *, now: datetime) -> None:
