@@ -8,11 +8,13 @@ import traceback
 from pathlib import Path
 
 from freesolo.base_models.store import local_path
+from freesolo.domain.refs import EnvRef
 from freesolo.errors import EnvironmentFailed, FreesoloError, Internal, LeaseLost, StorageFull
 from freesolo.package.cache import cached_environment
 from freesolo.package.checks import Severity, check_gold
-from freesolo.runtime.client import EnvironmentHost, HostOptions, open_host
-from freesolo.schemas.environments import ResolvedVersion
+from freesolo.package.resolution import identity
+from freesolo.runtime.client import EnvironmentHost, Foundation, HostOptions, open_host
+from freesolo.schemas.environments import PinnedEnvironment, ResolvedVersion
 from freesolo.schemas.leases import Lease
 from training_backend.checkpoints import restore
 from training_backend.hub import LeaseHub
@@ -61,7 +63,10 @@ def train(
     folder = fetch_environment(lease.environment, hub, settings.cache_dir)
     options = HostOptions(cache_dir=settings.cache_dir, sandbox=settings.sandbox)
     wanted = lease.spec.environment
-    with open_host(folder, options, params=wanted.params, requirements=wanted.pip) as host:
+    foundation = fetch_foundation(lease.environment, hub, settings.cache_dir)
+    with open_host(
+        folder, options, params=wanted.params, requirements=wanted.pip, foundation=foundation
+    ) as host:
         progress.log(f"The environment runs with {', '.join(host.layers)}.")
         refuse_bad_rewards(host)
         model_folder = local_path(lease.model, settings.cache_dir, tell=progress.log)
@@ -85,6 +90,16 @@ def fetch_environment(wanted: ResolvedVersion, hub: LeaseHub, cache_dir: Path) -
     """Return the folder of a pinned environment, from the cache or else from the hub."""
     return cached_environment(
         wanted, cache_dir, download=lambda archive: hub.fetch(wanted.archive_digest, archive)
+    )
+
+
+def fetch_foundation(pinned: PinnedEnvironment, hub: LeaseHub, cache_dir: Path) -> Foundation:
+    """Fetch the environments that a pinned one builds on."""
+    return Foundation(
+        {
+            identity(EnvRef.parse(version.ref)).module: fetch_environment(version, hub, cache_dir)
+            for version in pinned.builds_on
+        }
     )
 
 

@@ -147,6 +147,12 @@ class VersionIndex(Wire):
     versions: list[IndexedVersion]
 
 
+class PinnedEnvironment(ResolvedVersion):
+    """A version that a run is bound to, with every version that it builds on, directly or not."""
+
+    builds_on: tuple[ResolvedVersion, ...] = ()
+
+
 class EnvironmentPin(Wire):
     """The state of an environment that a run is bound to."""
 

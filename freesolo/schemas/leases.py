@@ -11,7 +11,7 @@ from pydantic import Field
 from freesolo.domain.catalog import BaseModelEntry
 from freesolo.domain.train_spec import TrainSpec
 from freesolo.schemas.base import Artifact, Wire
-from freesolo.schemas.environments import ResolvedVersion
+from freesolo.schemas.environments import PinnedEnvironment
 from freesolo.schemas.runs import NewEvent, RunError
 
 LEASE_HEADER = "Freesolo-Lease"
@@ -39,7 +39,7 @@ class Lease(Wire):
     token: str
     lease_seconds: float
     spec: TrainSpec
-    environment: ResolvedVersion
+    environment: PinnedEnvironment
     model: BaseModelEntry
     resume: ResumePoint | None = None
 

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from freesolo.domain.lifecycle import RunState
 from freesolo.schemas.base import Artifact
-from freesolo.schemas.environments import ResolvedVersion
+from freesolo.schemas.environments import PinnedEnvironment
 from freesolo.schemas.runs import EventKind, RunError
 from hub_server.models.base import AsJson, Base, JsonObject, state_type
 
@@ -30,7 +30,7 @@ class Run(Base):
     state: Mapped[RunState] = mapped_column(state_type(RunState, "state"))
     spec: Mapped[JsonObject]
     environment_version_id: Mapped[UUID] = mapped_column(ForeignKey("environment_versions.id"))
-    environment: Mapped[ResolvedVersion] = mapped_column(AsJson(ResolvedVersion))
+    environment: Mapped[PinnedEnvironment] = mapped_column(AsJson(PinnedEnvironment))
     model_id: Mapped[str] = mapped_column(String(200))
     model_revision: Mapped[str] = mapped_column(String(200))
     created_at: Mapped[datetime]

@@ -17,10 +17,11 @@ from freesolo.domain.train_spec import TrainSpec, check_train_spec, parse_train_
 from freesolo.errors import IllegalTransition, RunNotFound
 from freesolo.schemas import runs as wire
 from freesolo.schemas.audit import Action
-from freesolo.schemas.environments import EnvironmentPin, ResolvedVersion
+from freesolo.schemas.environments import EnvironmentPin, PinnedEnvironment
 from hub_server.accounts.service import Member, find_project
 from hub_server.audit import service as audit
 from hub_server.environments import service as environments
+from hub_server.environments.foundation import pin_with_foundation
 from hub_server.identifiers import new_id
 from hub_server.models import Checkpoint, EnvironmentVersion, Project, Run, RunEvent
 from hub_server.paging import decode_cursor, encode_cursor, not_a_cursor
@@ -35,7 +36,7 @@ class Plan:
     spec: TrainSpec
     model: BaseModelEntry
     project: Project
-    environment: ResolvedVersion
+    environment: PinnedEnvironment
     version: EnvironmentVersion
 
 
@@ -52,7 +53,7 @@ def plan(
         spec=spec,
         model=model,
         project=find_project(session, member, spec.project),
-        environment=environments.pin(environment, version),
+        environment=pin_with_foundation(session, member, environment, version),
         version=version,
     )
 
@@ -225,7 +226,7 @@ def checkpoint_view(checkpoint: Checkpoint) -> wire.Checkpoint:
     )
 
 
-def environment_pin(environment: ResolvedVersion) -> EnvironmentPin:
+def environment_pin(environment: PinnedEnvironment) -> EnvironmentPin:
     """Return the part of a resolved version that identifies it."""
     return EnvironmentPin.model_validate(environment, from_attributes=True)
 
