@@ -77,12 +77,15 @@ class Selector:
         if _CHANNEL_PATTERN.fullmatch(text) and not _NO_CHANNEL_PATTERN.fullmatch(text):
             return cls(SelectorKind.CHANNEL, text)
         try:
-            return cls(SelectorKind.RANGE, str(SpecifierSet(text)))
+            versions = str(SpecifierSet(text))
         except InvalidSpecifier:
+            versions = ""
+        if not versions:  # as in "," too
             raise InvalidRef(
                 f"{text!r} is neither a version, a range, a channel nor a digest.",
                 hint="Try `@1.2.0`, `@>=1.2,<2`, `@stable` or `@sha256:...`.",
-            ) from None
+            )
+        return cls(SelectorKind.RANGE, versions)
 
 
 LATEST = Selector(SelectorKind.LATEST)

@@ -147,7 +147,9 @@ class _Walk:
     def __init__(self, root: Path) -> None:
         self._root = root
         # Folders to enter, each with the rules that hold around it.
-        self._pending = [("", (_Rules("", "by default", DEFAULT_IGNORES),))]
+        self._pending: list[tuple[str, tuple[_Rules, ...]]] = [
+            ("", (_Rules("", "by default", DEFAULT_IGNORES),))
+        ]
         self.packed: list[PackedFile] = []
         self.left_out: list[LeftOut] = []
 

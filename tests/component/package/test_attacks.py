@@ -14,7 +14,7 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from freesolo.domain.packaging import ENVIRONMENT_LIMITS, Limits
+from freesolo.domain.packaging import ENVIRONMENT_LIMITS, Limits, path_problem
 from freesolo.errors import FreesoloError, InvalidEnvironment, PayloadTooLarge
 from freesolo.package.archive import build_archive, inspect_archive, unpack_archive
 
@@ -289,7 +289,9 @@ def test_unpacked_files_have_plain_modes_whatever_the_archive_and_the_mask_say(
     assert modes == {"run.sh": 0o755, "a": 0o644}
 
 
-NAMES = st.from_regex(r"[a-z]{1,8}(/[a-z]{1,8}){0,2}\.[a-z]{1,3}", fullmatch=True)
+NAMES = st.from_regex(r"[a-z]{1,8}(/[a-z]{1,8}){0,2}\.[a-z]{1,3}", fullmatch=True).filter(
+    lambda name: path_problem(name) is None
+)
 TREES = st.dictionaries(NAMES, st.tuples(st.binary(max_size=2000), st.booleans()), max_size=6)
 ANY_FOLDER = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -48,7 +48,9 @@ def test_selector_kinds(text: str, kind: SelectorKind, value: str) -> None:
     assert Selector.parse(text) == Selector(kind, value)
 
 
-@pytest.mark.parametrize("text", ["sha256:abc", "sha256:" + "g" * 64, ">>1", "Not A Channel", "=1"])
+@pytest.mark.parametrize(
+    "text", ["sha256:abc", "sha256:" + "g" * 64, ">>1", ",", "Not A Channel", "=1"]
+)
 def test_a_wrong_selector_is_refused_with_its_text(text: str) -> None:
     with pytest.raises(InvalidRef) as refusal:
         Selector.parse(text)
