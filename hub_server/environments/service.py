@@ -272,11 +272,22 @@ def may_see_staged(session: Session, visitor: Member | None, environment: Enviro
     return may(role_in(session, visitor, environment), EnvironmentRole.WRITER)
 
 
+def standing(session: Session, environment: Environment) -> dict[str, str]:
+    """Return the tree digests of the versions that a range may choose."""
+    rows = session.execute(
+        versions_of(environment)
+        .where(EnvironmentVersion.state == VersionState.PUBLISHED)
+        .where(EnvironmentVersion.yanked_at.is_(None))
+        .with_only_columns(EnvironmentVersion.version, EnvironmentVersion.tree_digest)
+    )
+    return {row.version: row.tree_digest for row in rows}
+
+
 def latest_of(session: Session, environment: Environment) -> str:
     """Return the newest release that may be chosen, or the newest pre-release, or ''."""
-    standing = _standing(session, environment)
-    newest = choose_version(Selector(SelectorKind.LATEST), standing)
-    return newest or next(iter(newest_first(standing)), "")
+    versions = standing(session, environment)
+    newest = choose_version(Selector(SelectorKind.LATEST), versions)
+    return newest or next(iter(newest_first(versions)), "")
 
 
 def list_environments(
@@ -386,27 +397,16 @@ def _with_digest(
         versions_of(environment).where(EnvironmentVersion.tree_digest == digest)
     )
     versions = {v.version: v for v in found if staged or _is_published(v)}
-    standing = {text: v for text, v in versions.items() if v.yanked_at is None}
-    best = newest_first(standing or versions)
+    not_yanked = {text: v for text, v in versions.items() if v.yanked_at is None}
+    best = newest_first(not_yanked or versions)
     return versions[best[0]] if best else None
 
 
 def _in_range(
     session: Session, environment: Environment, selector: Selector
 ) -> EnvironmentVersion | None:
-    best = choose_version(selector, _standing(session, environment))
+    best = choose_version(selector, standing(session, environment))
     return None if best is None else version_named(session, environment, best)
-
-
-def _standing(session: Session, environment: Environment) -> dict[str, str]:
-    """Return the tree digests of the versions that a range may choose."""
-    rows = session.execute(
-        versions_of(environment)
-        .where(EnvironmentVersion.state == VersionState.PUBLISHED)
-        .where(EnvironmentVersion.yanked_at.is_(None))
-        .with_only_columns(EnvironmentVersion.version, EnvironmentVersion.tree_digest)
-    )
-    return {row.version: row.tree_digest for row in rows}
 
 
 def _environment_not_found(

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from freesolo.domain.manifest import Manifest
 from freesolo.domain.refs import Selector, SelectorKind
+from freesolo.domain.selection import choose_version
 from freesolo.schemas import environments as wire
 from hub_server.environments import service
 from hub_server.models import Channel, Environment, EnvironmentVersion, VersionContents
@@ -76,19 +77,30 @@ def channels(session: Session, environment: Environment) -> list[wire.Channel]:
     """Return the channels of an environment, by name."""
     rows = session.scalars(
         select(Channel).where(Channel.environment_id == environment.id).order_by(Channel.name)
-    )
-    return [channel(session, environment, row) for row in rows]
+    ).all()
+    if not any(_is_range(row) for row in rows):
+        return [_channel(row, {}) for row in rows]
+    standing = service.standing(session, environment)
+    return [_channel(row, standing) for row in rows]
 
 
 def channel(session: Session, environment: Environment, row: Channel) -> wire.Channel:
     """Return a channel with the version that it means now."""
+    return _channel(row, service.standing(session, environment) if _is_range(row) else {})
+
+
+def _is_range(row: Channel) -> bool:
+    return Selector.parse(row.selector).kind is SelectorKind.RANGE
+
+
+def _channel(row: Channel, standing: Mapping[str, str]) -> wire.Channel:
     selector = Selector.parse(row.selector)
-    version: str | None = row.selector
-    if selector.kind is SelectorKind.RANGE:
-        chosen = service.chosen(session, environment, selector)
-        version = chosen.version if chosen else None
+    ranged = selector.kind is SelectorKind.RANGE
     return wire.Channel(
-        name=row.name, selector=row.selector, version=version, updated_at=row.updated_at
+        name=row.name,
+        selector=row.selector,
+        version=choose_version(selector, standing) if ranged else row.selector,
+        updated_at=row.updated_at,
     )
 
 
