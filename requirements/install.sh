@@ -42,13 +42,22 @@ install_gpu() {
         --override requirements/overrides-gpu.txt -c build/gpu-constraints.txt
 }
 
-# The sandbox for environments' code. Only where it takes no password; `freesolo doctor` tells where
-# it is missing, and the platform works without it.
-if ! command -v bwrap >/dev/null 2>&1 && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
-    echo "Installing the system package bubblewrap, the sandbox for environments' code."
-    get="timeout 120 apt-get -y --no-install-recommends"
-    { $get install bubblewrap || { $get update && $get install bubblewrap; }; } >/dev/null 2>&1 \
-        || echo "It could not be installed; environments run with limits only." >&2
+# What no Python package brings: the sandbox for environments' code, without which the platform still
+# works, as `freesolo doctor` tells; and the real PostgreSQL and S3 server (Ceph's) of the tests. Only
+# where it takes no password.
+missing=
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
+for pair in bwrap:bubblewrap ceph:ceph-common ceph-mon:ceph-mon ceph-osd:ceph-osd radosgw:radosgw; do
+    command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair##*:}"
+done
+if [ -n "$missing" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    echo "Installing the system packages$missing."
+    get="timeout 600 apt-get -y --no-install-recommends"
+    export DEBIAN_FRONTEND=noninteractive
+    # One list, so that what is there already costs nothing; word splitting is wanted.
+    # shellcheck disable=SC2086
+    { $get install $missing || { $get update && $get install $missing; }; } >/dev/null 2>&1 \
+        || echo "They could not be installed; tests that need them fail, environments run with limits only." >&2
 fi
 
 if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi >/dev/null 2>&1; then

@@ -22,6 +22,7 @@ from freesolo.cli.deprecate import deprecate
 from freesolo.cli.diff import diff
 from freesolo.cli.doctor import doctor
 from freesolo.cli.evaluate import evaluate
+from freesolo.cli.hub import hub
 from freesolo.cli.info import info, versions
 from freesolo.cli.init import init
 from freesolo.cli.install import add, install, remove
@@ -53,6 +54,7 @@ from freesolo.errors import FreesoloError, Internal, InvalidInput, StorageFull
 _COMMANDS = (
     up,
     down,
+    hub,
     doctor,
     login,
     logout,
