@@ -1,6 +1,7 @@
 """Texts that several of our files hold, checked where they are read."""
 
 import re
+import unicodedata
 from typing import Annotated
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -12,6 +13,7 @@ from freesolo.errors import InvalidRef
 
 # Where the range of a requirement such as `acme/tools>=1,<2` begins.
 _RANGE_START = re.compile(r"\s*(?=[<>=!~])")
+_PINNED_WHEEL = re.compile(r"https://[^\s#]+\.whl#sha256=[0-9a-f]{64}")
 _RANGES = (SelectorKind.LATEST, SelectorKind.EXACT, SelectorKind.RANGE)
 
 
@@ -22,9 +24,21 @@ def range_text(specifiers: SpecifierSet) -> str:
 
 def _requirement(value: str) -> str:
     try:
-        Requirement(value)
+        requirement = Requirement(value)
     except InvalidRequirement as error:
         raise ValueError(f"{value!r} is not a requirement: {error}") from None
+    if requirement.url is not None and not _PINNED_WHEEL.fullmatch(requirement.url):
+        # What a bare address or a repository holds can change after it was published.
+        raise ValueError(
+            f"{value!r} may change: name a version, or the https address of a wheel that ends with "
+            "#sha256= and its digest"
+        )
+    return value
+
+
+def _plain(value: str) -> str:
+    if any(unicodedata.category(character) == "Cc" for character in value):
+        raise ValueError(f"{value!r} holds a control character")
     return value
 
 
@@ -58,7 +72,9 @@ def _environment_requirement(value: str) -> str:
     return str(parse_environment_requirement(value))
 
 
-# A PEP 508 requirement, as it was written.
+# One line of text for people.
+PlainText = Annotated[str, AfterValidator(_plain)]
+# A PEP 508 requirement, as it was written; by address only with the digest of what is there.
 RequirementText = Annotated[str, AfterValidator(_requirement)]
 # A range of Python versions, such as `>=3.11`.
 PythonRangeText = Annotated[str, AfterValidator(_python_range)]

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from packaging.version import InvalidVersion, Version
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from freesolo.domain.fields import EnvRequirementText, PythonRangeText, RequirementText
+from freesolo.domain.fields import EnvRequirementText, PlainText, PythonRangeText, RequirementText
 from freesolo.domain.problems import problems_from_validation
 from freesolo.domain.refs import check_name
 from freesolo.errors import InvalidManifest, Problem
@@ -51,17 +51,19 @@ class Manifest(BaseModel):
 
     name: Annotated[str, AfterValidator(_name)]
     version: Annotated[str, AfterValidator(_version)] = "0.1.0"
-    summary: str = Field(default="", max_length=500)
-    license: str = ""
+    summary: PlainText = Field(default="", max_length=500)
+    license: PlainText = Field(default="", max_length=200)
     api: Annotated[str, AfterValidator(_api)] = API
     requires_python: PythonRangeText = Field(default=">=3.11", alias="requires-python")
-    dependencies: tuple[RequirementText, ...] = ()
-    environments: tuple[EnvRequirementText, ...] = ()
+    dependencies: tuple[RequirementText, ...] = Field(default=(), max_length=200)
+    environments: tuple[EnvRequirementText, ...] = Field(default=(), max_length=50)
     secrets: tuple[
         Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$"), AfterValidator(_secret)], ...
     ] = ()
     network: bool = False
-    tags: tuple[str, ...] = ()
+    tags: tuple[Annotated[PlainText, Field(min_length=1, max_length=50)], ...] = Field(
+        default=(), max_length=20
+    )
 
 
 def parse_manifest(text: str) -> Manifest:

@@ -30,12 +30,21 @@ def test_versions_are_written_in_their_normal_form() -> None:
         ('secrets = ["lower"]', "secrets.0"),
         ('api = "freesolo/9"', "api"),
         ("network = 3", "network"),
+        ('dependencies = ["tool @ git+https://example.com/tool"]', "dependencies.0"),
+        ('dependencies = ["tool @ https://example.com/tool-1-py3-none-any.whl"]', "dependencies.0"),
+        (r'summary = "a\u0000b"', "summary"),
+        ('tags = [""]', "tags.0"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_place(lines: str, path: str) -> None:
     with pytest.raises(InvalidManifest) as refusal:
         parse_manifest(manifest(lines))
     assert refusal.value.problems[0].path == path
+
+
+def test_a_wheel_at_an_address_is_a_dependency_with_its_digest() -> None:
+    wheel = f"tool @ https://example.com/tool-1-py3-none-any.whl#sha256={'0' * 64}"
+    assert parse_manifest(manifest(f'dependencies = ["{wheel}"]')).dependencies == (wheel,)
 
 
 @pytest.mark.parametrize(
