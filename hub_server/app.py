@@ -8,6 +8,7 @@ from fastapi import Depends, FastAPI
 
 from freesolo.domain.catalog import BUILT_IN, Catalog, parse_catalog, with_models
 from freesolo.errors import InvalidInput
+from freesolo.schemas.errors import ErrorAnswer
 from hub_server import failures, health
 from hub_server.access import routes as access
 from hub_server.accounts import routes as accounts
@@ -42,6 +43,8 @@ from hub_server.uses import routes as uses
 from hub_server.uses.service import UseCounter
 from hub_server.webhooks import routes as webhooks
 from hub_server.webhooks.sender import delivering
+
+_ERROR: dict[str, object] = {"model": ErrorAnswer, "description": "What went wrong"}
 
 
 def utc_now() -> datetime:
@@ -82,6 +85,7 @@ def create_app(settings: HubSettings, *, clock: Callable[[], datetime] = utc_now
         version="1",
         lifespan=lifespan,
         dependencies=[Depends(require_characters)],
+        responses={"4XX": _ERROR, "5XX": _ERROR},
         # The pages load scripts from a foreign host; docs/openapi.json is the reference.
         docs_url=None,
         redoc_url=None,
