@@ -67,7 +67,7 @@ def _environments(
 
     def connect(hub_url: str | None) -> HubClient:
         chosen = connection(settings, store, to=hub_url)
-        return opened.enter_context(HubClient(chosen.hub_url, chosen.api_key))
+        return opened.enter_context(HubClient(chosen.hub_url, chosen.api_key, org=chosen.org))
 
     return Environments(settings.cache, connect, tell=tell)
 

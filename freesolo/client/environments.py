@@ -57,18 +57,20 @@ class Locked:
 class Standing:
     """A locked version, beside the one that would be locked today and the newest release.
 
-    `wanted` is None for what would not be locked at all.
+    `wanted` is None for what would not be locked at all, `latest` if there is no release.
     """
 
     locked: LockedEnvironment
     wanted: str | None
-    latest: str
+    latest: str | None
     yanked: bool
 
     @property
     def outdated(self) -> bool:
-        """Whether there is anything to do."""
-        return self.yanked or {self.wanted, self.latest} != {self.locked.version}
+        """Whether there is anything to do. A locked pre-release may be newer than every release."""
+        if self.yanked or self.wanted != self.locked.version:
+            return True
+        return self.latest is not None and Version(self.latest) > Version(self.locked.version)
 
 
 class Environments:
@@ -167,7 +169,7 @@ class Environments:
         for version in lock.environment:
             index = hub.index(EnvRef.parse(version.id))
             yanked = any(one.yanked for one in index.versions if one.version == version.version)
-            latest = index.latest_version
+            latest = index.latest_version or None
             found.append(Standing(version, wanted.get(version.name), latest, yanked=yanked))
         return found
 

@@ -186,6 +186,37 @@ def test_outdated_tells_what_an_update_would_take_and_what_is_newest(
     assert tools["wanted"] is None
 
 
+def test_a_locked_pre_release_is_not_outdated_by_an_older_release(
+    freesolo: Freesolo, publish: Publish
+) -> None:
+    publish(write_math("1.0"))
+    publish(write_math("1.1rc1"))
+    want('"local/math" = "1.1rc1"')
+    freesolo("lock")
+
+    (math,) = freesolo("outdated", "--json").document["environments"]
+
+    assert (math["latest"], math["outdated"]) == ("1.0", False)
+
+
+def test_outdated_and_update_tell_of_a_version_that_was_yanked(
+    freesolo: Freesolo, publish: Publish
+) -> None:
+    publish(write_math("1.0"))
+    publish(write_math("1.1"))
+    want('"local/math" = ">=1"')
+    freesolo("lock")
+    freesolo("yank", "local/math@1.1", "--reason", "Rows leak.")
+
+    (math,) = freesolo("outdated", "--json").document["environments"]
+    assert (math["locked"], math["wanted"], math["yanked"]) == ("1.1", "1.0", True)
+    assert freesolo("install", "--locked").code == 0
+    Path("freesolo.lock").unlink()
+    assert "was yanked: Rows leak." in freesolo("install", "local/math@1.1").err
+    freesolo("update")
+    assert versions() == {"local/math": "1.0"}
+
+
 def test_outdated_says_when_there_is_nothing_to_do(freesolo: Freesolo, locked: None) -> None:
     assert freesolo("outdated").out == "Everything is up to date.\n"
 
