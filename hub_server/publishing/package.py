@@ -10,6 +10,7 @@ from freesolo.domain.tree import TreeFile
 from freesolo.domain.turns import turn_type
 from freesolo.errors import InvalidEnvironment, InvalidManifest
 from freesolo.package.archive import inspect_archive
+from freesolo.package.secrets import refuse_secrets
 
 _ENTRY_POINT = "environment.py"
 # Bytes of it that are looked at for what it says about itself.
@@ -38,7 +39,10 @@ def inspect_package(archive: Path, archive_digest: str, ref: EnvRef, version: st
 
     Raise `InvalidEnvironment`, `InvalidManifest` or `PayloadTooLarge` for what cannot be published.
     """
-    contents = inspect_archive(archive, ENVIRONMENT_LIMITS, keep=[MANIFEST_NAME, _ENTRY_POINT])
+    contents = inspect_archive(
+        archive, ENVIRONMENT_LIMITS, keep=[MANIFEST_NAME, _ENTRY_POINT], scan=True
+    )
+    refuse_secrets(contents.secrets)
     if all(file.path != _ENTRY_POINT for file in contents.files):
         raise InvalidEnvironment(f"The archive has no {_ENTRY_POINT} at its root.")
     manifest = Manifest(name=ref.name, version=version)

@@ -123,6 +123,14 @@ def test_an_archive_without_an_entry_point_is_refused(hub: HubUnderTest) -> None
     assert error_of(response)["code"] == "invalid_environment"
 
 
+def test_an_archive_that_holds_a_secret_is_refused_without_repeating_it(hub: HubUnderTest) -> None:
+    secret = "fslo_" + "a1B2" * 10
+    sent = hub.send(hub.pack(comment=f"first line\nkey = {secret}"), "agree", "0.1.0")
+    problem = error_of(sent)["problems"][0]
+    assert (problem["path"], problem["code"]) == ("README.md:2", "secret_found")
+    assert secret not in sent.text
+
+
 def test_an_environment_without_a_manifest_can_be_published(hub: HubUnderTest) -> None:
     folder = hub.path / "bare"
     folder.mkdir()
