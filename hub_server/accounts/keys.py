@@ -17,6 +17,8 @@ from hub_server.accounts.service import KeyPlan, Member, create_key
 from hub_server.audit import service as audit
 from hub_server.models import ApiKey, Membership, Org, User
 
+_MAX_NAME = 100
+
 
 @dataclass(frozen=True)
 class OwnedKey:
@@ -49,7 +51,7 @@ def create(
     """Make a key and return it with its secret."""
     user = _holder(session, by, new)
     plan = KeyPlan(
-        name=new.name,
+        name=_name(new),
         scopes=_scopes(by, new),
         role=_role(by, new, user),
         patterns=_patterns(by, new),
@@ -116,6 +118,15 @@ def _holder(session: Session, by: Member, new: wire.NewKey) -> User | None:
     if user.id != by.user_id:
         by.require_role(Role.ADMIN)
     return user
+
+
+def _name(new: wire.NewKey) -> str:
+    if not (1 <= len(new.name) <= _MAX_NAME and new.name.isprintable()):
+        raise InvalidInput(
+            f"{new.name[:_MAX_NAME]!r} is no name for a key.",
+            hint=f"Use 1 to {_MAX_NAME} characters on one line.",
+        )
+    return new.name
 
 
 def _role(by: Member, new: wire.NewKey, user: User | None) -> Role:

@@ -9,8 +9,8 @@ from freesolo.domain.roles import Role
 from freesolo.schemas.accounts import USER_SCOPES
 from hub_server.accounts import service as accounts
 from hub_server.accounts.service import KeyPlan
-from hub_server.models import Membership
 from tests.component.hub.harness import HubUnderTest
+from tests.hubs import make_person_key
 
 FULL = KeyPlan("laptop", USER_SCOPES)
 
@@ -19,13 +19,7 @@ def make_person(
     hub: HubUnderTest, handle: str, orgs: Mapping[str, Role], plan: KeyPlan = FULL
 ) -> TestClient:
     """Make a person with a role in each of some orgs; return a client with a key to all of them."""
-    now = hub.clock()
-    with hub.resources.sessions.begin() as session:
-        user = accounts.ensure_user(session, handle, now=now)
-        for slug, role in orgs.items():
-            org = accounts.ensure_org(session, slug, now=now)
-            session.merge(Membership(org_id=org.id, user_id=user.id, role=role, created_at=now))
-        return hub.client(accounts.create_key(session, None, plan, now=now, user=user).secret)
+    return hub.client(make_person_key(hub.app, handle, orgs, plan))
 
 
 def make_key_of_person(

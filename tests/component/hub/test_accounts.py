@@ -264,6 +264,7 @@ def test_a_key_of_a_narrow_key_is_as_narrow(hub: HubUnderTest) -> None:
     [
         {"name": ""},
         {"name": "x" * 101},
+        {"name": "two\nlines"},
         {"patterns": ["acme/[a]"]},
         {"patterns": ["a/*"] * 21},
         {"expires_at": "2029-12-31T00:00:00Z"},
