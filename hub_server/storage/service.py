@@ -67,7 +67,7 @@ def require(session: Session, blobs: BlobStore, digest: str, *, now: datetime) -
 
 
 def references(session: Session) -> Iterator[Reference]:
-    """Yield everything that needs a blob."""
+    """Yield everything that needs a blob. A deleted version needs none."""
     versions = (
         select(EnvironmentVersion, Environment.name, Org.slug)
         .join(Environment, EnvironmentVersion.environment_id == Environment.id)

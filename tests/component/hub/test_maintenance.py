@@ -35,7 +35,7 @@ def keep(hub: HubUnderTest, digest: str, content: bytes, blobs: BlobStore) -> No
     """Store some bytes as a publish does."""
     file = blobs.staging / f"incoming-{threading.get_ident()}"
     file.write_bytes(content)
-    storage.keep(hub.resources.sessions, blobs, digest, file, now=hub.clock())
+    storage.keep(hub.resources.sessions, blobs, {digest: file}, now=hub.clock())
 
 
 def stored(hub: HubUnderTest) -> set[str]:
