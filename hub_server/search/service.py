@@ -6,27 +6,32 @@ found, by downloads and by age.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, column, func, literal_column, select, table
-from sqlalchemy.orm import Session, contains_eager
+from sqlalchemy import ColumnElement, Row, Select, column, func, literal_column, or_, select, table
+from sqlalchemy.orm import Session, joinedload
 
 from freesolo.domain.refs import normalized_name
 from hub_server.accounts.service import Member
 from hub_server.environments.service import readable
-from hub_server.models import Environment, SearchDocument
+from hub_server.models import Environment, Org, SearchDocument
 from hub_server.paging import decode_cursor, encode_cursor, not_a_cursor
 from hub_server.search.documents import audience_of, facet, words_of
 
-_MAX_CANDIDATES = 300
+_MAX_CANDIDATES = 200
 # Of a query; the rest asks for nothing.
 _MAX_WORDS = 16
 _MAX_QUERY = 1000
 # What being found by its exact name counts, and at most what being new does.
 _EXACT, _NEW = 4.0, 0.5
 _HALF_LIFE = timedelta(days=180)
+
+# Id, name, org, downloads, last change, and whether it is deprecated or archived.
+_Query = Select[UUID, str, str, int, datetime, bool]
+_Row = Row[UUID, str, str, int, datetime, bool]
 
 
 @dataclass(frozen=True)
@@ -82,38 +87,38 @@ def search(  # noqa: PLR0913  who asks, for what, when, and for which page
     if query.strip() and not words:
         return [], None
     scores = {
-        environment: _score(environment, words, now=now) + score
-        for environment, score in _candidates(session, visitor, words, filters).items()
+        row.id: tier.score + _score(row, " ".join(words), now=now)
+        for row, tier in _candidates(session, visitor, words, filters)
     }
-    ranked = sorted(scores, key=lambda found: (-scores[found], found.name_key, found.id))
+    ranked = sorted(scores, key=lambda found: (-scores[found], found))
     page = ranked[begin : begin + limit]
     more = len(ranked) > begin + limit
-    return page, encode_cursor(str(begin + limit)) if more else None
+    return _load(session, page), encode_cursor(str(begin + limit)) if more else None
 
 
 def _candidates(
     session: Session, visitor: Member | None, words: Sequence[str], filters: Filters
-) -> dict[Environment, float]:
-    """Return what is worth ranking, and what the place counts where the words were found."""
-    found: dict[Environment, float] = {}
+) -> Iterable[tuple[_Row, _Tier]]:
+    """Return what is worth ranking, each with the first place where the words were found."""
+    found: dict[UUID, tuple[_Row, _Tier]] = {}
     audience, facets = audience_of(visitor), filters.facets()
+    on_sqlite = session.get_bind().dialect.name == "sqlite"
+    matching = _matching_sqlite if on_sqlite else _matching_postgresql
     for tier in _TIERS if words else _TIERS[-1:]:
-        if session.get_bind().dialect.name == "sqlite":
-            matching = _matching_sqlite(tier, words, facets, audience)
-        else:
-            matching = _matching_postgresql(tier, words, facets, audience)
         # The index has narrowed it down by who may read what; this is what decides.
-        allowed = matching.where(readable(visitor), Environment.deleted_at.is_(None))
-        for environment in session.scalars(allowed.limit(_MAX_CANDIDATES)):
-            found.setdefault(environment, tier.score)
+        allowed = matching(tier, words, facets, audience).where(
+            readable(visitor), Environment.deleted_at.is_(None)
+        )
+        for row in session.execute(allowed.limit(_MAX_CANDIDATES)):
+            found.setdefault(row.id, (row, tier))
         if len(found) >= _MAX_CANDIDATES:
             break
-    return found
+    return found.values()
 
 
 def _matching_sqlite(
     tier: _Tier, words: Sequence[str], facets: Sequence[str], audience: Sequence[str]
-) -> Select[Environment]:
+) -> _Query:
     terms = [f"{{facets}} : ({' OR '.join(audience)})"]
     terms += [f"{{facets}} : {word}" for word in facets]
     # Words hold only letters and digits, so quoting them is safe.
@@ -124,7 +129,7 @@ def _matching_sqlite(
     matches: ColumnElement[bool] = literal_column("search_index").op("MATCH")(" AND ".join(terms))
     # The newest first: of what fits a common word, they are looked at.
     return (
-        _environments()
+        _all()
         .join(index, index.c.rowid == SearchDocument.id)
         .where(matches)
         .order_by(index.c.rowid.desc())
@@ -133,33 +138,53 @@ def _matching_sqlite(
 
 def _matching_postgresql(
     tier: _Tier, words: Sequence[str], facets: Sequence[str], audience: Sequence[str]
-) -> Select[Environment]:
+) -> _Query:
     terms = [f"({' | '.join(f'{word}:D' for word in audience)})"]
     terms += [f"{word}:D" for word in facets]
     terms += [f"'{word}':{tier.weights}" for word in words[:-1]]
     terms += [f"'{word}':*{tier.weights}" for word in words[-1:]]
     query = func.to_tsquery(literal_column("'simple'"), " & ".join(terms))
     matches: ColumnElement[bool] = literal_column("search_documents.words").op("@@")(query)
-    return _environments().where(matches)
+    return _all().where(matches)
 
 
-def _environments() -> Select[Environment]:
+def _all() -> _Query:
+    """Return the query for what ranking needs to know of every environment."""
     return (
-        select(Environment)
-        .join(SearchDocument, SearchDocument.environment_id == Environment.id)
+        select(
+            Environment.id,
+            SearchDocument.name,
+            Org.slug,
+            Environment.downloads,
+            Environment.updated_at,
+            or_(Environment.deprecation.is_not(None), Environment.archived_at.is_not(None)).label(
+                "is_left"
+            ),
+        )
+        .join_from(SearchDocument, Environment, SearchDocument.environment_id == Environment.id)
         .join(Environment.org)
-        .options(contains_eager(Environment.org))
     )
 
 
-def _score(environment: Environment, words: Sequence[str], *, now: datetime) -> float:
+def _load(session: Session, ids: Sequence[UUID]) -> list[Environment]:
+    """Return environments in the order of their ids."""
+    query = select(Environment).where(Environment.id.in_(ids)).options(joinedload(Environment.org))
+    found = {environment.id: environment for environment in session.scalars(query)}
+    return [found[each] for each in ids]
+
+
+def _score(row: _Row, asked: str, *, now: datetime) -> float:
     """Return what speaks for an environment besides where the words were found."""
-    name = words_of(environment.name)
-    exact = _EXACT if list(words) in (name, words_of(environment.org.slug) + name) else 0.0
-    age = max(timedelta(), now - environment.updated_at)
-    new = _NEW * math.exp2(-age / _HALF_LIFE)
-    left = environment.deprecation is not None or environment.archived_at is not None
-    return exact + math.log10(1 + environment.downloads) + new - (_EXACT if left else 0.0)
+    exact = asked == row.name or (
+        asked.endswith(f" {row.name}") and asked == f"{' '.join(words_of(row.slug))} {row.name}"
+    )
+    age = max(timedelta(), now - row.updated_at)
+    return (
+        (_EXACT if exact else 0.0)
+        + math.log10(1 + row.downloads)
+        + _NEW * math.exp2(-age / _HALF_LIFE)
+        - (_EXACT if row.is_left else 0.0)
+    )
 
 
 def _offset(cursor: str | None) -> int:
