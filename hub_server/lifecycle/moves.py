@@ -8,9 +8,10 @@ from sqlalchemy.orm import Session, joinedload
 from freesolo.domain.names import check_new_name, confusable_key
 from freesolo.domain.refs import EnvRef, normalized_name
 from freesolo.domain.roles import EnvironmentRole, Role, includes, pattern_allows
-from freesolo.errors import Conflict, Forbidden, InvalidInput, NotFound
+from freesolo.errors import Conflict, Forbidden, InvalidInput, NotFound, OrgNotFound
 from freesolo.schemas import environments as wire
 from freesolo.schemas.changes import ChangeKind
+from hub_server.accounts.quotas import Quota, check_quota
 from hub_server.accounts.service import Member
 from hub_server.changes.service import Announcement, announce
 from hub_server.environments import service as environments
@@ -51,7 +52,7 @@ def offer(
     environment = _own(session, member, ref, lock=True)
     org = session.scalars(select(Org).where(Org.name_key == normalized_name(slug))).one_or_none()
     if org is None:
-        raise NotFound(f"There is no org {slug!r}.")
+        raise OrgNotFound(f"There is no org {slug!r}.")
     if org.id == environment.org_id:
         raise InvalidInput(f"{environments.full_name(environment)} belongs to {org.slug} already.")
     standing = session.get(EnvironmentTransfer, environment.id)
@@ -72,11 +73,12 @@ def offer(
 
 
 def accept(
-    session: Session, member: Member, ref: EnvRef, *, now: datetime
+    session: Session, member: Member, ref: EnvRef, quota: Quota, *, now: datetime
 ) -> wire.EnvironmentSummary:
     """Take over an environment that was offered to an org which the member is admin of.
 
-    What was granted to the people of the org that gives it away ends.
+    What was granted to the people of the org that gives it away ends. Raise `QuotaExceeded` if the
+    other would keep more than it may.
     """
     _, org = _offered(session, member, ref)
     environments.lock_names(session, org)
@@ -84,6 +86,8 @@ def accept(
     giver, before = environment.org, environments.full_name(environment)
     environments.check_free(session, org, environment.name, besides=environment)
     _give_name(session, environment, org, environment.name, now=now)
+    session.flush()
+    check_quota(session, org, quota)
     environment.project_id = None
     _end_grants(session, environment, giver)
     _end_offer(session, environment)

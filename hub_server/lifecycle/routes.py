@@ -13,6 +13,7 @@ from hub_server.dependencies import (
     EnvironmentWriter,
     Limit,
     Now,
+    Settings,
     Visitor,
 )
 from hub_server.environments.service import canonical_version
@@ -172,10 +173,10 @@ def offer_environment(
 
 @router.post("/transfer/accept")
 def accept_environment(
-    ref: Ref, member: EnvironmentAdmin, session: DbSession, now: Now
+    ref: Ref, member: EnvironmentAdmin, settings: Settings, session: DbSession, now: Now
 ) -> wire.EnvironmentSummary:
     """Take over an environment that was offered to an org of yours."""
-    return moves.accept(session, member, ref, now=now)
+    return moves.accept(session, member, ref, settings.quota, now=now)
 
 
 @router.delete("/transfer", status_code=status.HTTP_204_NO_CONTENT)

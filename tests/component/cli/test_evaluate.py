@@ -23,7 +23,8 @@ def answering(answer: Answer) -> Iterator[str]:
     @app.get("/v1/whoami")
     def whoami(request: Request) -> dict[str, object]:
         gateway = str(request.base_url).rstrip("/")
-        return {"org": "local", "key_name": "tests", "scopes": [], "gateway_url": gateway}
+        who = {"org": "local", "role": "owner", "key_name": "tests", "scopes": []}
+        return {**who, "gateway_url": gateway}
 
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> JSONResponse:

@@ -531,6 +531,17 @@ def test_an_environment_is_not_given_where_its_name_is_taken(hub: HubUnderTest) 
     assert error_of(refusal)["code"] == "name_taken_conflict"
 
 
+def test_an_environment_is_not_given_to_who_may_keep_no_more(hub: HubUnderTest) -> None:
+    hub.publish()
+    taker = other_org(hub)
+    with hub.resources.sessions.begin() as session:
+        session.scalars(select(Org).where(Org.slug == "acme")).one().max_environments = 0
+    offer(hub)
+    refusal = taker.post(f"{AGREE}/transfer/accept")
+    assert error_of(refusal)["code"] == "quota_exceeded"
+    assert meaning(hub) == "0.1.0"
+
+
 @pytest.mark.parametrize(("org", "status"), [("local", 422), ("nobody", 404)])
 def test_an_environment_is_given_to_another_org_that_is_there(
     hub: HubUnderTest, org: str, status: int
