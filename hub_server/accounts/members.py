@@ -116,6 +116,7 @@ def remove(session: Session, by: Member, handle: str, *, now: datetime) -> None:
 
 
 def _check_may(by: Member, current: Role | None, new: Role | None) -> None:
+    by.require_unconfined("the people of an org reach every environment of it")
     if may_change_role(by.role, current, new):
         return
     needed = Role.OWNER if Role.OWNER in (current, new) else Role.ADMIN

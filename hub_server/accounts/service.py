@@ -78,7 +78,7 @@ class Member(Principal):
         return self.user or f"key {self.key_name}"
 
     @property
-    def chosen(self) -> Collection[UUID]:
+    def orgs_meant(self) -> Collection[UUID]:
         """The orgs that are meant where none has to be named: the one it acts in, or all."""
         return self.roles if self.unchosen else (self.org_id,)
 
@@ -88,6 +88,14 @@ class Member(Principal):
             raise InvalidInput(
                 f"The key {self.key_name!r} belongs to several orgs: {', '.join(self.unchosen)}.",
                 hint="Name one with `freesolo --org`, FREESOLO_ORG or the header Freesolo-Org.",
+            )
+
+    def require_unconfined(self, why: str) -> None:
+        """Raise `Forbidden`, with the reason, if the key is for some environments only."""
+        if self.patterns:
+            raise Forbidden(
+                f"The key {self.key_name!r} is confined to {', '.join(self.patterns)}; {why}.",
+                hint="Use a key that is not confined.",
             )
 
     def require_role(self, needed: Role) -> None:

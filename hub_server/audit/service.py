@@ -11,7 +11,6 @@ from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, joinedload
 
 from freesolo.domain.roles import Role
-from freesolo.errors import Forbidden
 from freesolo.logs import request_id
 from hub_server.accounts.service import Member
 from hub_server.models import AuditEvent
@@ -66,12 +65,7 @@ def list_events(
 ) -> tuple[Sequence[AuditEvent], str | None]:
     """Return a page of what was done in the member's org, the newest first, and the next cursor."""
     by.require_role(Role.ADMIN)
-    if by.patterns:
-        raise Forbidden(
-            f"The key {by.key_name!r} is confined to {', '.join(by.patterns)}, and the audit tells "
-            "of every environment.",
-            hint="Use a key that is not confined.",
-        )
+    by.require_unconfined("the audit tells of every environment")
     query = select(AuditEvent).where(AuditEvent.org_id == by.org_id, *_conditions(wanted))
     if cursor is not None:
         query = query.where(AuditEvent.id < _read_cursor(cursor))
