@@ -1,5 +1,6 @@
 """Publish versions: what is taken, what is refused, and who wins at once."""
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -244,8 +245,8 @@ def statements(hub: HubUnderTest) -> Iterator[list[str]]:
     found: list[str] = []
 
     def note(*arguments: object) -> None:
-        # The hub's upkeep asks of other tables, whenever it is its time.
-        if "environment" in (statement := str(arguments[2])):
+        # Of other tables the hub asks on its own account too, whenever it is its time.
+        if re.search(r"(FROM|INTO|UPDATE) (environment|version)", statement := str(arguments[2])):
             found.append(statement)
 
     with hub.resources.sessions() as session:
