@@ -19,14 +19,13 @@ from pydantic import SecretStr
 
 from freesolo.package.archive import Archive
 from freesolo.schemas.uploads import OFFSET_HEADER
-from hub_server.app import create_app
 from hub_server.blobs import BlobStore, S3BlobStore
 from hub_server.blobs.s3 import connect
 from hub_server.settings import HubSettings
 from tests.component.hub.harness import HubUnderTest, SettableClock, error_of
 from tests.component.hub.test_maintenance import checked
 from tests.factories import content_digest, make_environment, pack_folder
-from tests.hubs import make_keys
+from tests.hubs import Keys
 from tests.ports import free_port
 
 Publish = Callable[[httpx.Client, Archive, str], httpx.Response]
@@ -123,29 +122,33 @@ def settings_of(pair: str, request: pytest.FixtureRequest) -> HubSettings:
     return settings.model_copy(update=changes | request.getfixturevalue("s3_settings"))
 
 
+def keys_of(settings: HubSettings) -> Keys:
+    """Make the keys of an empty hub."""
+    with HubUnderTest(settings, SettableClock()) as hub:
+        return hub.keys
+
+
 @pytest.mark.parametrize(
     ("pair", "publish"),
-    [("sqlite-disk", put), ("postgresql-s3", put), ("postgresql-s3", put_in_pieces)],
+    [("sqlite-disk", put), ("postgresql-s3", put), ("sqlite-disk", put_in_pieces)],
 )
 def test_a_hub_that_is_killed_at_any_step_of_a_publish_loses_nothing(
     pair: str, publish: Publish, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     settings = settings_of(pair, request)
-    keys = make_keys(create_app(settings))
+    keys = keys_of(settings)
     archives: dict[str, Archive] = {}
     with stopping_hubs(settings, keys.user) as hubs:
         for step in range(1, 100):
             version = f"0.{step}"
             archives[version] = pack(tmp_path, version)
             with hubs.running(stop_at=step) as hub:
-                survived = _answers(publish, hub, archives[version], version)
-            with hubs.running() as hub:
-                again = publish(hub, archives[version], version)
-                assert again.json()["archive_digest"] == archives[version].archive_digest
-            if survived:
-                break
+                if _answers(publish, hub, archives[version], version):
+                    break
+        with hubs.running() as hub:
+            again = [publish(hub, archives[version], version).json() for version in archives]
     assert step > 8, "the hub was hardly ever killed"
-    assert again.json()["status"] == "unchanged"
+    assert again[-1]["status"] == "unchanged"
     with HubUnderTest(settings, SettableClock(), keys) as after:
         health = checked(after)
         assert (health.findings, health.versions) == ((), step)
@@ -157,7 +160,7 @@ def test_a_hub_that_is_killed_at_any_step_of_a_publish_loses_nothing(
 def test_a_served_hub_that_is_killed_among_publishes_loses_none_that_it_answered(
     hub_settings: HubSettings, tmp_path: Path
 ) -> None:
-    keys = make_keys(create_app(hub_settings))
+    keys = keys_of(hub_settings)
     archives = {f"0.{number}": pack(tmp_path, f"0.{number}") for number in range(40)}
     answered: list[str] = []
     port = free_port()
