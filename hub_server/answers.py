@@ -11,9 +11,10 @@ was revoked, or a membership that ended, stops to count.
 import gzip
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 import zstandard
@@ -24,6 +25,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from freesolo.errors import FreesoloError
 from freesolo.schemas.accounts import ORG_HEADER
 from hub_server.feed_watch import FeedWatch
 from hub_server.models import Environment
@@ -36,12 +38,16 @@ _MAKERS = 64
 # Bodies smaller than this fit into one packet as they are.
 _WORTH_COMPRESSING = 1000
 # What an answer depends on, besides the path and the query.
-_ASKED_WITH = frozenset({b"authorization", b"accept", ORG_HEADER.lower().encode()})
+_ASKED_WITH = frozenset(
+    {b"authorization", b"accept", b"if-none-match", b"range", ORG_HEADER.lower().encode()}
+)
 
 # Path, query, and the headers that matter, as they came.
 Question = tuple[str, bytes, tuple[tuple[bytes, bytes], ...]]
 # An environment, and what is said of it.
 Topic = tuple[UUID, str]
+# A request's, by their names in lower case.
+Headers = Mapping[bytes, bytes]
 
 
 @dataclass(frozen=True)
@@ -69,18 +75,19 @@ class Body:
 
 @dataclass(frozen=True)
 class _Told:
-    """What somebody was told, when, and by which route."""
+    """Of what somebody was told something, when, by which route, and how to say it again."""
 
-    topic: Topic
+    environment_id: UUID
     serial: int
     at: datetime
     route: BaseRoute
+    again: Callable[[Headers], Response | None]
 
 
 class BodyResponse(Response):
     """A body in the form that a request's headers ask for, or `304` for who has it already."""
 
-    def __init__(self, body: Body, asked: dict[bytes, bytes]) -> None:
+    def __init__(self, body: Body, asked: Headers) -> None:
         etag = body.etag.encode()
         self.background = None
         self.raw_headers = [
@@ -121,47 +128,61 @@ class Answers:
             await run_in_threadpool(self._feed.catch_up)
         return self._feed.serial
 
-    async def recall(self, question: Question) -> tuple[Body, BaseRoute] | None:
+    async def recall(self, question: Question, asked: Headers) -> tuple[Response, BaseRoute] | None:
         """Return what may be said again to whoever asks this, and the route that said it first."""
         told = self._told.get(question)
         if told is None or not timedelta() <= self.clock() - told.at < _TRUSTED:
             return None
         try:
             await self.catch_up()
-        except DBAPIError:
+            holds = self.stands(told.environment_id, told.serial)
+            response = told.again(asked) if holds else None
+        except (DBAPIError, FreesoloError):
             # Whoever answers the long way says what is wrong.
             return None
-        body = self.known(told.topic)
-        return (body, told.route) if body and body.serial == told.serial else None
+        return (response, told.route) if response else None
 
     def known(self, topic: Topic) -> Body | None:
         """Return what was said on this topic, if the environment did not change since."""
         body = self._bodies.get(topic)
-        return body if body and self._standing.get(topic[0]) == body.serial else None
+        return body if body and self.stands(topic[0], body.serial) else None
+
+    def stands(self, environment_id: UUID, serial: int) -> bool:
+        """Say whether something was said of an environment at `serial`, and nothing changed since."""
+        return self._standing.get(environment_id) == serial
+
+    def say(self, topic: Topic, asked: Headers) -> Response | None:
+        """Return what was said on this topic, in the form that a request asks for."""
+        body = self.known(topic)
+        return BodyResponse(body, asked) if body else None
 
     def making(self, topic: Topic) -> threading.Lock:
         """Return what whoever makes a body on this topic must hold."""
         return self._making[hash(topic) % _MAKERS]
 
-    def keep(self, body: Body, *, as_of: int) -> None:
-        """Remember a body that was made from what the database held after the change `as_of`."""
+    def stand(self, environment_id: UUID, serial: int, *, as_of: int) -> bool:
+        """Take an environment's serial, read after the change `as_of`, for its present one.
+
+        Return False if something has changed meanwhile, perhaps this.
+        """
         with self._lock:
-            if self._feed.serial != as_of:
-                # Something changed meanwhile, perhaps this.
-                return
-            self._standing[body.topic[0]] = body.serial
+            if self._feed.serial == as_of:
+                self._standing[environment_id] = serial
+        return self.stands(environment_id, serial)
+
+    def keep(self, body: Body) -> None:
+        """Remember a body."""
+        with self._lock:
             self._bytes += len(body.content) - self._size(self._bodies.pop(body.topic, None))
             self._bodies[body.topic] = body
             while self._bytes > _MAX_BYTES:
                 self._bytes -= self._size(self._bodies.popitem(last=False)[1])
 
-    def note(self, question: Question, body: Body, *, route: BaseRoute) -> None:
-        """Remember that whoever asked this may be told this body."""
+    def note(self, question: Question, told: _Told) -> None:
+        """Remember that whoever asks this may be told the same again."""
         with self._lock:
-            self._told[question] = _Told(body.topic, body.serial, self.clock(), route)
+            self._told[question] = told
             self._told.move_to_end(question)
-            if body.topic in self._bodies:
-                self._bodies.move_to_end(body.topic)
             if len(self._told) > _MAX_QUESTIONS:
                 self._told.popitem(last=False)
 
@@ -203,11 +224,24 @@ class Telling:
             body = self._answers.known(topic)
             if body is None or body.serial != environment.serial:
                 body = Body(topic, environment.serial, media_type, make().encode())
-                self._answers.keep(body, as_of=self._as_of)
+                self._answers.keep(body)
+            self._note(environment, partial(self._answers.say, topic))
+        return BodyResponse(body, dict(self._request.scope["headers"]))
+
+    def repeat(self, environment: Environment, respond: Callable[[], Response]) -> Response:
+        """Answer with what `respond` makes, now and again; it must not wait for anything.
+
+        It may depend on nothing but what the feed announces of the environment.
+        """
+        self._note(environment, lambda _: respond())
+        return respond()
+
+    def _note(self, environment: Environment, again: Callable[[Headers], Response | None]) -> None:
         scope = self._request.scope
-        question = _question(scope)
-        self._answers.note(question, body, route=scope["route"])
-        return BodyResponse(body, dict(scope["headers"]))
+        if self._answers.stand(environment.id, environment.serial, as_of=self._as_of):
+            now = self._answers.clock()
+            told = _Told(environment.id, environment.serial, now, scope["route"], again)
+            self._answers.note(_question(scope), told)
 
 
 class Recall:
@@ -220,9 +254,9 @@ class Recall:
         """Handle one ASGI connection."""
         if scope["type"] == "http" and scope["method"] == "GET":
             answers: Answers = scope["app"].state.resources.answers
-            if recalled := await answers.recall(_question(scope)):
-                body, scope["route"] = recalled
-                await BodyResponse(body, dict(scope["headers"]))(scope, receive, send)
+            if recalled := await answers.recall(_question(scope), dict(scope["headers"])):
+                response, scope["route"] = recalled
+                await response(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 

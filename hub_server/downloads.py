@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fastapi.responses import FileResponse, RedirectResponse, Response, StreamingResponse
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
@@ -14,6 +15,8 @@ from hub_server.blobs import BlobStore
 from hub_server.blobs.store import BYTES, FOR_EVER, not_stored
 
 _CHUNK = 4 << 20
+# Bytes of a file that is read whole; forty threads may do so at once.
+_AT_ONCE = 2 << 20
 
 
 def blob_response(blobs: BlobStore, digest: str, *, filename: str | None = None) -> Response:
@@ -44,14 +47,17 @@ class _BlobFile(FileResponse):
     chunk_size = _CHUNK
 
     def __init__(self, digest: str, path: Path, *, filename: str | None) -> None:
+        found = _look(path, digest)
         super().__init__(
             path,
             headers=_describe(digest),
             media_type=BYTES,
             filename=filename,
-            stat_result=_look(path, digest),
+            stat_result=found,
         )
         self._digest = digest
+        self._path = path
+        self._size = found.st_size
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         asked = Headers(scope=scope)
@@ -61,7 +67,17 @@ class _BlobFile(FileResponse):
         if "range" not in asked:
             # The digest of what is sent, which of a range nobody knows.
             self.headers["Content-Digest"] = _digest_header(self._digest)
+            if self._size <= _AT_ONCE:
+                await self._send_at_once(send)
+                return
         await super().__call__(scope, receive, send)
+
+    async def _send_at_once(self, send: Send) -> None:
+        """Read the file in one go: opening, reading and closing it apart would each take a thread."""
+        content = await run_in_threadpool(self._path.read_bytes)
+        start = {"status": self.status_code, "headers": self.raw_headers}
+        await send({"type": "http.response.start", **start})
+        await send({"type": "http.response.body", "body": content})
 
 
 def _look(path: Path, digest: str) -> stat_result:

@@ -89,11 +89,19 @@ def download_archive(  # noqa: PLR0913  a path of three parts
     blobs: Blobs,
     session: DbReader,
     count_download: CountDownload,
+    tell: Tell,
 ) -> Response:
     """Download a version's archive, as it was published."""
-    _, found = service.resolve(session, visitor, _exactly(org, name, version))
-    count_download(found.id)
-    return blob_response(blobs, found.archive_digest)
+    environment, found = service.resolve(session, visitor, _exactly(org, name, version))
+    version_id, digest = found.id, found.archive_digest
+
+    def send() -> Response:
+        count_download(version_id)
+        return blob_response(blobs, digest)
+
+    # Only a file of this machine is found without waiting.
+    is_here = blobs.local_path(digest) is not None
+    return tell.repeat(environment, send) if is_here else send()
 
 
 def _exactly(org: str, name: str, version: str) -> EnvRef:

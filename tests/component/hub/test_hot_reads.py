@@ -144,3 +144,29 @@ def test_every_answer_is_logged_and_counted_by_its_route(hub: HubUnderTest) -> N
     page = hub.resources.metrics.page().decode()
     line = 'freesolo_http_requests_total{method="GET",route="/v1/envs/{org}/{name}/resolve",status="200"} 3.0'
     assert line in page
+
+
+def test_a_download_is_the_same_from_memory_and_is_counted_each_time(any_hub: HubUnderTest) -> None:
+    any_hub.publish()
+    path = "/v1/envs/local/agree/versions/0.1.0/archive"
+    first, second = any_hub.user.get(path), any_hub.user.get(path)
+    assert first.content == second.content
+    assert first.headers["content-digest"] == second.headers["content-digest"]
+    assert any_hub.user.get(path, headers={"Range": "bytes=0-3"}).content == first.content[:4]
+    any_hub.resources.uses.write(any_hub.resources.sessions)
+    found = any_hub.user.get("/v1/search", params={"q": "agree"}).json()["results"]
+    # A part belongs to a download that was counted already.
+    assert [result["downloads"] for result in found] == [2]
+
+
+def test_a_download_stops_with_the_right_to_it(any_hub: HubUnderTest) -> None:
+    any_hub.publish()
+    path, visibility = (
+        "/v1/envs/local/agree/versions/0.1.0/archive",
+        "/v1/envs/local/agree/visibility",
+    )
+    any_hub.user.put(visibility, json={"visibility": "public"})
+    nobody = any_hub.client(None)
+    assert [nobody.get(path).status_code for _ in range(2)] == [200, 200]
+    any_hub.user.put(visibility, json={"visibility": "private"})
+    assert nobody.get(path).status_code == 404
