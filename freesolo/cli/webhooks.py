@@ -4,7 +4,7 @@ from itertools import islice
 
 import click
 
-from freesolo.cli.context import App, json_option, pass_app
+from freesolo.cli.context import App, confirm, json_option, pass_app, yes_option
 from freesolo.schemas.changes import ChangeKind
 from freesolo.schemas.webhooks import Delivery, NewWebhook, Webhook
 
@@ -66,13 +66,12 @@ def list_webhooks(app: App) -> None:
 
 @webhooks.command()
 @click.argument("webhook_id")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @json_option("id")
 @pass_app
 def rm(app: App, webhook_id: str, *, yes: bool) -> None:
     """Remove a webhook; what still waits for it is not sent."""
-    if not yes:
-        click.confirm(f"Remove the webhook {webhook_id}?", abort=True, err=True)
+    confirm(app, f"Remove the webhook {webhook_id}?", yes=yes)
     app.hub.delete_webhook(webhook_id)
     app.out.document({"id": webhook_id})
     app.out.data(f"Removed {webhook_id}.")

@@ -12,6 +12,7 @@ class ChangeKind(StrEnum):
     """What can happen to an environment or one of its versions."""
 
     VERSION_STAGED = "version.staged"
+    VERSION_DISCARDED = "version.discarded"
     VERSION_PUBLISHED = "version.published"
     VERSION_YANKED = "version.yanked"
     VERSION_UNYANKED = "version.unyanked"

@@ -18,6 +18,7 @@ from hub_server.models import Change, Environment
 # Everything else is for whoever may read the environment.
 _NEEDED = {
     ChangeKind.VERSION_STAGED: EnvironmentRole.WRITER,
+    ChangeKind.VERSION_DISCARDED: EnvironmentRole.WRITER,
     ChangeKind.ACCESS_GRANTED: EnvironmentRole.ADMIN,
     ChangeKind.ACCESS_REVOKED: EnvironmentRole.ADMIN,
     ChangeKind.TRANSFER_OFFERED: EnvironmentRole.ADMIN,

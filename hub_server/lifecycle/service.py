@@ -75,13 +75,15 @@ def delete_version(
     except VersionTombstoned:
         return
     if found.state is VersionState.STAGED:
+        kind = ChangeKind.VERSION_DISCARDED
         session.delete(found)
     else:
+        kind = ChangeKind.VERSION_DELETED
         _require_admin(session, member, ref)
         _check_no_channel(session, environment, found)
         bury(session, found, now=now)
         _no_longer_latest(session, environment, found)
-    announce(session, member, environment, Announcement(ChangeKind.VERSION_DELETED, found), now=now)
+    announce(session, member, environment, Announcement(kind, found), now=now)
 
 
 def bury(session: Session, version: EnvironmentVersion, *, now: datetime) -> None:

@@ -80,11 +80,12 @@ def test_a_staged_version_is_seen_by_writers_only(hub: HubUnderTest) -> None:
         headers={"Content-Digest": content_digest(archive.archive_digest)},
     )
     assert response.status_code == 201
+    assert hub.user.delete("/v1/envs/local/open/versions/0.2.0").status_code == 204
     shown = {
         key: [item["entry"] is not None for item in feed(hub, key)["changes"]]
         for key in (hub.keys.user, None)
     }
-    assert shown == {hub.keys.user: [True, True], None: [True, False]}
+    assert shown == {hub.keys.user: [True, True, True], None: [True, False, False]}
 
 
 def test_a_key_that_is_confined_to_some_environments_sees_only_those(hub: HubUnderTest) -> None:
