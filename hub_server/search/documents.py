@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 
 import nh3
+from packaging.utils import canonicalize_version
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
@@ -104,7 +105,7 @@ def _readme(session: Session, environment: Environment) -> str:
         .join(EnvironmentVersion, EnvironmentVersion.id == VersionContents.version_id)
         .where(
             EnvironmentVersion.environment_id == environment.id,
-            EnvironmentVersion.version == environment.latest_version,
+            EnvironmentVersion.version_key == canonicalize_version(environment.latest_version),
         )
     )
     # A space, so that the words of neighbouring cells and lines stay apart.
