@@ -37,8 +37,8 @@ class Vault:
             return self._keys.decrypt(stored).decode()
         except InvalidToken:
             raise InvalidInput(
-                f"A stored secret was not encrypted with a key in {self._path}.",
-                hint="Add the key that the hub had before as a line of its own.",
+                "A stored secret was encrypted with a key that the hub does not have.",
+                hint="Add the key that it had before to the key file, as a line of its own.",
             ) from None
 
     @cached_property

@@ -46,7 +46,7 @@ def changes(app: App, *, since: int | None, verify: bool) -> None:
 
 
 def _verify(app: App, head: FeedHead) -> None:
-    found = verify_chain(link_of(item) for item in _items(app, since=0, until=head.serial))
+    found = verify_chain(_link(item) for item in _items(app, since=0, until=head.serial))
     if found != Head(head.serial, head.hash):
         raise InvalidFeed(
             f"The feed ends at change {found.serial} with {found.hash}; the hub says {head.serial} "
@@ -55,8 +55,7 @@ def _verify(app: App, head: FeedHead) -> None:
         )
 
 
-def link_of(item: FeedItem) -> Link:
-    """Return a change as the chain's rules see it."""
+def _link(item: FeedItem) -> Link:
     return Link(
         serial=item.serial,
         entry_hash=item.entry_hash,

@@ -74,13 +74,13 @@ async def look_up(url: httpx.URL, *, private: bool, attempt: int) -> Destination
     """
     host = url.raw_host.decode("ascii")
     addresses = await _addresses(host, url)
-    for address in addresses:
-        if not is_allowed(address, private=private):
-            raise InvalidInput(
-                f"{host!r} is at {address}, where webhooks may not be sent.",
-                hint="The hub's operator can allow private networks: "
-                "FREESOLO_SERVER_WEBHOOK_PRIVATE_NETWORKS.",
-            )
+    if not all(is_allowed(address, private=private) for address in addresses):
+        # Which one is not told: it could be a name that only the hub's network knows.
+        raise InvalidInput(
+            f"{host!r} is at an address where webhooks may not be sent.",
+            hint="The hub's operator can allow private networks: "
+            "FREESOLO_SERVER_WEBHOOK_PRIVATE_NETWORKS.",
+        )
     chosen = addresses[attempt % len(addresses)]
     return Destination(url.copy_with(host=str(chosen)), url.netloc.decode("ascii"), host)
 

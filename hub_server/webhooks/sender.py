@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 _PAUSE_SECONDS = 1.0
 # After a failure of our own, such as a database that is away.
 _REST_SECONDS = 30.0
+_GRACE_SECONDS = 2.0
 _AT_ONCE = 20
 _DEADLINE_SECONDS = 15.0
 # What fits into the row.
@@ -52,7 +53,8 @@ def delivering(resources: Resources) -> Iterator[None]:
         yield
     finally:
         stopping.set()
-        thread.join()
+        # What is being sent then is sent again by whoever comes next.
+        thread.join(_GRACE_SECONDS)
 
 
 def send_due(resources: Resources, *, deadline: float = _DEADLINE_SECONDS) -> int:
