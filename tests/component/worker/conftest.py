@@ -27,7 +27,7 @@ from tests.hubs import LiveHub
 LEASE_SECONDS = 3.0
 
 
-def wait_for(condition: Callable[[], bool], *, seconds: float = 60.0) -> None:
+def wait_for(condition: Callable[[], bool], *, seconds: float = 180.0) -> None:
     """Return as soon as `condition` holds; fail the test if it does not in time."""
     deadline = time.monotonic() + seconds
     while not condition():
