@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from freesolo.schemas import search as wire
-from hub_server.dependencies import DbReader, Limit, Now, Visitor
+from hub_server.dependencies import DbReader, Limit, Visitor
 from hub_server.environments.service import full_name
 from hub_server.models import Environment
 from hub_server.search import service
@@ -25,19 +25,16 @@ def _filters(
 
 
 @router.get("")
-def search(  # noqa: PLR0913  who asks, for what, when, and for which page
+def search(
     visitor: Visitor,
     session: DbReader,
     filters: Annotated[Filters, Depends(_filters)],
-    now: Now,
     q: _Query = "",
     cursor: str | None = None,
     limit: Limit = 20,
 ) -> wire.SearchPage:
     """Find environments by words and traits, among those that the caller may read."""
-    page, next_cursor = service.search(
-        session, visitor, q, filters, now=now, cursor=cursor, limit=limit
-    )
+    page, next_cursor = service.search(session, visitor, q, filters, cursor=cursor, limit=limit)
     return wire.SearchPage(results=[_result(found) for found in page], next_cursor=next_cursor)
 
 

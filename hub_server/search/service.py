@@ -2,14 +2,12 @@
 
 However many there are, a few hundred are looked at: first those with the words in their name, then
 in what they say about themselves, then in their README. Those are ranked by where the words were
-found, by downloads and by age.
+found, by downloads and by how new their last change is.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from uuid import UUID
 
 from sqlalchemy import ColumnElement, Row, Select, column, func, literal_column, or_, select, table
 from sqlalchemy.orm import Session, joinedload
@@ -27,11 +25,10 @@ _MAX_WORDS = 16
 _MAX_QUERY = 1000
 # What being found by its exact name counts, and at most what being new does.
 _EXACT, _NEW = 4.0, 0.5
-_HALF_LIFE = timedelta(days=180)
 
-# Id, name, org, downloads, last change, and whether it is deprecated or archived.
-_Query = Select[UUID, str, str, int, datetime, bool]
-_Row = Row[UUID, str, str, int, datetime, bool]
+# The document's id, name, org, downloads, last change, and whether it is deprecated or archived.
+_Query = Select[int, str, str, int, int, bool]
+_Row = Row[int, str, str, int, int, bool]
 
 
 @dataclass(frozen=True)
@@ -67,13 +64,12 @@ _TIERS = (
 )
 
 
-def search(  # noqa: PLR0913  who asks, for what, when, and for which page
+def search(
     session: Session,
     visitor: Member | None,
     query: str,
     filters: Filters,
     *,
-    now: datetime,
     cursor: str | None = None,
     limit: int = 20,
 ) -> tuple[Sequence[Environment], str | None]:
@@ -86,11 +82,12 @@ def search(  # noqa: PLR0913  who asks, for what, when, and for which page
     words = words_of(query[:_MAX_QUERY])[:_MAX_WORDS]
     if query.strip() and not words:
         return [], None
+    found = _candidates(session, visitor, words, filters)
+    newest = max((row.serial for row, _ in found), default=0)
     scores = {
-        row.id: tier.score + _score(row, " ".join(words), now=now)
-        for row, tier in _candidates(session, visitor, words, filters)
+        row.id: tier.score + _score(row, " ".join(words), newest=newest) for row, tier in found
     }
-    ranked = sorted(scores, key=lambda found: (-scores[found], found))
+    ranked = sorted(scores, key=lambda each: (-scores[each], each))
     page = ranked[begin : begin + limit]
     more = len(ranked) > begin + limit
     return _load(session, page), encode_cursor(str(begin + limit)) if more else None
@@ -98,9 +95,9 @@ def search(  # noqa: PLR0913  who asks, for what, when, and for which page
 
 def _candidates(
     session: Session, visitor: Member | None, words: Sequence[str], filters: Filters
-) -> Iterable[tuple[_Row, _Tier]]:
+) -> Collection[tuple[_Row, _Tier]]:
     """Return what is worth ranking, each with the first place where the words were found."""
-    found: dict[UUID, tuple[_Row, _Tier]] = {}
+    found: dict[int, tuple[_Row, _Tier]] = {}
     audience, facets = audience_of(visitor), filters.facets()
     on_sqlite = session.get_bind().dialect.name == "sqlite"
     matching = _matching_sqlite if on_sqlite else _matching_postgresql
@@ -152,11 +149,11 @@ def _all() -> _Query:
     """Return the query for what ranking needs to know of every environment."""
     return (
         select(
-            Environment.id,
+            SearchDocument.id,
             SearchDocument.name,
             Org.slug,
             Environment.downloads,
-            Environment.updated_at,
+            Environment.serial,
             or_(Environment.deprecation.is_not(None), Environment.archived_at.is_not(None)).label(
                 "is_left"
             ),
@@ -166,25 +163,28 @@ def _all() -> _Query:
     )
 
 
-def _load(session: Session, ids: Sequence[UUID]) -> list[Environment]:
-    """Return environments in the order of their ids."""
-    query = select(Environment).where(Environment.id.in_(ids)).options(joinedload(Environment.org))
-    found = {environment.id: environment for environment in session.scalars(query)}
+def _load(session: Session, ids: Sequence[int]) -> list[Environment]:
+    """Return the environments of documents, in the order of their ids."""
+    query = (
+        select(SearchDocument.id, Environment)
+        .join_from(SearchDocument, Environment, SearchDocument.environment_id == Environment.id)
+        .where(SearchDocument.id.in_(ids))
+        .options(joinedload(Environment.org))
+    )
+    found = {row.id: row.Environment for row in session.execute(query)}
     return [found[each] for each in ids]
 
 
-def _score(row: _Row, asked: str, *, now: datetime) -> float:
-    """Return what speaks for an environment besides where the words were found."""
+def _score(row: _Row, asked: str, *, newest: int) -> float:
+    """Return what speaks for an environment besides where the words were found.
+
+    Changes are numbered, so the highest number of all candidates tells how new each one is.
+    """
     exact = asked == row.name or (
         asked.endswith(f" {row.name}") and asked == f"{' '.join(words_of(row.slug))} {row.name}"
     )
-    age = max(timedelta(), now - row.updated_at)
-    return (
-        (_EXACT if exact else 0.0)
-        + math.log10(1 + row.downloads)
-        + _NEW * math.exp2(-age / _HALF_LIFE)
-        - (_EXACT if row.is_left else 0.0)
-    )
+    score = math.log10(1 + row.downloads) + _NEW * float(row.serial) / max(1, newest)
+    return score + (_EXACT if exact else 0.0) - (_EXACT if row.is_left else 0.0)
 
 
 def _offset(cursor: str | None) -> int:

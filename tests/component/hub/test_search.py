@@ -124,12 +124,12 @@ def test_the_place_of_the_word_decides_the_order(any_hub: HubUnderTest) -> None:
     ]
 
 
-def test_downloads_decide_between_equals(any_hub: HubUnderTest) -> None:
+def test_downloads_decide_between_equals(hub: HubUnderTest) -> None:
     for name in ("chess-a", "chess-b", "chess-c"):
-        publish(any_hub, name)
-    with any_hub.resources.sessions.begin() as session:
+        publish(hub, name)
+    with hub.resources.sessions.begin() as session:
         session.query(Environment).filter_by(name="chess-b").update({"downloads": 1000})
-    assert found(any_hub, "chess")[0] == "local/chess-b"
+    assert found(hub, "chess")[0] == "local/chess-b"
 
 
 @pytest.mark.parametrize(
@@ -148,11 +148,11 @@ def test_filters_narrow_what_is_found(any_hub: HubUnderTest, filters: dict[str, 
     assert found(any_hub, **filters) == ["local/chess"]
 
 
-def test_filters_that_do_not_fit_find_nothing(any_hub: HubUnderTest) -> None:
-    publish(any_hub, "chess", tags=("games",))
-    assert found(any_hub, tag=["games", "hard"]) == []
-    assert found(any_hub, org="nobody") == []
-    assert found(any_hub, license="' OR 1=1") == []
+def test_filters_that_do_not_fit_find_nothing(hub: HubUnderTest) -> None:
+    publish(hub, "chess", tags=("games",))
+    assert found(hub, tag=["games", "hard"]) == []
+    assert found(hub, org="nobody") == []
+    assert found(hub, license="' OR 1=1") == []
 
 
 def test_any_text_is_a_query(any_hub: HubUnderTest) -> None:
@@ -184,13 +184,13 @@ def test_opening_an_environment_lets_others_find_it(
     assert len(found(any_hub, "chess", key=None)) == nobody
 
 
-def test_pages_follow_each_other_without_a_gap(any_hub: HubUnderTest) -> None:
+def test_pages_follow_each_other_without_a_gap(hub: HubUnderTest) -> None:
     for number in range(5):
-        publish(any_hub, f"chess-{number}")
+        publish(hub, f"chess-{number}")
     seen: list[str] = []
     cursor = None
     for _ in range(3):
-        page = any_hub.user.get(
+        page = hub.user.get(
             "/v1/search",
             params={"q": "chess", "limit": 2, **({"cursor": cursor} if cursor else {})},
         ).json()
@@ -206,13 +206,13 @@ def test_a_cursor_of_something_else_is_refused(hub: HubUnderTest, cursor: str) -
     assert answer.status_code == 422
 
 
-def test_a_new_version_is_found_by_its_own_words(any_hub: HubUnderTest) -> None:
-    publish(any_hub, "chess", summary="Old words.")
-    publish(any_hub, "chess", version="0.2.0", summary="New ones.")
-    assert (found(any_hub, "old"), found(any_hub, "new")) == ([], ["local/chess"])
+def test_a_new_version_is_found_by_its_own_words(hub: HubUnderTest) -> None:
+    publish(hub, "chess", summary="Old words.")
+    publish(hub, "chess", version="0.2.0", summary="New ones.")
+    assert (found(hub, "old"), found(hub, "new")) == ([], ["local/chess"])
 
 
-def test_an_older_version_that_comes_late_changes_nothing(any_hub: HubUnderTest) -> None:
-    publish(any_hub, "chess", version="0.2.0", summary="Present.")
-    publish(any_hub, "chess", version="0.1.1", summary="Past.")
-    assert (found(any_hub, "past"), found(any_hub, "present")) == ([], ["local/chess"])
+def test_an_older_version_that_comes_late_changes_nothing(hub: HubUnderTest) -> None:
+    publish(hub, "chess", version="0.2.0", summary="Present.")
+    publish(hub, "chess", version="0.1.1", summary="Past.")
+    assert (found(hub, "past"), found(hub, "present")) == ([], ["local/chess"])
