@@ -1,11 +1,14 @@
 """Receipts: signed with the publish, and true of it."""
 
 import pytest
+from httpx2 import Response
 
 from freesolo.domain.receipts import SignedPayload, check_says, read_public_keys, verify_receipt
 from freesolo.schemas.receipts import ReceiptPayload
+from freesolo.schemas.uploads import OFFSET_HEADER
 from hub_server.models import EnvironmentVersion
-from tests.component.hub.harness import Document, HubUnderTest, error_of
+from hub_server.settings import HubSettings
+from tests.component.hub.harness import Document, HubUnderTest, SettableClock, error_of
 from tests.factories import content_digest
 
 PATH = "/v1/envs/local/agree/versions/0.1.0/receipt"
@@ -90,3 +93,32 @@ def test_a_version_without_a_receipt_says_so(hub: HubUnderTest) -> None:
         session.query(EnvironmentVersion).update({"receipt": None})
     response = hub.user.get(PATH)
     assert (response.status_code, error_of(response)["code"]) == (404, "not_found")
+
+
+def test_what_came_in_pieces_has_a_receipt(hub: HubUnderTest) -> None:
+    assert upload(hub).status_code == 201
+    verify_receipt(receipt_of(hub), read_public_keys(keys(hub), source="the hub"))
+
+
+def test_what_came_in_pieces_counts_against_the_quota(hub_settings: HubSettings) -> None:
+    small = hub_settings.model_copy(update={"org_storage_bytes": 1})
+    with HubUnderTest(small, SettableClock()) as hub:
+        refused = upload(hub)
+    assert error_of(refused)["code"] == "quota_exceeded"
+
+
+def upload(hub: HubUnderTest) -> Response:
+    """Send `local/agree 0.1.0` as an upload of one piece and publish it."""
+    archive = hub.pack()
+    wanted = {
+        "org": "local",
+        "name": "agree",
+        "version": "0.1.0",
+        "tree_digest": archive.tree_digest,
+        "archive_digest": archive.archive_digest,
+        "size": archive.size,
+    }
+    path = f"/v1/uploads/{hub.user.post('/v1/uploads', json=wanted).json()['upload_id']}"
+    piece = archive.path.read_bytes()
+    assert hub.user.patch(path, content=piece, headers={OFFSET_HEADER: "0"}).is_success
+    return hub.user.post(f"{path}/finalize")
