@@ -113,14 +113,14 @@ def test_a_key_is_printed_once_and_told_by_its_beginning(
     assert key["patterns"] == ["local/*"]
 
 
-@pytest.mark.parametrize("by", ["id", "prefix", "name"])
 def test_a_key_is_revoked_by_its_id_its_beginning_or_its_name(
-    freesolo: Freesolo, with_hub: LiveHub, by: str
+    freesolo: Freesolo, with_hub: LiveHub
 ) -> None:
-    made = freesolo("keys", "create", "old", "--json").document
-    assert freesolo("keys", "revoke", made[by], "--yes").code == 0
-    assert freesolo("keys", "revoke", made[by], "--yes", "--json").code == 3
-    assert "old (revoked)" in freesolo("keys", "list", "--all").out
+    for by in ("id", "prefix", "name"):
+        made = freesolo("keys", "create", f"old-{by}", "--json").document
+        assert freesolo("keys", "revoke", made[by], "--yes").code == 0
+        assert freesolo("keys", "revoke", made[by], "--yes", "--json").code == 3
+        assert f"old-{by} (revoked)" in freesolo("keys", "list", "--all").out
 
 
 def test_a_name_of_two_keys_revokes_neither(freesolo: Freesolo, with_hub: LiveHub) -> None:
@@ -131,48 +131,36 @@ def test_a_name_of_two_keys_revokes_neither(freesolo: Freesolo, with_hub: LiveHu
     assert "names 2 keys" in refusal.error["message"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code"),
-    [
-        (("keys", "create", "x", "--expires", "soon"), 2),
-        (("keys", "create", "x", "--expires", "0d"), 2),
-        (("keys", "create", "x", "--env", "a b"), 2),
-        (("keys", "create", "x", "--scope", "everything"), 2),
-        (("keys", "create", "x", "--user", "nobody"), 3),
-        (("keys", "create", "x", "--all-orgs"), 5),
-        (("keys", "create", "x" * 101), 2),
-        (("members", "set-role", "nobody", "admin"), 3),
-        (("members", "add", "../x"), 2),
-        (("orgs", "show", "nothing"), 3),
-        (("orgs", "create", "acme"), 5),
-        (("access", "show", "local/nothing"), 3),
-        (("access", "grant", "local/agree"), 2),
-        (("access", "grant", "local/agree", "--user", "a", "--to-org", "b"), 2),
-    ],
-)
 def test_what_cannot_be_is_refused_with_its_exit_code(
-    freesolo: Freesolo, with_hub: LiveHub, arguments: tuple[str, ...], code: int
+    freesolo: Freesolo, with_hub: LiveHub
 ) -> None:
-    refusal = freesolo(*arguments, "--json")
-    assert refusal.code == code
-    assert refusal.error["message"]
+    for line, code in (
+        ("keys create x --expires soon", 2),
+        ("keys create x --expires 0d", 2),
+        ("keys create x --env 'a b'", 2),
+        ("keys create x --scope everything", 2),
+        ("keys create x --user nobody", 3),
+        ("keys create x --all-orgs", 5),
+        (f"keys create {'x' * 101}", 2),
+        ("members set-role nobody admin", 3),
+        ("members add ../x", 2),
+        ("orgs show nothing", 3),
+        ("orgs create acme", 5),
+        ("access show local/nothing", 3),
+        ("access grant local/agree", 2),
+        ("access grant local/agree --user a --to-org b", 2),
+    ):
+        refusal = freesolo(*shlex.split(line), "--json")
+        assert refusal.code == code, line
+        assert refusal.error["message"]
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("members", "remove", "bob"),
-        ("keys", "revoke", "tests"),
-        ("access", "visibility", "local/agree", "public"),
-    ],
-)
-def test_what_cannot_be_undone_is_not_done_unasked(
-    freesolo: Freesolo, agree: str, arguments: tuple[str, ...]
-) -> None:
+def test_what_cannot_be_undone_is_not_done_unasked(freesolo: Freesolo, agree: str) -> None:
     freesolo("members", "add", "bob")
-    refusal = freesolo(*arguments, "--json")
-    assert refusal.code == 2
-    assert "--yes" in refusal.error["hint"]
+    for line in ("members remove bob", "keys revoke tests", f"access visibility {agree} public"):
+        refusal = freesolo(*shlex.split(line), "--json")
+        assert refusal.code == 2, line
+        assert "--yes" in refusal.error["hint"]
     assert [each["handle"] for each in freesolo("members", "list", "--json").document["members"]]
     assert freesolo("access", "show", agree, "--json").document["visibility"] == "private"
 
