@@ -51,63 +51,47 @@ from freesolo.cli.yank import unyank, yank
 from freesolo.config import ClientSettings
 from freesolo.errors import FreesoloError, Internal, InvalidInput, StorageFull
 
-_COMMANDS = (
-    up,
-    down,
-    hub,
-    doctor,
-    login,
-    logout,
-    whoami,
-    init,
-    validate,
-    publish,
-    promote,
-    info,
-    versions,
-    yank,
-    unyank,
-    tag,
-    deprecate,
-    archive,
-    unarchive,
-    delete,
-    restore,
-    rename,
-    transfer,
-    pull,
-    search,
-    diff,
-    add,
-    remove,
-    lock,
-    install,
-    update,
-    outdated,
-    tree,
-    cache,
-    uses,
-    changes,
-    receipt,
-    webhooks,
-    access,
-    audit,
-    orgs,
-    members,
-    keys,
-    projects,
-    train,
-    runs,
-    models,
-    deploy,
-    deployments,
-    undeploy,
-    chat,
-    evaluate,
+# What click puts before and between the two columns of a list.
+_INDENT = 4
+# As `freesolo --help` shows them.
+_SECTIONS: dict[str, tuple[click.Command, ...]] = {
+    "The platform": (up, down, doctor, hub, login, logout, whoami),
+    "Make an environment": (init, validate, publish, promote, diff),
+    "Find and use environments": (
+        *(search, info, versions, pull, install, add, remove, lock, update, outdated, tree),
+        cache,
+    ),
+    "Train and serve": (train, runs, models, deploy, deployments, undeploy, chat, evaluate),
+    "Look after what is published": (
+        *(tag, yank, unyank, deprecate, archive, unarchive, delete, restore, rename, transfer),
+        *(uses, changes, receipt, webhooks),
+    ),
+    "Who may do what": (access, orgs, members, keys, projects, audit),
+}
+
+
+class _Sections(click.Group):
+    """A group whose help shows the commands by what they are for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [str(command.name) for commands in _SECTIONS.values() for command in commands]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        widest = max(len(name) for name in self.list_commands(ctx))
+        room = formatter.width - widest - _INDENT
+        for title, commands in _SECTIONS.items():
+            rows = [
+                (f"{command.name:{widest}}", command.get_short_help_str(room))
+                for command in commands
+            ]
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+@click.group(
+    cls=_Sections,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="freesolo")
 @click.option("--org", help="Org to act in, for a key that has several.", metavar="ORG")
 @click.pass_obj
@@ -117,8 +101,9 @@ def cli(app: App, org: str | None) -> None:
         app.settings = app.settings.model_copy(update={"org": org})
 
 
-for _command in _COMMANDS:
-    cli.add_command(_command)
+for _commands in _SECTIONS.values():
+    for _command in _commands:
+        cli.add_command(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
