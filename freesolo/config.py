@@ -137,10 +137,10 @@ def _owner(profile: Profile) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class Connection:
-    """Where the hub is, the key to use there, and the org to act in if one is named."""
+    """Where the hub is, the key to use there if there is one, and the org to act in if one is named."""
 
     hub_url: str
-    api_key: str
+    api_key: str | None
     org: str | None = None
 
 
@@ -150,7 +150,8 @@ def connection(
     """Choose the hub and key: the environment first, then the stored profile.
 
     `to` is the address of another hub than the one in use. The environment's key and org are not
-    for it.
+    for it. A hub that is named needs no key: what is public there can be read. Raise `Unauthorized`
+    if nothing says which hub is meant.
     """
     active = store.active()
     in_use = settings.hub_url or (active.hub_url if active else None)
@@ -159,13 +160,14 @@ def connection(
     org = settings.org if hub_url == in_use else None
     if settings.api_key is not None and hub_url == in_use:
         return Connection(hub_url, settings.api_key.get_secret_value(), org)
-    if (profile := store.find(hub_url)) is None:
+    profile = store.find(hub_url)
+    if profile is None and to is None and settings.hub_url is None:
         raise Unauthorized(
             f"There is no key for {hub_url}.",
             hint="`freesolo up` starts a platform on this machine; `freesolo login` stores a key; "
-            "FREESOLO_API_KEY gives one.",
+            "FREESOLO_HUB_URL names a hub, whose public environments need none.",
         )
-    return Connection(hub_url, profile.api_key, org)
+    return Connection(hub_url, profile.api_key if profile else None, org)
 
 
 def write_private(path: Path, text: str) -> None:

@@ -35,7 +35,7 @@ class App:
 
     @cached_property
     def connection(self) -> Connection:
-        """The hub and key in use; raises `Unauthorized` if there is no key."""
+        """The hub in use, and the key for it if there is one; raises `Unauthorized` without either."""
         return connection(self.settings, self.credentials)
 
     @cached_property

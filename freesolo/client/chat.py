@@ -31,7 +31,7 @@ class ChatClient:
     """A connection to one gateway with one key."""
 
     # The engine may have to start first; the gateway waits for it up to its own limit.
-    def __init__(self, gateway_url: str, api_key: str, *, timeout: float = 300.0) -> None:
+    def __init__(self, gateway_url: str, api_key: str | None, *, timeout: float = 300.0) -> None:
         self._transport = Transport(gateway_url, api_key, timeout=timeout)
 
     def __enter__(self) -> Self:

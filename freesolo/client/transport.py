@@ -17,6 +17,7 @@ from tenacity import (
 )
 
 from freesolo.errors import (
+    EnvironmentNotFound,
     FreesoloError,
     InvalidInput,
     LimitExceeded,
@@ -84,7 +85,7 @@ class Transport:
                 )
 
         attempts = self._attempts if method in _SAFE_TO_REPEAT else 1
-        response: httpx.Response = repeating(attempts)(lambda: raise_for_error(send()))
+        response: httpx.Response = repeating(attempts)(lambda: self._checked(send()))
         return response
 
     @contextmanager
@@ -104,7 +105,7 @@ class Transport:
         ):
             if not response.is_success:
                 response.read()
-            yield raise_for_error(response)
+            yield self._checked(response)
 
     def download(self, path: str, destination: Path) -> None:
         """Write an answer's body to `destination`."""
@@ -115,6 +116,13 @@ class Transport:
         ):
             for chunk in response.iter_bytes(_CHUNK):
                 out.write(chunk)
+
+    def _checked(self, response: httpx.Response) -> httpx.Response:
+        """Return a good answer; raise the error that a bad one carries."""
+        if response.is_success:
+            return response
+        error = error_of(response)
+        raise error if "Authorization" in self._headers else _without_key(error, self.base_url)
 
 
 def repeating(attempts: int) -> Retrying:
@@ -184,6 +192,20 @@ def error_of(response: httpx.Response) -> FreesoloError:
     error = from_wire(body if isinstance(body, dict) else {}, response.status_code)
     if isinstance(error, Unauthorized) and error.hint is None:
         error.hint = "`freesolo login` stores a key; `freesolo up` makes one on this machine."
+    return error
+
+
+def _without_key(error: FreesoloError, base_url: str) -> FreesoloError:
+    """Return what an error means to somebody who has no key."""
+    if isinstance(error, Unauthorized):
+        return Unauthorized(
+            f"There is no key for {base_url}.",
+            hint="`freesolo login` stores a key; FREESOLO_API_KEY gives one; `freesolo up` starts a "
+            "platform on this machine and makes one.",
+        )
+    if isinstance(error, EnvironmentNotFound):
+        stranger = "Without a key only what is public is found; `freesolo login` stores one."
+        error.hint = " ".join(filter(None, [error.hint, stranger]))
     return error
 
 

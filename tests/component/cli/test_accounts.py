@@ -138,7 +138,9 @@ def test_damaged_credentials_are_told_with_their_place(freesolo: Freesolo, tmp_p
     assert "credentials.json" in refusal.error["message"]
 
 
-def test_an_empty_variable_is_no_value(freesolo: Freesolo, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_is_no_value(
+    freesolo: Freesolo, with_hub: LiveHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FREESOLO_API_KEY", "")
     refusal = freesolo("whoami", "--json")
     assert "There is no key" in refusal.error["message"]

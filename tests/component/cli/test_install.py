@@ -3,9 +3,12 @@
 import json
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
 
 from tests.component.cli.conftest import Freesolo
 from tests.component.cli.consumers import (
@@ -18,7 +21,7 @@ from tests.component.cli.consumers import (
     write_tools,
 )
 from tests.environment_folders import SOUND, write_environment
-from tests.hubs import LiveHub
+from tests.hubs import LiveHub, serving
 
 
 def test_add_writes_the_range_locks_and_installs(freesolo: Freesolo, publish: Publish) -> None:
@@ -237,14 +240,21 @@ def test_a_lock_of_another_hub_gets_no_key_of_ours(freesolo: Freesolo, publish: 
     text = lock.read_text()
     source = text.split('source = "')[1].split('"')[0]
     tree = text.split('tree = "')[1].split('"')[0]
-    lock.write_text(
-        text.replace(source, "http://elsewhere.example").replace(tree, f"sha256:{'0' * 64}")
-    )
+    elsewhere = FastAPI()
+    seen: list[Mapping[str, str]] = []
 
-    refusal = freesolo("install", "--locked", "--json")
+    @elsewhere.get("/{path:path}")
+    def refuse(request: Request) -> JSONResponse:
+        seen.append(request.headers)
+        return JSONResponse({"error": {"code": "unauthorized", "message": "No."}}, 401)
+
+    with serving(elsewhere) as url:
+        lock.write_text(text.replace(source, url).replace(tree, f"sha256:{'0' * 64}"))
+        refusal = freesolo("install", "--locked", "--json")
 
     assert (refusal.code, refusal.error["code"]) == (5, "unauthorized")
-    assert "http://elsewhere.example" in refusal.error["message"]
+    assert refusal.error["message"] == f"There is no key for {url}."
+    assert [headers.get("authorization") for headers in seen] == [None]
 
 
 def test_an_environment_that_does_not_load_fails_in_its_authors_words(
