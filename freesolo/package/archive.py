@@ -29,6 +29,8 @@ from freesolo.errors import InvalidEnvironment, PayloadTooLarge
 from freesolo.package.secrets import Secret, find_secrets
 
 _CHUNK = 1 << 20
+# Of a file whose bytes are wanted, no more are held in memory.
+KEPT_BYTES = _CHUNK
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 # Room for headers beside the members' bytes: a plain and a pax header, rounded up generously.
@@ -69,7 +71,7 @@ class Archive:
 
 @dataclass(frozen=True)
 class Contents:
-    """What an archive holds: its files, the bytes of those that were to be kept, and secrets."""
+    """What an archive holds: its files, secrets, and of those to be kept the first `KEPT_BYTES`."""
 
     tree_digest: str
     files: tuple[TreeFile, ...]
@@ -103,7 +105,7 @@ def inspect_archive(
 ) -> Contents:
     """Read a whole archive without writing anything and return what it holds.
 
-    `keep` names small files whose bytes are wanted; `scan` looks for secrets on the way. Raise
+    `keep` names files whose first `KEPT_BYTES` are wanted; `scan` looks for secrets on the way. Raise
     `PayloadTooLarge` when a limit is passed and `InvalidEnvironment` for anything but a well-formed
     archive of plain files.
     """
@@ -113,13 +115,12 @@ def inspect_archive(
     secrets: list[Secret] = []
     with _damage_refused():
         for member, body in _members(path, limits):
-            sink = io.BytesIO() if member.name in wanted else None
-            reading = _Reading(member, body, sink)
+            reading = _Reading(member, body)
             if scan:
                 secrets += find_secrets(member.name, reading)
             files.append(reading.finish())
-            if sink is not None:
-                kept[member.name] = sink.getvalue()
+            if member.name in wanted:
+                kept[member.name] = reading.head
     return Contents(tree_digest(files), tuple(files), kept, tuple(secrets))
 
 
@@ -345,12 +346,18 @@ def _not_plain(name: str) -> InvalidEnvironment:
 
 
 class _Reading:
-    """One member's bytes as they pass: hashed, counted and written to `sink`, if there is one."""
+    """One member's bytes as they pass: hashed, counted and written to `sink`, if there is one.
 
-    def __init__(self, member: tarfile.TarInfo, body: IO[bytes], sink: IO[bytes] | None) -> None:
+    `head` is the first `KEPT_BYTES` of them, once they have passed.
+    """
+
+    def __init__(
+        self, member: tarfile.TarInfo, body: IO[bytes], sink: IO[bytes] | None = None
+    ) -> None:
         self._member = member
         self._body = body
         self._sink = sink
+        self.head = b""
         self._digest = hashlib.sha256()
         self._size = 0
 
@@ -358,6 +365,7 @@ class _Reading:
         while chunk := self._body.read(_CHUNK):
             self._digest.update(chunk)
             self._size += len(chunk)
+            self.head = self.head or chunk
             if self._sink is not None:
                 self._sink.write(chunk)
             yield chunk

@@ -8,6 +8,7 @@ import csv
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import PurePosixPath
 from typing import IO
 
@@ -25,6 +26,9 @@ Row = dict[str, JsonValue]
 _MAX_LINE = 1 << 20
 _MAX_DOCUMENT = 4 << 20
 _MAX_DEPTH = 64
+# What a value that a row of CSV leaves out counts for: about what JSON would need to say so. Else a
+# row of two bytes could be made as wide as the longest header, any number of times.
+_MISSING_BYTES = 8
 _MAX_FINDINGS = 5
 # A file with so many broken rows is of another kind than its name says.
 _MAX_BROKEN = 1000
@@ -104,13 +108,17 @@ class RowFile:
                 self._tell("broken_row", f"Row {position}: {error}")
 
     def _csv(self) -> Iterator[Row]:
-        reader = csv.DictReader(line for _, line in self._lines())
+        reader = csv.reader(line for _, line in self._lines())
         try:
-            for fields in reader:
-                # What is left over has no column, and so no name.
-                if fields.pop(None, None) is not None:
+            header = next(reader, [])
+            for cells in filter(None, reader):
+                missing = len(header) - len(cells)
+                if missing < 0:
+                    # What is left over has no column, and so no name.
                     self._tell("broken_row", "There are more values than columns.", reader.line_num)
-                yield dict(fields)
+                elif not self._afford(missing * _MISSING_BYTES):
+                    return
+                yield dict(zip_longest(header, cells[: len(header)]))
         except csv.Error as error:
             self._stop("broken_file", f"{error}", reader.line_num)
 
@@ -124,17 +132,26 @@ class RowFile:
         number = 0
         while line := self._stream.readline(_MAX_LINE + 1):
             number += 1
-            if len(line) > self._budget.bytes or self.broken == _MAX_BROKEN:
+            if self.broken == _MAX_BROKEN:
                 self.complete = False
+                return
+            if not self._afford(len(line)):
                 return
             if len(line) > _MAX_LINE:
                 self._stop("too_large", f"A line is read up to {_MAX_LINE} bytes.", number)
                 return
-            self._budget.bytes -= len(line)
             try:
                 yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError:
                 self._tell("broken_row", "The line is not UTF-8.", number)
+
+    def _afford(self, size: int) -> bool:
+        """Take bytes from the budget; where it has too few, the file ends here."""
+        if size > self._budget.bytes:
+            self.complete = False
+            return False
+        self._budget.bytes -= size
+        return True
 
     def _stop(self, code: str, message: str, line: int | None = None) -> None:
         self.complete = False

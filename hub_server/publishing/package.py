@@ -13,8 +13,8 @@ from freesolo.package.archive import inspect_archive
 from freesolo.package.secrets import refuse_secrets
 
 _ENTRY_POINT = "environment.py"
-# Bytes of it that are looked at for what it says about itself.
-_MAX_SOURCE = 1 << 20
+# A longer manifest would cost more to read than the archive around it.
+_MAX_MANIFEST = 256 << 10
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def inspect_package(archive: Path, archive_digest: str, ref: EnvRef, version: st
         _check_agreement(manifest, ref.name, version)
     return Package(
         manifest=manifest,
-        turn_type=turn_type(contents.kept[_ENTRY_POINT][:_MAX_SOURCE].decode(errors="replace")),
+        turn_type=turn_type(contents.kept[_ENTRY_POINT].decode(errors="replace")),
         files=contents.files,
         tree_digest=contents.tree_digest,
         archive_digest=archive_digest,
@@ -60,6 +60,8 @@ def inspect_package(archive: Path, archive_digest: str, ref: EnvRef, version: st
 
 
 def _read_manifest(raw: bytes) -> Manifest:
+    if len(raw) > _MAX_MANIFEST:
+        raise InvalidManifest(f"{MANIFEST_NAME} has more than {_MAX_MANIFEST} bytes.")
     try:
         return parse_manifest(raw.decode())
     except UnicodeDecodeError:

@@ -15,7 +15,7 @@ from freesolo.package.archive import Archive
 from freesolo.schemas.accounts import USER_SCOPES
 from hub_server.accounts import service as accounts
 from tests.component.hub.harness import HubUnderTest, error_of
-from tests.factories import ENVIRONMENT_PY, content_digest, pack_folder
+from tests.factories import ENVIRONMENT_PY, content_digest, make_environment, pack_folder
 
 
 def test_publishing_answers_with_the_digests_of_what_was_sent(hub: HubUnderTest) -> None:
@@ -114,6 +114,14 @@ def test_a_manifest_must_agree_with_the_address(
     error = error_of(hub.send(hub.pack(), name, version))
     assert error["code"] == "invalid_manifest"
     assert f"says {what}" in error["message"]
+
+
+def test_a_manifest_that_is_too_long_to_be_one_is_refused(hub: HubUnderTest) -> None:
+    folder = make_environment(hub.path / "long")
+    with (folder / "environment.toml").open("a") as file:
+        file.write("# \n" * 100_000)
+    error = error_of(hub.send(pack_folder(folder), "agree", "0.1.0"))
+    assert (error["code"], "more than 262144 bytes" in error["message"]) == ("invalid_manifest", True)
 
 
 def test_an_archive_without_an_entry_point_is_refused(hub: HubUnderTest) -> None:

@@ -16,7 +16,12 @@ from hypothesis import strategies as st
 
 from freesolo.domain.packaging import ENVIRONMENT_LIMITS, Limits, path_problem
 from freesolo.errors import FreesoloError, InvalidEnvironment, PayloadTooLarge
-from freesolo.package.archive import build_archive, inspect_archive, unpack_archive
+from freesolo.package.archive import (
+    KEPT_BYTES,
+    build_archive,
+    inspect_archive,
+    unpack_archive,
+)
 
 END = bytes(1024)
 
@@ -262,6 +267,16 @@ def test_what_other_tools_write_is_read(tmp_path: Path, kind: int) -> None:
     names = {file.path for file in inspect_archive(tmp_path / "other.tar.gz", ROOMY).files}
 
     assert names == {"environment.py", "dataset/train.jsonl", long_name}
+
+
+def test_of_a_large_file_only_the_beginning_is_kept(tmp_path: Path) -> None:
+    content = b"# \n" * KEPT_BYTES
+    path = write(tmp_path, zstandard.compress(file("environment.py", content) + file("b") + END))
+
+    found = inspect_archive(path, ENVIRONMENT_LIMITS, keep=["environment.py", "b"])
+
+    assert found.kept == {"environment.py": content[:KEPT_BYTES], "b": b"x"}
+    assert [one.size for one in found.files] == [len(content), 1]
 
 
 def test_secrets_are_found_on_the_way(tmp_path: Path) -> None:

@@ -165,6 +165,13 @@ def test_values_without_a_column_are_told() -> None:
     assert codes(a_csv="input\na,b\nc\n") == [(2, "broken_row")]
 
 
+def test_short_rows_below_a_wide_header_cost_what_they_are_filled_up_with() -> None:
+    header = ",".join(f"c{number}" for number in range(100_000))
+    found = split(a_csv=header + "\n1" * 1000)
+    assert 0 < found.rows < 50
+    assert not found.complete
+
+
 def test_a_file_without_rows_is_told() -> None:
     assert codes(a_jsonl="\n\n") == [(None, "no_rows")]
 
