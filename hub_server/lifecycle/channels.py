@@ -6,9 +6,9 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from freesolo.domain.refs import EnvRef, Selector, SelectorKind
+from freesolo.domain.refs import EnvRef, Selector, SelectorKind, check_channel
 from freesolo.domain.roles import EnvironmentRole
-from freesolo.errors import ChannelMoved, ChannelNotFound, InvalidRef
+from freesolo.errors import ChannelMoved, ChannelNotFound
 from freesolo.schemas import environments as wire
 from freesolo.schemas.changes import ChangeKind
 from hub_server.accounts.service import Member
@@ -66,7 +66,7 @@ def move(
 
     Raise `ChannelMoved` if it does not stand where it is expected.
     """
-    _check_name(name)
+    check_channel(name)
     environment = environments.find(session, member, ref, need=EnvironmentRole.WRITER, lock=True)
     channel = session.get(Channel, (environment.id, name))
     _check_expected(name, channel, target.expected)
@@ -97,14 +97,6 @@ def remove(session: Session, member: Member, ref: EnvRef, name: str, *, now: dat
     data: JsonObject = {"channel": name, "before": channel.selector}
     change = Announcement(ChangeKind.CHANNEL_REMOVED, data=data)
     announce(session, member, environment, change, now=now)
-
-
-def _check_name(name: str) -> None:
-    if Selector.parse(name).kind is not SelectorKind.CHANNEL:
-        raise InvalidRef(
-            f"{name!r} cannot name a channel: after an `@` it would mean something else.",
-            hint="Use a word such as `stable`: lower-case letters, digits and `-`.",
-        )
 
 
 def _check_expected(name: str, channel: Channel | None, expected: str | None) -> None:

@@ -55,7 +55,7 @@ def unyank(
     environment, found = _published(session, member, ref, version)
     if found.yanked_at is not None:
         found.yanked_at = found.yank_reason = None
-        publishing.show_again(session, environment, found)
+        publishing.show(session, environment, found)
         announce(
             session, member, environment, Announcement(ChangeKind.VERSION_UNYANKED, found), now=now
         )

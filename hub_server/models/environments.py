@@ -120,6 +120,7 @@ class VersionContents(Base):
         ForeignKey("environment_versions.id", ondelete="CASCADE"), primary_key=True
     )
     manifest: Mapped[JsonObject]
+    turn_type: Mapped[str] = mapped_column(String(20), default="")
     files: Mapped[list[JsonObject]] = mapped_column(JSON)
     wheel_metadata: Mapped[str] = mapped_column(Text, default="")
     readme_html: Mapped[str] = mapped_column(Text, default="")

@@ -124,18 +124,18 @@ def record(
         if not submission.staged:
             _bring_forth(session, press.signer, submission.by, environment, existing, now=now)
         return _view(environment, existing, created=False)
-    environment.turn_type = package.turn_type
     version = _row(environment, submission, package, description, now=now)
     session.add(version)
     session.flush()
     check_quota(session, environment.org, press.quota)
     session.add(_contents(version, package, description))
     session.add_all(_dependencies(version))
+    session.flush()
     if submission.staged:
         kind = ChangeKind.VERSION_STAGED
     else:
         kind = ChangeKind.VERSION_PUBLISHED
-        show(environment, version, package.manifest)
+        show(session, environment, version)
     change = announce(session, submission.by, environment, Announcement(kind, version), now=now)
     version.receipt = receipt_for(press.signer, environment, version, change)
     return _view(environment, version, created=True)
@@ -166,23 +166,17 @@ def _bring_forth(
         return False
     version.state = VersionState.PUBLISHED
     version.published_at = now
-    show_again(session, environment, version)
+    show(session, environment, version)
     announcement = Announcement(ChangeKind.VERSION_PUBLISHED, version)
     change = announce(session, member, environment, announcement, now=now)
     version.receipt = receipt_for(signer, environment, version, change)
     return True
 
 
-def show(environment: Environment, version: EnvironmentVersion, manifest: Manifest) -> None:
-    """Let the environment speak through this version if none is newer."""
+def show(session: Session, environment: Environment, version: EnvironmentVersion) -> None:
+    """Let the environment speak through this version if none that stands is newer."""
     if is_newer(version.version, environment.latest_version):
-        _speak_through(environment, version, manifest)
-
-
-def show_again(session: Session, environment: Environment, version: EnvironmentVersion) -> None:
-    """Let the environment speak through a stored version if none that stands is newer."""
-    if is_newer(version.version, environment.latest_version):
-        _speak_through(environment, version, _manifest(session, version))
+        _speak_through(session, environment, version)
 
 
 def show_newest(session: Session, environment: Environment) -> None:
@@ -192,7 +186,7 @@ def show_newest(session: Session, environment: Environment) -> None:
     if version is None:
         environment.latest_version = ""
     else:
-        _speak_through(environment, version, _manifest(session, version))
+        _speak_through(session, environment, version)
 
 
 def check_open(environment: Environment) -> None:
@@ -209,13 +203,14 @@ def check_open(environment: Environment) -> None:
         )
 
 
-def _speak_through(
-    environment: Environment, version: EnvironmentVersion, manifest: Manifest
-) -> None:
+def _speak_through(session: Session, environment: Environment, version: EnvironmentVersion) -> None:
+    contents = session.get_one(VersionContents, version.id)
+    manifest = Manifest.model_validate(contents.manifest)
     environment.latest_version = version.version
     environment.summary = manifest.summary
     environment.license = manifest.license
     environment.tags = list(manifest.tags)
+    environment.turn_type = contents.turn_type
 
 
 def _view(
@@ -229,11 +224,6 @@ def _view(
         state=version.state.value,
         published_at=version.published_at,
     )
-
-
-def _manifest(session: Session, version: EnvironmentVersion) -> Manifest:
-    contents = session.get_one(VersionContents, version.id)
-    return Manifest.model_validate(contents.manifest)
 
 
 def _claim(session: Session, member: Member, ref: EnvRef, *, now: datetime) -> Environment:
@@ -363,6 +353,7 @@ def _contents(
     return VersionContents(
         version_id=version.id,
         manifest=package.manifest.model_dump(mode="json"),
+        turn_type=package.turn_type,
         files=_FILES.dump_python(package.files, mode="json"),
         wheel_metadata=description.wheel.metadata.decode(),
         readme_html=description.readme_html,

@@ -590,6 +590,7 @@ def upgrade() -> None:
         "version_contents",
         sa.Column("version_id", sa.Uuid(), nullable=False),
         sa.Column("manifest", sa.JSON(), nullable=False),
+        sa.Column("turn_type", sa.String(length=20), nullable=False),
         sa.Column("files", sa.JSON(), nullable=False),
         sa.Column("wheel_metadata", sa.Text(), nullable=False),
         sa.Column("readme_html", sa.Text(), nullable=False),

@@ -171,7 +171,9 @@ def test_what_is_no_range_is_pinned_to_the_version_it_means_now(
     assert meaning(hub, "stable") == "1.0"
 
 
-@pytest.mark.parametrize("name", ["latest", "v1", "1.0", "Stable", "a_b", ">=1", "x" * 33])
+@pytest.mark.parametrize(
+    "name", ["latest", "v1", "1.0", "Stable", "stable ", "a_b", ">=1", "x" * 33]
+)
 def test_a_channel_cannot_be_called_what_means_something_else(hub: HubUnderTest, name: str) -> None:
     hub.publish(version="1.0")
     assert tag(hub, name, "1.0").status_code == 422

@@ -148,6 +148,17 @@ def test_filters_narrow_what_is_found(any_hub: HubUnderTest, filters: dict[str, 
     assert found(any_hub, **filters) == ["local/chess"]
 
 
+def test_an_environment_turns_as_its_newest_release_does(any_hub: HubUnderTest) -> None:
+    publish(any_hub, "chess", source=MULTI_TURN)
+    publish(any_hub, "chess", version="0.0.9")
+    assert found(any_hub, turn_type="multi-turn") == ["local/chess"]
+    publish(any_hub, "chess", version="0.2.0")
+    assert found(any_hub, turn_type="single-turn") == ["local/chess"]
+    yank = "/v1/envs/local/chess/versions/0.2.0/yank"
+    assert any_hub.user.put(yank, json={"reason": "wrong"}).status_code == 200
+    assert found(any_hub, turn_type="multi-turn") == ["local/chess"]
+
+
 def test_filters_that_do_not_fit_find_nothing(hub: HubUnderTest) -> None:
     publish(hub, "chess", tags=("games",))
     assert found(hub, tag=["games", "hard"]) == []
