@@ -5,13 +5,15 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
 from freesolo.environments.base import Environment, EnvironmentMultiTurn, EnvironmentSingleTurn
 
-_DEFAULT_FILE = Path("freesolo", "environment.py")
+_ENTRY_POINT = "environment.py"
+_DEFAULT_FILE = Path("freesolo", _ENTRY_POINT)
 
 
 def load_environment(reference: str | None = None, **kwargs: object) -> Environment:
@@ -63,7 +65,7 @@ def offer_modules(folders: Mapping[str, str]) -> None:
 
 def _loader_of(folder: Path) -> Callable[..., Environment]:
     def load_environment(**params: object) -> Environment:
-        return build_environment(str(folder / "environment.py"), params)
+        return build_environment(str(folder / _ENTRY_POINT), params)
 
     return load_environment
 
@@ -77,9 +79,21 @@ def call_factory(
 ) -> object:
     """Find the factory that `reference` names and call it with what it accepts of `kwargs`."""
     location, name = _split(reference, default_name, default_file)
-    factory = getattr(_import(location), name)
+    path = Path(location)
+    if path.suffix != ".py" and not path.is_file():
+        return _call(getattr(importlib.import_module(location), name), kwargs, location=location)
+    path = path.resolve()
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}")
+    with _own_modules_first(path.parent):
+        return _call(getattr(_import_file(path), name), kwargs, location=location)
+
+
+def _call(factory: object, kwargs: Mapping[str, object], *, location: str) -> object:
     if not callable(factory):
-        raise TypeError(f"{name} of {location} is not a function")
+        raise TypeError(
+            f"{getattr(factory, '__name__', factory)!r} of {location} is not a function"
+        )
     parameters = inspect.signature(factory).parameters
     takes_all = any(
         parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()
@@ -98,22 +112,65 @@ def _split(reference: str | None, default_name: str, default_file: Path) -> tupl
     return location.strip(), name.strip() or default_name
 
 
-def _import(location: str) -> ModuleType:
-    path = Path(location)
-    if path.suffix == ".py" or path.is_file():
-        return _import_file(path.resolve())
-    return importlib.import_module(location)
+@contextmanager
+def _own_modules_first(folder: Path) -> Iterator[None]:
+    """Let the code in `folder` import the modules beside it, whatever another environment's are named.
+
+    Python knows modules by their names alone, and two environments may both have a `rewards.py`.
+    While one is loaded, the other's modules of the same names are put aside; afterwards they are back,
+    and the folder stays on the path behind those of the environments that were loaded before.
+    """
+    own = str(folder)
+    others = [entry for entry in sys.path if entry != own and Path(entry, _ENTRY_POINT).is_file()]
+    ahead = others
+    if own in sys.path:
+        ahead = [entry for entry in others if sys.path.index(entry) < sys.path.index(own)]
+    aside = _take_modules(_module_names(own), others)
+    _put_on_path(own, behind=[])
+    try:
+        yield
+    finally:
+        _put_on_path(own, behind=ahead)
+        _take_modules({name for entry in ahead for name in _module_names(entry)}, [own])
+        sys.modules.update(aside)
+
+
+def _module_names(folder: str) -> set[str]:
+    return {path.stem for path in Path(folder).iterdir() if path.suffix == ".py" or path.is_dir()}
+
+
+def _take_modules(names: Collection[str], folders: Sequence[str]) -> dict[str, ModuleType]:
+    """Forget the modules that were imported by these names from these folders; return them."""
+    found = {
+        name: module
+        for name, module in list(sys.modules.items())
+        if name.partition(".")[0] in names
+        and any(
+            Path(place).is_relative_to(folder) for place in _places(module) for folder in folders
+        )
+    }
+    for name in found:
+        del sys.modules[name]
+    return found
+
+
+def _places(module: ModuleType) -> list[str]:
+    """Return where a module was read from: a file, the folders of a package without one, or nowhere."""
+    file = getattr(module, "__file__", None)
+    return [file] if file else list(getattr(module, "__path__", ()))
+
+
+def _put_on_path(folder: str, *, behind: Sequence[str]) -> None:
+    if folder in sys.path:
+        sys.path.remove(folder)
+    sys.path.insert(max(map(sys.path.index, behind), default=-1) + 1, folder)
 
 
 def _import_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}")
     name = f"_freesolo_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is not a Python file")
-    if str(path.parent) not in sys.path:
-        sys.path.insert(0, str(path.parent))
     module = importlib.util.module_from_spec(spec)
     previous = sys.modules.get(name)
     sys.modules[name] = module

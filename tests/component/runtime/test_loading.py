@@ -29,6 +29,54 @@ def test_a_file_is_loaded_with_its_siblings(tmp_path: Path) -> None:
     assert sys.path[0] == str(folder)
 
 
+def write_marked(folder: Path, mark: str) -> Path:
+    """Write an environment that takes its mark from a module beside it, one that others have too."""
+    code = SOUND.replace("def load_environment():", "import marks\n\n\ndef load_environment():")
+    code = code.replace(
+        "return Sums()", "sums = Sums()\n    sums.mark = marks.MARK\n    return sums"
+    )
+    return write_environment(folder, code, marks=f"MARK = {mark!r}\n")
+
+
+def test_environments_with_modules_of_one_name_each_get_their_own(tmp_path: Path) -> None:
+    folders = [write_marked(tmp_path / mark, mark) for mark in ("first", "second")]
+
+    loaded = [load_environment(str(folder / "environment.py")) for folder in folders]
+
+    assert [environment.mark for environment in loaded] == ["first", "second"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("imported", ["before", "after"])
+def test_loading_another_environment_leaves_ones_own_modules_alone(
+    tmp_path: Path, imported: str
+) -> None:
+    inner = write_marked(tmp_path / "inner", "inner")
+    outer = write_marked(tmp_path / "outer", "outer")
+    entry = outer / "environment.py"
+    loads = (
+        "from freesolo.environments import load_environment as load\n"
+        f"inner = load({str(inner / 'environment.py')!r})\n"
+    )
+    code = entry.read_text().replace("sums.mark =", "sums.inner = inner.mark\n    sums.mark =")
+    first = "import marks\n" if imported == "before" else ""
+    entry.write_text(f"{first}{loads}{code}")
+
+    environment = load_environment(str(entry))
+
+    assert environment.mark == "outer"  # type: ignore[attr-defined]
+    assert environment.inner == "inner"  # type: ignore[attr-defined]
+    assert sys.path[:2] == [str(outer), str(inner)]
+
+
+def test_a_module_of_pythons_own_is_not_taken_for_one_of_an_environment(tmp_path: Path) -> None:
+    before = sys.modules["types"]
+    for name in ("first", "second"):
+        folder = write_environment(tmp_path / name, SOUND, types="", time="")
+        load_environment(str(folder / "environment.py"))
+
+    assert sys.modules["types"] is before
+
+
 def test_another_factory_can_be_named(tmp_path: Path) -> None:
     folder = write_environment(tmp_path, f"{SOUND}\ndef other():\n    return Sums()\n")
 
