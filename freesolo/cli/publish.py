@@ -12,6 +12,7 @@ from freesolo.cli.context import App, json_option, pass_app, sandbox_option
 from freesolo.cli.validate import show_report
 from freesolo.domain.packaging import ENVIRONMENT_LIMITS
 from freesolo.domain.refs import EnvRef, check_name
+from freesolo.domain.selection import newest_first
 from freesolo.domain.versions import Bump, next_version
 from freesolo.errors import (
     EnvironmentFailed,
@@ -20,6 +21,7 @@ from freesolo.errors import (
     InvalidEnvironment,
     Problem,
     VersionExists,
+    VersionTombstoned,
 )
 from freesolo.package.archive import Archive, build_archive, check_archive_size
 from freesolo.package.checks import Report, Severity, check_folder
@@ -32,24 +34,25 @@ from freesolo.package.files import (
     write_version,
 )
 from freesolo.package.secrets import Secret, refuse_secrets, scan_files
-from freesolo.schemas.environments import PublishedVersion, VersionSummary
+from freesolo.schemas.environments import EnvironmentDetail, PublishedVersion, VersionSummary
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """What a publish would send, and what the hub has under its version."""
+    """What a publish would send, and what the hub has, or had, under its version."""
 
     ref: EnvRef
     version: str
     archive: Archive
     selection: FileSelection
     existing: VersionSummary | None
+    was_deleted: bool
 
     @property
     def status(self) -> str:
         """How the hub would answer."""
         if self.existing is None:
-            return "created"
+            return "conflict" if self.was_deleted else "created"
         same = self.existing.tree_digest == self.archive.tree_digest
         return "unchanged" if same else "conflict"
 
@@ -106,7 +109,7 @@ def publish(  # noqa: PLR0913 - one parameter for each option
         declared=manifest.version,
         has_manifest=has_manifest(folder),
         bump=Bump(bump) if bump else None,
-        history=_history(app, ref) if asked else [],
+        found=_find(app, ref) if asked else None,
     )
     with tempfile.TemporaryDirectory() as scratch:
         archive = _pack(folder, selection, versions, Path(scratch))
@@ -117,26 +120,33 @@ def publish(  # noqa: PLR0913 - one parameter for each option
                 write_version(folder, version)
             _show(app, published, folder)
             return
-    plan = _Plan(ref, version, archive, selection, versions.published_as(version))
+    plan = _Plan(
+        ref,
+        version,
+        archive,
+        selection,
+        existing=versions.published_as(version),
+        was_deleted=versions.was_deleted(version),
+    )
     _show_plan(app, plan, secrets)
     refuse_secrets(secrets)
     _refuse(app, report, force=force)
     check_archive_size(archive.size, ENVIRONMENT_LIMITS)
-    _refuse_conflict(plan)
-    app.out.next_step(f"freesolo publish {folder}")
+    _refuse_conflict(plan, folder)
+    app.out.next_step("the same command without --dry-run")
 
 
 @dataclass(frozen=True)
 class _Versions:
     """How the version is found: the one that the folder declares, or the next in a history.
 
-    `history` is what is published, the newest first; it is empty if it does not matter.
+    `found` is the environment as it is published; it is None if it is not, or does not matter.
     """
 
     declared: str
     has_manifest: bool
     bump: Bump | None
-    history: Sequence[VersionSummary]
+    found: EnvironmentDetail | None
 
     @property
     def rewrites_manifest(self) -> bool:
@@ -146,29 +156,40 @@ class _Versions:
     @property
     def next(self) -> str:
         """The version, as far as it does not depend on the files."""
-        if self.bump and self.history:
-            return next_version(self.history[0].version, self.bump)
-        return self.declared
+        return self._after_newest(self.bump) if self.bump else self.declared
 
     def of(self, archive: Archive) -> str:
         """Return the version that an archive takes: without a manifest, the newest or a patch on."""
-        if self.has_manifest or self.bump or not self.history:
+        if self.has_manifest or self.bump:
             return self.next
-        newest = self.history[0]
-        if newest.tree_digest == archive.tree_digest:
+        newest = next(iter(self.found.versions), None) if self.found else None
+        if newest and newest.tree_digest == archive.tree_digest:
             return newest.version
-        return next_version(newest.version, Bump.PATCH)
+        return self._after_newest(Bump.PATCH)
 
     def published_as(self, version: str) -> VersionSummary | None:
         """Return what is published under a version already."""
-        return next((v for v in self.history if Version(v.version) == Version(version)), None)
+        published = self.found.versions if self.found else []
+        return next((v for v in published if Version(v.version) == Version(version)), None)
+
+    def was_deleted(self, version: str) -> bool:
+        """Say whether a version was deleted: its number is never given again."""
+        deleted = self.found.deleted if self.found else []
+        return Version(version) in map(Version, deleted)
+
+    def _after_newest(self, bump: Bump) -> str:
+        """Return the version after the newest there ever was; the declared one if there is none."""
+        if self.found is None:
+            return self.declared
+        taken = [*(each.version for each in self.found.versions), *self.found.deleted]
+        return next_version(newest_first(taken)[0], bump) if taken else self.declared
 
 
-def _history(app: App, ref: EnvRef) -> Sequence[VersionSummary]:
+def _find(app: App, ref: EnvRef) -> EnvironmentDetail | None:
     try:
-        return app.hub.environment(ref).versions
+        return app.hub.environment(ref)
     except EnvironmentNotFound:
-        return []
+        return None
 
 
 def _pack(folder: Path, selection: FileSelection, versions: _Versions, scratch: Path) -> Archive:
@@ -213,14 +234,23 @@ def _refuse(app: App, report: Report, *, force: bool) -> None:
     )
 
 
-def _refuse_conflict(plan: _Plan) -> None:
+def _refuse_conflict(plan: _Plan, folder: Path) -> None:
     """Raise what the hub would, if the version is taken."""
-    if plan.existing is not None and plan.status == "conflict":
-        raise VersionExists(
-            f"{plan.ref} {plan.existing.version} is already published as "
-            f"{plan.existing.tree_digest}; what would be sent is {plan.archive.tree_digest}.",
-            hint="Published versions never change: raise `version`, or use `--bump patch`.",
+    if plan.status != "conflict":
+        return
+    if plan.existing is None:
+        raise VersionTombstoned(
+            f"{plan.ref} {plan.version} was deleted, and its number with it.",
+            hint="The number of a deleted version is never given again: raise `version`, or use "
+            "`--bump patch`.",
         )
+    published = f"{plan.ref}@{plan.existing.version}"
+    raise VersionExists(
+        f"{plan.ref} {plan.existing.version} is already published as "
+        f"{plan.existing.tree_digest}; what would be sent is {plan.archive.tree_digest}.",
+        hint="Published versions never change: raise `version`, or use `--bump patch`. "
+        f"`freesolo diff {published} {folder}` shows what changed.",
+    )
 
 
 def _show_plan(app: App, plan: _Plan, secrets: Sequence[Secret]) -> None:

@@ -67,7 +67,8 @@ class EnvironmentList(Wire):
 class EnvironmentDetail(EnvironmentSummary):
     """The answer of `GET /v1/envs/{org}/{name}`, versions from the newest to the oldest.
 
-    Staged versions are shown to those who may publish.
+    Staged versions are shown to those who may publish. `deleted` are the versions that were deleted:
+    their numbers are never given again.
     """
 
     license: str
@@ -76,6 +77,7 @@ class EnvironmentDetail(EnvironmentSummary):
     serial: int
     created_at: datetime
     versions: list[VersionSummary]
+    deleted: list[str]
 
 
 class ResolvedVersion(Wire):

@@ -267,6 +267,17 @@ def published_versions(
     return [versions[text] for text in newest_first(versions)]
 
 
+def deleted_versions(session: Session, environment: Environment) -> list[str]:
+    """Return the versions of an environment that were deleted, the newest first."""
+    found = session.scalars(
+        select(EnvironmentVersion.version).where(
+            EnvironmentVersion.environment_id == environment.id,
+            EnvironmentVersion.deleted_at.is_not(None),
+        )
+    )
+    return newest_first(found)
+
+
 def may_see_staged(session: Session, visitor: Member | None, environment: Environment) -> bool:
     """Say whether versions that are still staged are for this visitor."""
     return may(role_in(session, visitor, environment), EnvironmentRole.WRITER)

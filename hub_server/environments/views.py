@@ -41,6 +41,7 @@ def detail(
         serial=environment.serial,
         created_at=environment.created_at,
         versions=[_line(version, meaning) for version in versions],
+        deleted=service.deleted_versions(session, environment),
     )
 
 

@@ -130,6 +130,18 @@ def test_a_bump_that_is_not_published_leaves_the_manifest(freesolo: Freesolo, ag
     assert published["tree_digest"] == shown["tree_digest"]
 
 
+def test_the_number_of_a_deleted_version_is_stepped_over(freesolo: Freesolo, agree: Path) -> None:
+    freesolo("publish", agree)
+    freesolo("publish", agree, "--bump", "patch")
+    assert freesolo("delete", "local/agree@0.1.1", "--yes").code == 0
+
+    shown = freesolo("publish", agree, "--dry-run", "--json")
+    assert (shown.code, shown.error["code"]) == (4, "version_tombstoned")
+    assert shown.document["status"] == "conflict"
+
+    assert freesolo("publish", agree, "--bump", "patch", "--json").document["version"] == "0.1.2"
+
+
 def test_a_staged_version_is_told_with_the_way_to_show_it(freesolo: Freesolo, agree: Path) -> None:
     staged = freesolo("publish", agree, "--stage")
 
