@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from freesolo.cli.context import App, json_option, pass_app
-from freesolo.package.cache import KINDS, CacheEntry, list_cache, remove_entry
+from freesolo.package.cache import KINDS, CacheEntry, list_cache, remove_entry, remove_leftovers
 from freesolo.package.lockfile import read_lock
 
 # What grows. Converting a base model takes minutes, so that is removed only by its name.
@@ -71,6 +71,7 @@ def clean(app: App, kinds: Sequence[str], *, keep_locked: bool) -> None:
     ]
     for entry in removed:
         remove_entry(entry)
+    remove_leftovers(app.settings.cache)
     app.out.document(
         {
             "removed": [

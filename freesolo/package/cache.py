@@ -3,13 +3,15 @@
 Published environments are unpacked once, and trusted only while they are whole.
 """
 
+import shutil
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from freesolo.domain.packaging import ENVIRONMENT_LIMITS, path_problem
 from freesolo.domain.tree import TreeFile
@@ -48,12 +50,22 @@ def list_cache(cache_dir: Path) -> list[CacheEntry]:
 
 def remove_entry(entry: CacheEntry) -> None:
     """Remove a folder of the cache, in one step for whoever looks for it."""
-    with (
-        FileLock(entry.path.parent / f".{entry.path.name}.lock"),
-        tempfile.TemporaryDirectory(dir=entry.path.parent, ignore_cleanup_errors=True) as aside,
-    ):
+    with FileLock(_lock_of(entry.path)), _beside(entry.path) as aside:
         if entry.path.exists():
-            entry.path.rename(Path(aside) / "removed")
+            entry.path.rename(aside / "removed")
+
+
+def remove_leftovers(cache_dir: Path) -> None:
+    """Remove what processes that were killed had begun to make; what is just being made stays."""
+    for kind in KINDS:
+        for leftover in filter(Path.is_dir, cache_dir.glob(f"{kind}/.*-*")):
+            target = leftover.with_name(leftover.name[1:].rpartition("-")[0])
+            try:
+                # Only who holds the lock makes anything beside the target.
+                with FileLock(_lock_of(target), timeout=0):
+                    shutil.rmtree(leftover, ignore_errors=True)
+            except Timeout:
+                continue
 
 
 def environment_folder(cache_dir: Path, tree_digest: str) -> Path:
@@ -88,15 +100,26 @@ def cached_environment(
     """
     folder = environment_folder(cache_dir, version.tree_digest)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.parent / f".{folder.name}.lock"):
+    with FileLock(_lock_of(folder)):
         if not is_intact(folder, version.tree_digest):
-            with tempfile.TemporaryDirectory(
-                dir=folder.parent, ignore_cleanup_errors=True
-            ) as aside:
+            with _beside(folder) as aside:
                 if folder.exists():
-                    folder.rename(Path(aside) / "changed")
-                _unpack(version, folder, Path(aside) / "archive", download=download)
+                    folder.rename(aside / "changed")
+                _unpack(version, folder, aside / "archive", download=download)
     return folder
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.lock")
+
+
+@contextmanager
+def _beside(folder: Path) -> Iterator[Path]:
+    """Make a folder on the same disk, hidden from whoever lists the cache."""
+    with tempfile.TemporaryDirectory(
+        prefix=f".{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True
+    ) as aside:
+        yield Path(aside)
 
 
 def _unpack(

@@ -1,3 +1,5 @@
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -5,7 +7,7 @@ import pytest
 
 from freesolo.errors import InvalidEnvironment
 from freesolo.package.archive import Archive, build_archive
-from freesolo.package.cache import cached_environment
+from freesolo.package.cache import cached_environment, list_cache, remove_leftovers
 from freesolo.schemas.environments import ResolvedVersion
 
 FILES = ("environment.py", "dataset/train.jsonl")
@@ -86,3 +88,43 @@ def test_a_damaged_download_leaves_no_folder(tmp_path: Path, source: Source) -> 
         cached_environment(source.version, tmp_path / "cache", download=truncated)
 
     assert [path for path in (tmp_path / "cache" / "environments").iterdir() if path.is_dir()] == []
+
+
+def test_what_is_just_being_made_is_neither_listed_nor_removed(
+    tmp_path: Path, source: Source
+) -> None:
+    cache = tmp_path / "cache"
+    seen = []
+
+    def download(destination: Path) -> None:
+        seen.extend(list_cache(cache))
+        remove_leftovers(cache)
+        source.download(destination)
+
+    folder = cached_environment(source.version, cache, download=download)
+
+    assert seen == []
+    assert [entry.path for entry in list_cache(cache)] == [folder]
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path, source: Source) -> None:
+    folder = cached_environment(source.version, tmp_path / "cache", download=source.download)
+    leftover = folder.with_name(f".{folder.name}-k1ll3d_x")
+    (leftover / "archive").mkdir(parents=True)
+
+    remove_leftovers(tmp_path / "cache")
+
+    assert not leftover.exists()
+    assert folder.is_dir()
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, source: Source) -> None:
+    def meet_a_full_disk(destination: Path) -> None:
+        destination.symlink_to("/dev/full")
+        source.download(destination)
+
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+        cached_environment(source.version, tmp_path / "cache", download=meet_a_full_disk)
+
+    assert [path for path in (tmp_path / "cache" / "environments").iterdir() if path.is_dir()] == []
+    assert cached_environment(source.version, tmp_path / "cache", download=source.download).is_dir()
