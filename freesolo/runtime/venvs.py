@@ -166,8 +166,6 @@ def _install(folder: Path, *what: str) -> None:
 
 
 def _refuse(done: subprocess.CompletedProcess[str]) -> None:
-    if os.strerror(errno.ENOSPC) in done.stderr:
-        raise StorageFull(f"The disk is full: {_reason(done)}", hint="Free some space.")
     if done.returncode == _UNSOLVABLE:
         raise EnvironmentFailed(
             f"The environment's dependencies cannot be installed: {_reason(done)}",
@@ -183,7 +181,7 @@ def _refuse(done: subprocess.CompletedProcess[str]) -> None:
 def _uv(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     # Run in our folder: uv obeys the configuration it finds where it is, which may be an author's.
     try:
-        return subprocess.run(
+        done = subprocess.run(
             [find_uv_bin(), *arguments, "--no-python-downloads"],
             cwd=folder,
             capture_output=True,
@@ -200,6 +198,9 @@ def _uv(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         raise Unavailable(
             f"Installing the environment's dependencies took more than {_INSTALL_SECONDS} seconds."
         ) from None
+    if done.returncode != 0 and os.strerror(errno.ENOSPC) in done.stderr:
+        raise StorageFull(f"The disk is full: {_reason(done)}", hint="Free some space.")
+    return done
 
 
 def _reason(failed: subprocess.CompletedProcess[str]) -> str:
