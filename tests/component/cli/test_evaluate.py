@@ -10,7 +10,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from tests.component.cli.conftest import Freesolo
-from tests.hubs import serving
+from tests.component.cli.consumers import BUILDS_ON_TOOLS, publish_folder, write_math, write_tools
+from tests.hubs import LiveHub, serving
 
 Answer = Callable[[str], str | tuple[int, str]]
 
@@ -139,3 +140,32 @@ def test_parameters_reach_the_environment(
 
     assert (missing.code, wrong.code, given.code) == (7, 2, 0)
     assert [suite["name"] for suite in given.document["suites"]] == ["given"]
+
+
+@pytest.mark.parametrize("target", ["sources/math-1.0", "local/math"])
+def test_an_environment_is_scored_on_what_it_builds_on(
+    freesolo: Freesolo,
+    start_live_hub: Callable[..., LiveHub],
+    monkeypatch: pytest.MonkeyPatch,
+    target: str,
+) -> None:
+    with answering(lambda _: "1") as gateway_url:
+        hub = start_live_hub(gateway_url=gateway_url)
+        monkeypatch.setenv("FREESOLO_HUB_URL", hub.url)
+        monkeypatch.setenv("FREESOLO_API_KEY", hub.user_key)
+        publish_folder(hub, write_tools(full=0.5))
+        folder = write_math(on="local/tools", code=BUILDS_ON_TOOLS)
+        (folder / "evaluations.py").write_text(
+            "from environment import load_environment\n"
+            "from freesolo.datasets import TaskExample\n"
+            "from freesolo.environments import EnvironmentEvalSuite\n"
+            "def load_evaluations():\n"
+            "    cases = [TaskExample(input='1 + 0', output='1')]\n"
+            "    return EnvironmentEvalSuite(load_environment(), cases, name='first')\n"
+        )
+        publish_folder(hub, folder)
+
+        result = freesolo("eval", "model", target, "--json")
+
+    assert result.code == 0, result.err
+    assert result.document["suites"][0]["mean_score"] == 0.5
