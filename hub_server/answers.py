@@ -60,10 +60,13 @@ class Body:
     content: bytes
     _encoded: dict[str, bytes] = field(default_factory=dict)
 
-    @property
-    def etag(self) -> str:
-        """What a client that has this may show, to be told that it still holds."""
-        return f'"{self.topic[0]}-{self.serial}"'
+    def etag(self, encoding: str | None) -> str:
+        """What a client that has this may show, to be told that it still holds.
+
+        Each form of one page has its own, since its bytes are others.
+        """
+        form = self.media_type.rpartition("/")[2]
+        return f'"{self.topic[0]}-{self.serial}-{form}-{encoding or "identity"}"'
 
     def encoded(self, encoding: str) -> bytes:
         """Return the content in an encoding, made once for all who ask."""
@@ -88,7 +91,8 @@ class BodyResponse(Response):
     """A body in the form that a request's headers ask for, or `304` for who has it already."""
 
     def __init__(self, body: Body, asked: Headers) -> None:
-        etag = body.etag.encode()
+        encoding = _encoding(body, asked.get(b"accept-encoding", b""))
+        etag = body.etag(encoding).encode()
         self.background = None
         self.raw_headers = [
             (b"etag", etag),
@@ -99,7 +103,7 @@ class BodyResponse(Response):
             self.status_code, self.body = 304, b""
             return
         self.status_code, self.body = 200, body.content
-        if encoding := _encoding(body, asked.get(b"accept-encoding", b"")):
+        if encoding:
             self.body = body.encoded(encoding)
             self.raw_headers.append((b"content-encoding", encoding.encode()))
         self.raw_headers.append((b"content-type", body.media_type.encode()))

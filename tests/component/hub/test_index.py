@@ -301,6 +301,24 @@ def test_one_address_answers_each_client_in_the_format_it_reads(math: HubUnderTe
         assert f">{WHEEL}</a>" in html.text
 
 
+def test_each_form_of_a_page_has_a_tag_of_its_own(math: HubUnderTest) -> None:
+    for minor in range(5):
+        publish(math, version=f"2.{minor}")
+    path = f"{INDEX}/fsenv-local-math/"
+    forms = [
+        {"Accept": accept, "Accept-Encoding": encoding}
+        for accept in (JSON["Accept"], "text/html")
+        for encoding in ("identity", "gzip")
+    ]
+    tags = [math.user.get(path, headers=form).headers["etag"] for form in forms]
+    assert len(set(tags)) == 4
+    for form in forms:
+        answers = [
+            math.user.get(path, headers={**form, "If-None-Match": tag}).status_code for tag in tags
+        ]
+        assert sorted(answers) == [200, 200, 200, 304]
+
+
 def test_a_file_that_the_index_does_not_hold_is_not_found(math: HubUnderTest) -> None:
     for filename in (
         "fsenv_local_math-1.2.1-py3-none-any.whl",
