@@ -1,6 +1,7 @@
 """Everything the command line prints: data to standard output, talk to standard error."""
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,14 @@ from rich.table import Table
 from freesolo.errors import FreesoloError
 
 _PIPE_WIDTH = 1000
+# What a terminal obeys instead of showing it: control characters but for tab and new line, and what
+# turns the direction of writing. Much of what is printed was written by strangers.
+_OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def plain(text: str) -> str:
+    """Return text in which whatever a terminal would obey stands as its escape, as in `\\x1b`."""
+    return _OBEYED.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 class Output:
@@ -39,12 +48,12 @@ class Output:
     def data(self, text: str = "", *, style: str | None = None) -> None:
         """Print a line of the result for people; nothing in JSON mode."""
         if not self.json_mode:
-            self._data.print(text, style=style)
+            self._data.print(plain(text), style=style)
 
     def piece(self, text: str) -> None:
         """Print a part of a line at once, for answers that arrive word by word."""
         if not self.json_mode:
-            print(text, end="", flush=True)
+            print(plain(text), end="", flush=True)
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Print rows under headers; nothing in JSON mode."""
@@ -54,7 +63,7 @@ class Output:
         for header in headers:
             table.add_column(header, overflow="fold")
         for row in rows:
-            table.add_row(*("" if cell is None else str(cell) for cell in row))
+            table.add_row(*("" if cell is None else plain(str(cell)) for cell in row))
         self._data.print(table)
 
     def fields(self, values: Mapping[str, object]) -> None:
@@ -63,30 +72,30 @@ class Output:
             return
         width = max(len(name) for name in values)
         for name, value in values.items():
-            self._data.print(f"{name:<{width}}  {'' if value is None else value}")
+            self.data(f"{name:<{width}}  {'' if value is None else value}")
 
     def talk(self, text: str) -> None:
         """Say what is going on."""
-        self._talk.print(text)
+        self._talk.print(plain(text))
 
     def next_step(self, text: str) -> None:
         """Say what the user may type next."""
-        self._talk.print(f"Next: {text}", style="dim")
+        self._talk.print(plain(f"Next: {text}"), style="dim")
 
     def error(self, error: FreesoloError) -> None:
         """Show what went wrong and what to do: the envelope in JSON mode, else in words."""
         if self.json_mode:
             print(json.dumps(error.to_wire(), ensure_ascii=False), file=sys.stderr, flush=True)
             return
-        self._talk.print(f"Error: {error.message}", style="bold red")
+        self._talk.print(plain(f"Error: {error.message}"), style="bold red")
         # The message often tells a single problem already.
         told = len(error.problems) == 1 and error.problems[0].message in error.message
         for problem in () if told else error.problems:
-            self._talk.print(f"  {problem.path}: {problem.message}")
+            self.talk(f"  {problem.path}: {problem.message}")
         if error.traceback:
-            self._talk.print(error.traceback.rstrip(), style="dim")
+            self._talk.print(plain(error.traceback.rstrip()), style="dim")
         if error.hint:
-            self._talk.print(f"Hint: {error.hint}")
+            self.talk(f"Hint: {error.hint}")
 
     @contextmanager
     def progress(
