@@ -160,7 +160,7 @@ def test_an_environment_is_scored_on_what_it_builds_on(
             "from freesolo.datasets import TaskExample\n"
             "from freesolo.environments import EnvironmentEvalSuite\n"
             "def load_evaluations():\n"
-            "    cases = [TaskExample(input='1 + 0', output='1')]\n"
+            "    cases = [TaskExample(input='1 + 0', output='1', record={})]\n"
             "    return EnvironmentEvalSuite(load_environment(), cases, name='first')\n"
         )
         publish_folder(hub, folder)
