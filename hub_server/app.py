@@ -3,8 +3,10 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import cache
 
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
+from starlette.routing import BaseRoute
 
 from freesolo.domain.catalog import BUILT_IN, Catalog, parse_catalog, with_models
 from freesolo.errors import InvalidInput
@@ -84,8 +86,6 @@ def create_app(settings: HubSettings, *, clock: Callable[[], datetime] = utc_now
         title="Freesolo hub",
         version="1",
         lifespan=lifespan,
-        dependencies=[Depends(require_characters)],
-        responses={"4XX": _ERROR, "5XX": _ERROR},
         # The pages load scripts from a foreign host; docs/openapi.json is the reference.
         docs_url=None,
         redoc_url=None,
@@ -98,6 +98,16 @@ def create_app(settings: HubSettings, *, clock: Callable[[], datetime] = utc_now
     app.add_middleware(RateLimits, settings=settings)
     failures.install(app)
     app.add_middleware(RequestLog, metrics=resources.metrics)
+    app.router.routes.extend(_routes())
+    return app
+
+
+@cache
+def _routes() -> list[BaseRoute]:
+    """Return all that the hub answers: built once a process, for it takes longer than all else."""
+    router = APIRouter(
+        dependencies=[Depends(require_characters)], responses={"4XX": _ERROR, "5XX": _ERROR}
+    )
     for part in (
         access,
         accounts,
@@ -120,8 +130,8 @@ def create_app(settings: HubSettings, *, clock: Callable[[], datetime] = utc_now
         storage,
         health,
     ):
-        app.include_router(part.router)
-    return app
+        router.include_router(part.router)
+    return router.routes
 
 
 def load_catalog(settings: HubSettings) -> Catalog:
