@@ -12,7 +12,13 @@ from typing import Protocol
 
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
-from resolvelib import AbstractProvider, BaseReporter, ResolutionImpossible, Resolver
+from resolvelib import (
+    AbstractProvider,
+    BaseReporter,
+    ResolutionImpossible,
+    ResolutionTooDeep,
+    Resolver,
+)
 from resolvelib.structs import RequirementInformation
 
 from freesolo.domain.distributions import Distribution
@@ -22,6 +28,8 @@ from freesolo.domain.refs import EnvRef, Selector, SelectorKind
 from freesolo.errors import EnvironmentNotFound, RequirementsConflict, VersionNotFound
 
 _SHOWN_VERSIONS = 8
+# One for each environment, and one for each that is tried in vain: what needs more is a trap.
+_MAX_STEPS = 2_000
 
 
 @dataclass(frozen=True)
@@ -73,15 +81,21 @@ def resolve(
     """Return the versions that `wanted` comes to, and those they build on, by name.
 
     `python` is the range of Pythons that all must run on; `keep` holds the tree digests of the
-    versions that are locked. Raise `RequirementsConflict` if no versions fit together or if they
-    build on each other in a circle, `VersionNotFound` if one want alone cannot be met.
+    versions that are locked. Raise `RequirementsConflict` if no versions fit together, if none are
+    found in a bounded search, or if they build on each other in a circle, `VersionNotFound` if one
+    want alone cannot be met.
     """
     provider = _Provider(candidates, oldest_python(python), frozenset(keep))
     try:
-        result = Resolver(provider, BaseReporter()).resolve(wanted)
+        result = Resolver(provider, BaseReporter()).resolve(wanted, max_rounds=_MAX_STEPS)
     except ResolutionImpossible as error:
         causes = [cause.requirement for cause in error.causes]
         raise _refusal(list(dict.fromkeys(causes)), provider) from None
+    except ResolutionTooDeep:
+        raise RequirementsConflict(
+            f"No versions that fit together were found in {_MAX_STEPS} steps.",
+            hint="Narrow the ranges, so that fewer versions have to be tried.",
+        ) from None
     _refuse_circles(result.mapping)
     return [result.mapping[name] for name in sorted(result.mapping, key=str)]
 

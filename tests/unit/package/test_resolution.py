@@ -176,3 +176,22 @@ def test_environments_that_build_on_each_other_are_refused(shelf: Shelf) -> None
     with pytest.raises(RequirementsConflict, match="in a circle") as refusal:
         shelf.resolve("acme/a")
     assert "acme/a 1.0 -> acme/b 1.0" in refusal.value.message
+
+
+def test_more_environments_than_a_small_search_has_steps_are_resolved(shelf: Shelf) -> None:
+    names = [f"acme/math-{number}" for number in range(150)]
+    for name in names:
+        shelf.publish(name, "1.0")
+
+    assert len(shelf.resolve(*names)) == len(names)
+
+
+def test_a_search_without_end_is_given_up(shelf: Shelf) -> None:
+    # Eight pigeons and seven holes: that they do not fit shows only when all ways were tried.
+    for hole in range(7):
+        for pigeon in range(8):
+            shelf.publish(f"acme/hole-{hole}", f"{pigeon}.0")
+            shelf.publish(f"acme/pigeon-{pigeon}", f"{hole}.0", f"acme/hole-{hole}=={pigeon}")
+
+    with pytest.raises(RequirementsConflict, match="in 2000 steps"):
+        shelf.resolve(*[f"acme/pigeon-{pigeon}" for pigeon in range(8)])
