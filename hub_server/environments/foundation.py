@@ -4,7 +4,8 @@ from packaging.version import Version
 from sqlalchemy.orm import Session
 
 from freesolo.domain.refs import EnvRef
-from freesolo.package.resolution import Candidate, Want, resolve
+from freesolo.errors import RequirementsConflict
+from freesolo.package.resolution import Candidate, Want, identity, resolve
 from freesolo.schemas.environments import PinnedEnvironment, ResolvedVersion
 from hub_server.accounts.service import Member
 from hub_server.environments import service
@@ -17,27 +18,35 @@ def pin_with_foundation(
     """Bind a version, and all that it builds on, to exact versions.
 
     What the member may not read does not exist. Raise `RequirementsConflict` if no versions fit
-    together.
+    together, or if something that it builds on builds on it.
     """
     pinned = service.pin(environment, version)
     by = f"{pinned.ref} {pinned.version}"
     wanted = [Want(EnvRef.parse(text), by=by) for text in version.environments]
     chosen = resolve(wanted, _Published(session, member)) if wanted else []
+    if identity(EnvRef.parse(pinned.ref)) in [identity(EnvRef.parse(one.ref)) for one in chosen]:
+        raise RequirementsConflict(
+            f"{by} builds on environments that build on {pinned.ref} again.",
+            hint="One of them has to stop building on the next.",
+        )
     return PinnedEnvironment(**pinned.model_dump(), builds_on=tuple(map(_resolved, chosen)))
 
 
 class _Published:
-    """The versions that a member may read."""
+    """The versions that a member may read; each environment is looked up once."""
 
     def __init__(self, session: Session, member: Member) -> None:
         self._session = session
         self._member = member
+        self._known: dict[str, list[Candidate]] = {}
 
     def versions(self, ref: EnvRef) -> list[Candidate]:
         """Return all versions of an environment."""
-        environment = service.find(self._session, self._member, ref)
-        versions = service.published_versions(self._session, environment)
-        return [_candidate(ref, version) for version in versions]
+        if ref.full_name not in self._known:
+            environment = service.find(self._session, self._member, ref)
+            versions = service.published_versions(self._session, environment)
+            self._known[ref.full_name] = [_candidate(ref, version) for version in versions]
+        return self._known[ref.full_name]
 
     def channel(self, ref: EnvRef) -> Version:
         """Return the version that a channel points to."""

@@ -56,3 +56,19 @@ def test_a_run_is_refused_if_what_it_builds_on_is_not_there(hub: HubUnderTest) -
 
     assert refusal.status_code == 404
     assert error_of(refusal)["hint"].startswith("local/math 1.0 wants local/nowhere.")
+
+
+def test_a_run_is_refused_if_its_environment_builds_on_itself_through_another(
+    hub: HubUnderTest,
+) -> None:
+    publish(hub, "math", "0.9")
+    publish(hub, "tools", "1.0", "local/math<1")
+    publish(hub, "math", "1.0", "local/tools")
+
+    refusal = hub.user.post("/v1/runs", json={"spec": SPEC})
+
+    assert refusal.status_code == 409
+    assert (
+        "local/math 1.0 builds on environments that build on local/math"
+        in (error_of(refusal)["message"])
+    )
