@@ -17,6 +17,7 @@ from freesolo.package.consumer import (
     Consumer,
     compatible_range,
     new_consumer,
+    parse_name,
     read_consumer,
     with_environment,
     without_environment,
@@ -146,7 +147,7 @@ def _with_range(app: App, ref: EnvRef, consumer: Consumer) -> EnvRef:
 
 
 def _wanted(consumer: Consumer, name: str) -> EnvRef:
-    ref = EnvRef.parse(name)
+    ref = parse_name(name)
     if consumer.find(ref) is None:
         known = [one.full_name for one in consumer.environments]
         raise NotFound(

@@ -9,7 +9,7 @@ from freesolo.cli.context import App, json_option, pass_app
 from freesolo.domain.refs import EnvRef
 from freesolo.domain.suggest import did_you_mean
 from freesolo.errors import InvalidConsumerFile, InvalidLockFile, NotFound
-from freesolo.package.consumer import CONSUMER_FILE, Consumer, read_consumer
+from freesolo.package.consumer import CONSUMER_FILE, Consumer, parse_name, read_consumer
 from freesolo.package.lockfile import (
     LOCK_FILE,
     Lock,
@@ -159,7 +159,7 @@ def _has_pylocks(app: App, folder: Path, lock: Lock) -> bool:
 
 
 def _locked_name(lock: Lock | None, name: str) -> EnvRef:
-    ref = EnvRef.parse(name)
+    ref = parse_name(name)
     if lock is None or lock.find(ref) is None:
         known = [one.id for one in lock.environment] if lock else []
         raise NotFound(

@@ -38,10 +38,19 @@ def _environments(value: dict[str, str]) -> dict[str, str]:
     return value
 
 
+def parse_name(text: str) -> EnvRef:
+    """Read `org/name`. Raise `InvalidRef` for a reference that says more than that."""
+    if "@" in text:
+        raise InvalidRef(
+            f"{text!r} is not the name of an environment.",
+            hint=f"Write it without a version; {CONSUMER_FILE} says which are wanted.",
+        )
+    return EnvRef.parse(text)
+
+
 def _read(name: str, selector: str) -> EnvRef:
-    if "@" in name:
-        raise InvalidRef(f"{name!r} is not the name of an environment.")
-    return EnvRef.parse(name if selector.strip() == _ANY else f"{name}@{selector}")
+    ref = parse_name(name)
+    return ref if selector.strip() == _ANY else EnvRef.parse(f"{name}@{selector}")
 
 
 class _Project(BaseModel):

@@ -172,6 +172,16 @@ def test_update_of_what_is_not_locked_names_the_nearest(freesolo: Freesolo, lock
     assert "local/math" in refusal.error["hint"]
 
 
+@pytest.mark.parametrize("command", ["update", "remove"])
+def test_a_version_behind_a_name_is_not_passed_over(
+    freesolo: Freesolo, locked: None, command: str
+) -> None:
+    refusal = freesolo(command, "local/math@>=9", "--json")
+
+    assert (refusal.code, refusal.error["code"]) == (2, "invalid_ref")
+    assert "without a version" in refusal.error["hint"]
+
+
 def test_outdated_tells_what_an_update_would_take_and_what_is_newest(
     freesolo: Freesolo, publish: Publish, locked: None
 ) -> None:
