@@ -108,14 +108,18 @@ class Transport:
             yield self._checked(response)
 
     def download(self, path: str, destination: Path) -> None:
-        """Write an answer's body to `destination`."""
-        # The hub may send us to where its bytes are kept, which is not shown our key.
-        with (
-            self.stream("GET", path, follow_redirects=True) as response,
-            destination.open("wb") as out,
-        ):
-            for chunk in response.iter_bytes(_CHUNK):
-                out.write(chunk)
+        """Write an answer's body to `destination`; begin anew if it breaks off."""
+
+        def receive() -> None:
+            # The hub may send us to where its bytes are kept, which is not shown our key.
+            with (
+                self.stream("GET", path, follow_redirects=True) as response,
+                destination.open("wb") as out,
+            ):
+                for chunk in response.iter_bytes(_CHUNK):
+                    out.write(chunk)
+
+        repeating(self._attempts)(receive)
 
     def _checked(self, response: httpx.Response) -> httpx.Response:
         """Return a good answer; raise the error that a bad one carries."""

@@ -1,5 +1,7 @@
 """What the transport repeats, and when."""
 
+from pathlib import Path
+
 import httpx
 import pytest
 
@@ -48,3 +50,10 @@ def test_what_may_have_been_done_is_not_repeated() -> None:
     with pytest.raises(Unavailable):
         transport.request("POST", "/")
     assert len(calls) == 1
+
+
+def test_a_download_begins_anew(tmp_path: Path) -> None:
+    transport, calls = transport_that_meets(LimitExceeded("Too many.", retry_after=0.01))
+    transport.download("/", tmp_path / "file")
+    assert len(calls) == 2
+    assert (tmp_path / "file").read_text() == "{}"
