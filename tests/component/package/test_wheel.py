@@ -178,14 +178,15 @@ def test_a_licence_that_is_no_expression_is_told_in_its_own_words() -> None:
 
 @pytest.mark.parametrize("field", ["summary", "license"])
 def test_no_field_can_add_a_header(field: str) -> None:
-    described = headers(**{field: "fine\r\nRequires-Dist: evil\n\nbody"})
+    # Of what ends a line somewhere, the manifest refuses all but these two.
+    described = headers(**{field: "fine\u2028Requires-Dist: evil\u2029\u2029body"})
     assert described[field] == "fine Requires-Dist: evil body"
     assert "requires_dist" not in described
     assert described["description"] == "text"
 
 
 def test_a_tag_cannot_add_a_header_or_another_tag() -> None:
-    described = headers(tags=["a,b", "c\nRequires-Dist: evil"])
+    described = headers(tags=["a,b", "c\u2028Requires-Dist: evil"])
     assert described["keywords"] == ["a b", "c Requires-Dist: evil"]
     assert "requires_dist" not in described
 
