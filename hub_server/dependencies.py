@@ -23,7 +23,6 @@ from freesolo.domain.catalog import Catalog as ModelCatalog
 from freesolo.domain.roles import Role
 from freesolo.errors import Forbidden, InvalidInput, Unauthorized
 from freesolo.schemas.accounts import ORG_HEADER, Scope
-from freesolo.schemas.uploads import OFFSET_HEADER
 from freesolo.schemas.uses import UseKind
 from hub_server.accounts import service as accounts
 from hub_server.accounts.service import KeyUses, Member, Principal
@@ -34,6 +33,7 @@ from hub_server.metrics import Metrics
 from hub_server.publishing.service import Press
 from hub_server.settings import HubSettings
 from hub_server.signing import Signer
+from hub_server.uploads import is_read_whole
 from hub_server.uses.service import UseCounter
 
 # How many requests may hold or await the database, of the forty that may have a thread. A request's
@@ -117,8 +117,7 @@ def _turns_of_this_loop() -> CapacityLimiter:
 
 async def require_characters(request: Request) -> None:
     """Refuse a body with half of a surrogate pair: JSON can spell it, but no database can keep it."""
-    # Files, sent by PUT, are not text, nor are their pieces.
-    if request.method == "PUT" or OFFSET_HEADER in request.headers or not await request.body():
+    if not is_read_whole(request.scope) or not await request.body():
         return
     try:
         json.dumps(await request.json(), ensure_ascii=False).encode()

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from freesolo.errors import PayloadTooLarge
 from freesolo.logs import request_id
 from hub_server.metrics import Metrics
+from hub_server.uploads import is_read_whole
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +66,8 @@ class RequestLog:
 class BodyLimit:
     """Refuse bodies that would be kept in memory and are too large for that, whoever sends them.
 
-    The framework reads a body before it asks for the key. Files, sent by PUT, it leaves alone:
-    `uploads.spooled` counts those while it writes them to disk.
+    The framework reads a body before it asks for the key. Files it leaves alone: `uploads.spooled`
+    counts those while it writes them to disk.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -74,7 +75,7 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
-        if scope["type"] != "http" or scope["method"] == "PUT":
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         received = 0
@@ -83,7 +84,8 @@ class BodyLimit:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > _MAX_BODY_BYTES:
+            # By now the router has noted which route it is.
+            if received > _MAX_BODY_BYTES and is_read_whole(scope):
                 raise PayloadTooLarge(
                     f"The body is larger than the {_MAX_BODY_BYTES} bytes that are accepted here.",
                     hint="Send less at once.",

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import anyio.to_thread
 from fastapi import Request
+from fastapi.routing import APIRoute
+from starlette.types import Scope
 
 from freesolo.errors import InvalidInput, PayloadTooLarge
 
@@ -25,6 +27,16 @@ class Upload:
     path: Path
     digest: str
     size: int
+
+
+def is_read_whole(scope: Scope) -> bool:
+    """Say whether the framework reads the body of a request that was routed, and keeps it in memory.
+
+    It does where the route declares what is in it; everything else is received by `spooled`, or by
+    nobody.
+    """
+    route = scope.get("route")
+    return isinstance(route, APIRoute) and route.body_field is not None
 
 
 @asynccontextmanager
