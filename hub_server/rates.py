@@ -8,7 +8,8 @@ import hashlib
 import math
 import time
 from collections import OrderedDict
-from ipaddress import IPv6Network
+from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv6Address, IPv6Network
 
 from fastapi.responses import JSONResponse
 from limits import RateLimitItem, parse
@@ -61,7 +62,7 @@ class RateLimits:
         if limit is None or self._keys.is_platform(key):
             await self._app(scope, receive, send)
         else:
-            payer = key if self._keys.is_known(key) else _address_of(scope)
+            payer = self._keys.payer(key) or _address_of(scope)
             await self._counted(limit, (budget, payer), scope, receive, send)
         if key:
             self._keys.learn(key, scope)
@@ -92,31 +93,47 @@ class RateLimits:
         await answer(scope, receive, send_counted)
 
 
+@dataclass(frozen=True)
+class _Known:
+    """Whom a header speaks for, and until when that is believed."""
+
+    payer: str
+    is_platform: bool
+    until: float
+
+
 class _KnownKeys:
     """The keys that were let in lately, and which of them are those of the platform's processes.
 
-    A key that was not let in counts as none, so that making keys up gives nobody a new budget.
+    A key that was not let in counts as none, and one that is written in many ways as one, so that
+    making headers up gives nobody a new budget.
     """
 
     def __init__(self) -> None:
-        # Whether it is the platform's, and until when that is believed.
-        self._keys: OrderedDict[str, tuple[bool, float]] = OrderedDict()
+        self._keys: OrderedDict[str, _Known] = OrderedDict()
 
-    def is_known(self, key: str) -> bool:
-        return key in self._keys and time.monotonic() < self._keys[key][1]
+    def payer(self, key: str) -> str | None:
+        known = self._known(key)
+        return known.payer if known else None
 
     def is_platform(self, key: str) -> bool:
-        return self.is_known(key) and self._keys[key][0]
+        known = self._known(key)
+        return known is not None and known.is_platform
 
     def learn(self, key: str, scope: Scope) -> None:
         """Take note of whose key it is, if `dependencies` found that out for this request."""
         principal = scope.get("state", {}).get("principal")
         if principal is not None:
             is_platform = not isinstance(principal, Member)
-            self._keys[key] = (is_platform, time.monotonic() + _BELIEVED)
+            until = time.monotonic() + _BELIEVED
+            self._keys[key] = _Known(str(principal.key_id), is_platform, until)
             self._keys.move_to_end(key)
         if len(self._keys) > _MAX_KEYS:
             self._keys.popitem(last=False)
+
+    def _known(self, key: str) -> _Known | None:
+        known = self._keys.get(key)
+        return known if known and time.monotonic() < known.until else None
 
 
 def _refusal(budget: str, limit: RateLimitItem, seconds: int) -> ASGIApp:
@@ -137,7 +154,7 @@ def _budget_of(scope: Scope) -> str:
 
 
 def _key_of(scope: Scope) -> str:
-    """Return what tells keys apart, or '' for a request without one; the key itself is not kept."""
+    """Return what stands for the header with the key, or '' if there is none; it is not kept itself."""
     for name, value in scope["headers"]:
         if name == b"authorization":
             return hashlib.sha256(value).hexdigest()
@@ -146,6 +163,10 @@ def _key_of(scope: Scope) -> str:
 
 def _address_of(scope: Scope) -> str:
     host = scope["client"][0] if scope["client"] else ""
-    if ":" not in host:
+    try:
+        address = IPv6Address(host)
+    except AddressValueError:
         return host
-    return str(IPv6Network((host, _IPV6_PREFIX), strict=False))
+    if address.ipv4_mapped:
+        return str(address.ipv4_mapped)
+    return str(IPv6Network((address, _IPV6_PREFIX), strict=False))

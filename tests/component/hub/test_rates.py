@@ -1,5 +1,6 @@
 """Budgets: who exceeds one waits, and takes nothing from others."""
 
+import base64
 from collections.abc import Iterator
 
 import pytest
@@ -64,6 +65,39 @@ def test_a_key_that_is_refused_has_no_budget_of_its_own(hub: HubUnderTest) -> No
     answers = statuses(hub.client("fslo_nobody"), "/v1/nothing", 2)
     assert answers == [404, 404]
     assert statuses(hub.client("fslo_nobody"), READ, 2) == [401, 429]
+
+
+def test_writing_a_key_in_another_way_gives_no_new_budget(hub: HubUnderTest) -> None:
+    def ask(user: str) -> int:
+        header = base64.b64encode(f"{user}:{hub.keys.user}".encode()).decode()
+        client = hub.client(None)
+        answer = client.get("/simple-env/local/none/", headers={"Authorization": f"Basic {header}"})
+        return answer.status_code
+
+    # The first request of each is its address's.
+    assert [ask(user) for user in ("ada", "bob")] == [404, 404]
+    assert [ask(user) for user in ("ada", "bob", "ada", "bob")] == [404, 404, 429, 429]
+
+
+@pytest.mark.parametrize(
+    ("addresses", "expected"),
+    [
+        (["2001:db8::1", "2001:db8::2"], [200, 429]),
+        (["2001:db8::1", "2001:db8:0:1::1"], [200, 200]),
+        (["::ffff:192.0.2.1", "::ffff:192.0.2.2"], [200, 200]),
+        (["not:an:address", "nor this"], [200, 200]),
+    ],
+)
+def test_an_address_is_what_one_customer_is_given(
+    hub_settings: HubSettings, addresses: list[str], expected: list[int]
+) -> None:
+    settings = hub_settings.model_copy(update={"rate_reads": "1/hour"})
+    with HubUnderTest(settings, SettableClock()) as hub:
+        answers = [
+            TestClient(hub.app, client=(address, 1), raise_server_exceptions=False).get(READ)
+            for address in addresses
+        ]
+    assert [answer.status_code for answer in answers] == expected
 
 
 def test_whoever_has_no_key_is_counted_by_address(hub: HubUnderTest) -> None:
