@@ -18,8 +18,18 @@ Address = IPv4Address | IPv6Address
 
 # Where clouds answer their machines: never a receiver, also where private networks are allowed.
 _METADATA = {
-    ipaddress.ip_address(text) for text in ("168.63.129.16", "100.100.100.200", "fd00:ec2::254")
+    ipaddress.ip_address(text)
+    for text in (
+        "168.63.129.16",
+        "100.100.100.200",
+        "192.0.0.192",
+        "fd00:ec2::254",
+        "fd20:ce::254",
+    )
 }
+# All of IPv6 that is given out to the open network. What lies outside of it leads inward, also
+# where Python calls it global: site-local addresses, translators, embedded addresses of IPv4.
+_GIVEN_OUT = ip_network("2000::/3")
 # Addresses of IPv6 that lead to one of IPv4, which is what must be checked.
 _NAT64 = ip_network("64:ff9b::/96")
 
@@ -64,7 +74,7 @@ def is_allowed(address: Address, *, private: bool) -> bool:
         or address == IPv4Address("255.255.255.255")
     ):
         return False
-    return address.is_global or (private and address.is_private)
+    return _is_public(address) or (private and address.is_private)
 
 
 async def look_up(url: httpx.URL, *, private: bool, attempt: int) -> Destination:
@@ -83,6 +93,10 @@ async def look_up(url: httpx.URL, *, private: bool, attempt: int) -> Destination
         )
     chosen = addresses[attempt % len(addresses)]
     return Destination(url.copy_with(host=str(chosen)), url.netloc.decode("ascii"), host)
+
+
+def _is_public(address: Address) -> bool:
+    return address.is_global and (isinstance(address, IPv4Address) or address in _GIVEN_OUT)
 
 
 def _port(url: httpx.URL) -> int:

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session, joinedload
 
 from freesolo.domain.roles import Role, check_patterns
-from freesolo.errors import DeliveryNotFound, Forbidden, LimitExceeded, WebhookNotFound
+from freesolo.errors import DeliveryNotFound, LimitExceeded, WebhookNotFound
 from freesolo.schemas import webhooks as wire
 from freesolo.schemas.audit import Action
 from hub_server.accounts.service import Member
@@ -134,12 +134,7 @@ def _of(by: Member) -> tuple[ColumnElement[bool], ...]:
 
 def _require_admin(by: Member) -> None:
     by.require_role(Role.ADMIN)
-    if by.patterns:
-        raise Forbidden(
-            f"The key {by.key_name!r} is confined to {', '.join(by.patterns)}; webhooks hear of all "
-            "environments of an org.",
-            hint="Use a key that is not confined.",
-        )
+    by.require_unconfined("webhooks hear of all environments of an org")
 
 
 def _delivery_id(cursor: str) -> int:
