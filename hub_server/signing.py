@@ -8,6 +8,7 @@ import base64
 from collections.abc import Mapping
 from functools import cached_property
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -66,7 +67,7 @@ class Signer:
             first, *others = pem_blocks(text)
             key = load_pem_private_key(first.encode(), password=None)
             former = [_public(block) for block in others]
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, UnsupportedAlgorithm):
             key, former = None, []
         if not isinstance(key, Ed25519PrivateKey):
             raise InvalidInput(

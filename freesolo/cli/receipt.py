@@ -30,7 +30,7 @@ def receipt(app: App, ref: str, *, key_file: Path | None) -> None:
     found = app.hub.receipt(version)
     signed = SignedPayload(found.payload, found.key_id, found.signature)
     if key_file:
-        text, source = key_file.read_text(), str(key_file)
+        text, source = key_file.read_text(errors="replace"), str(key_file)
     else:
         text, source = app.hub.signing_keys(), app.hub.url
     verify_receipt(signed, read_public_keys(text, source=source))

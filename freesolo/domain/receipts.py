@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pydantic import JsonValue
@@ -47,7 +47,7 @@ def read_public_keys(text: str, *, source: str) -> list[Ed25519PublicKey]:
     """Return the public keys in a PEM file. Raise `InvalidInput`, naming `source`, if it has none."""
     try:
         keys = [load_pem_public_key(block.encode()) for block in pem_blocks(text)]
-    except ValueError:
+    except (ValueError, UnsupportedAlgorithm):
         keys = []
     if not keys or not all(isinstance(key, Ed25519PublicKey) for key in keys):
         raise InvalidInput(

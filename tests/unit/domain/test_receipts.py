@@ -87,7 +87,15 @@ def test_keys_are_read_one_after_the_other() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "a key", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----"],
+    [
+        "",
+        "a key",
+        "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----",
+        # On a curve that the library does not know.
+        "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQ8DQgAE"
+        "axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpZP40Li/hp/m47n60p8D54WK84zV2sxXs7LtkBoN79R9Q==\n"
+        "-----END PUBLIC KEY-----",
+    ],
 )
 def test_a_file_without_a_key_is_refused_by_name(text: str) -> None:
     with pytest.raises(InvalidInput, match=r"keys\.pem"):
