@@ -19,7 +19,10 @@ _READ_ONLY = "freesolo_read_only"
 
 
 def create_database(url: str) -> Engine:
-    """Return an engine for SQLite or PostgreSQL; nothing is opened before it is used."""
+    """Return an engine for SQLite or PostgreSQL; nothing is opened before it is used.
+
+    Its errors, which are logged, do not tell what was written.
+    """
     if make_url(url).get_backend_name() != "sqlite":
         # As many connections as there are threads that answer requests.
         return create_engine(
@@ -27,10 +30,15 @@ def create_database(url: str) -> Engine:
             pool_size=10,
             max_overflow=30,
             pool_pre_ping=True,
+            hide_parameters=True,
             connect_args=_POSTGRES_PATIENCE,
         )
     engine = create_engine(
-        url, pool_size=10, max_overflow=30, connect_args={"timeout": _SQLITE_PATIENCE}
+        url,
+        pool_size=10,
+        max_overflow=30,
+        hide_parameters=True,
+        connect_args={"timeout": _SQLITE_PATIENCE},
     )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin)

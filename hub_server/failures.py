@@ -87,6 +87,11 @@ def _explain(request: Request, error: Exception) -> FreesoloError:
             return _malformed(error)
         case HTTPException(status_code=NotFound.http_status):
             return NotFound(f"The hub has no {request.method} {request.url.path}.")
+        case HTTPException(status_code=Unauthorized.http_status):
+            return Unauthorized(
+                "The header `Authorization` cannot be read.",
+                hint="Send `Authorization: Bearer fslo_...`.",
+            )
         case HTTPException():
             return InvalidInput(f"{request.method} {request.url.path}: {error.detail}.")
         case ClientDisconnect():
@@ -144,5 +149,5 @@ def _headers(error: Exception, explained: FreesoloError) -> Mapping[str, str]:
     if explained.retry_after is not None:
         headers["Retry-After"] = str(max(1, round(explained.retry_after)))
     if isinstance(explained, Unauthorized):
-        headers["WWW-Authenticate"] = "Bearer"
+        headers.setdefault("WWW-Authenticate", "Bearer")
     return headers

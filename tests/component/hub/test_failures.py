@@ -8,7 +8,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import event, select
+from sqlalchemy import event, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 from starlette.requests import ClientDisconnect
@@ -138,12 +138,36 @@ def test_a_body_that_is_not_json_is_refused(hub: HubUnderTest) -> None:
 
 
 @pytest.mark.parametrize("announced", [True, False])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/runs"),
+        ("PUT", "/v1/members/ada"),
+        ("PUT", "/v1/envs/local/agree/channels/stable"),
+    ],
+)
 def test_nobody_can_make_the_hub_keep_a_huge_body_in_memory(
-    hub: HubUnderTest, announced: bool
+    hub: HubUnderTest, method: str, path: str, announced: bool
 ) -> None:
     parts = (b" " * 2**20 for _ in range(20))
-    response = hub.client(None).post("/v1/runs", content=b"".join(parts) if announced else parts)
+    content = b"".join(parts) if announced else parts
+    response = hub.client(None).request(method, path, content=content)
     assert (response.status_code, error_of(response)["code"]) == (413, "limit_payload")
+
+
+def test_a_header_with_a_key_that_cannot_be_read_is_unauthorized(hub: HubUnderTest) -> None:
+    headers = {"Authorization": "Basic !"}
+    response = hub.client(None).get("/simple-env/local/agree/", headers=headers)
+    assert (response.status_code, error_of(response)["code"]) == (401, "unauthorized")
+
+
+def test_an_error_of_the_database_does_not_tell_what_was_written(hub: HubUnderTest) -> None:
+    with (
+        pytest.raises(OperationalError) as raised,
+        hub.resources.sessions.begin() as session,
+    ):
+        session.execute(text("INSERT INTO nothing VALUES (:secret)"), {"secret": "whsec_1"})
+    assert "whsec_1" not in str(raised.value)
 
 
 def test_a_route_that_does_not_exist_is_not_found(hub: HubUnderTest) -> None:
