@@ -50,11 +50,12 @@ def list_distributions(
 @router.get("/{distribution}/", response_class=Response)
 def list_wheels(
     distribution: str,
+    # Before the environment, which is read for this: what changes after it makes the answer old.
+    tell: Tell,
     environment: OneEnvironment,
     visitor: Installer,
     session: DbReader,
     format_: Accepted,
-    tell: Tell,
 ) -> Response:
     """List the wheels of one distribution (PEP 503, 592, 658, 691, 700), the oldest first."""
     wanted = _parse(distribution)

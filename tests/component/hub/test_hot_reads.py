@@ -4,7 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 import zstandard
+from sqlalchemy import event
+from sqlalchemy.orm import Session
 
+from hub_server.models import Environment
 from tests.component.hub.harness import Document, HubUnderTest, SettableClock
 from tests.factories import content_digest
 
@@ -170,3 +173,19 @@ def test_a_download_stops_with_the_right_to_it(any_hub: HubUnderTest) -> None:
     assert [nobody.get(path).status_code for _ in range(2)] == [200, 200]
     any_hub.user.put(visibility, json={"visibility": "private"})
     assert nobody.get(path).status_code == 404
+
+
+def test_what_changes_while_a_page_is_made_is_on_the_next_one(any_hub: HubUnderTest) -> None:
+    any_hub.publish()
+    page = "/simple-env/local/agree/fsenv-local-agree/"
+    yanked: list[Environment] = []
+
+    def yank_once(session: Session, loaded: object) -> None:
+        if isinstance(loaded, Environment) and not yanked:
+            yanked.append(loaded)
+            path = "/v1/envs/local/agree/versions/0.1.0/yank"
+            assert any_hub.user.put(path, json={"reason": "It scores wrongly."}).is_success
+
+    event.listen(any_hub.resources.readers, "loaded_as_persistent", yank_once)
+    assert any_hub.user.get(page).status_code == 200
+    assert "data-yanked" in any_hub.user.get(page).text
