@@ -99,6 +99,12 @@ def revoke(session: Session, by: Member, key_id: UUID, *, now: datetime) -> None
             hint=f"An owner of {by.org} can do it.",
         )
     key = owned.key
+    if key.id != by.key_id and not patterns_within(key.patterns, by.patterns):
+        raise Forbidden(
+            f"The key {by.key_name!r} is confined to {', '.join(by.patterns)} and cannot revoke one "
+            f"for {', '.join(key.patterns) or 'all environments'}.",
+            hint="Use a key that is not confined.",
+        )
     session.refresh(key, ["revoked_at"], with_for_update=True)
     if key.revoked_at is None:
         key.revoked_at = now

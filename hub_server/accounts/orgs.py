@@ -38,6 +38,7 @@ def create(session: Session, member: Member, slug: str, *, now: datetime) -> Org
             f"The key {member.key_name!r} may be {member.most.value} at most, and whoever makes an "
             "org is its owner."
         )
+    member.require_unconfined("a new org's environments are none of them")
     org, created = claim_org(session, slug, now=now)
     if not created:
         raise Conflict(f"There is an org {org.slug!r} already.", hint="Choose another name.")

@@ -37,6 +37,7 @@ def rename(
     if environment.org_id != org.id:
         raise Conflict(f"{ref.full_name} was given to {environment.org.slug} meanwhile.")
     if environment.name != name:
+        _check_inside(member, f"{org.slug}/{name}")
         environments.check_free(session, org, name, besides=environment)
         before = environments.full_name(environment)
         _give_name(session, environment, org, name, now=now)
@@ -117,6 +118,12 @@ def _own(session: Session, member: Member, ref: EnvRef, *, lock: bool = False) -
             hint=f"Ask an admin of {environment.org.slug}.",
         )
     return environment
+
+
+def _check_inside(member: Member, name: str) -> None:
+    """Raise `Forbidden` if a key is confined to environments that have other names."""
+    if not pattern_allows(member.patterns, name):
+        member.require_unconfined(f"{name} is none of them")
 
 
 def _give_name(

@@ -389,6 +389,21 @@ def test_nobody_revokes_a_key_that_may_do_more_than_theirs(hub: HubUnderTest) ->
     assert admin.delete(f"/v1/keys/{members['id']}").status_code == 204
 
 
+def test_a_key_for_some_environments_revokes_none_for_others(hub: HubUnderTest) -> None:
+    narrow, wide = make_key(hub.user, patterns=["local/math-*"]), make_key(hub.user)
+    narrower = make_key(hub.user, patterns=["local/math-1"])
+    client = hub.client(narrow["api_key"])
+    assert client.delete(f"/v1/keys/{wide['id']}").status_code == 403
+    assert client.delete(f"/v1/keys/{narrower['id']}").status_code == 204
+    assert client.delete(f"/v1/keys/{narrow['id']}").status_code == 204
+
+
+def test_a_key_for_some_environments_makes_no_org(hub: HubUnderTest) -> None:
+    plan = replace(FULL, patterns=("acme/*",))
+    ada = make_person(hub, "ada", {"acme": Role.OWNER}, plan)
+    assert ada.post("/v1/orgs", json={"slug": "labs"}).status_code == 403
+
+
 def test_the_last_use_of_a_key_is_listed_also_through_the_gateway(hub: HubUnderTest) -> None:
     made = make_key(hub.user, name="chatting")
     hub.resolve("nothing", made["api_key"])

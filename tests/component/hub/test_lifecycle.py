@@ -1,19 +1,21 @@
 """What becomes of versions and environments after they are published."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
 from sqlalchemy import select
 
-from freesolo.domain.roles import EnvironmentRole
+from freesolo.domain.roles import EnvironmentRole, Role
 from freesolo.errors import BlobNotFound
 from hub_server.lifecycle.service import RESTORABLE, forget_deleted
 from hub_server.models import Change, Environment, EnvironmentGrant, EnvironmentVersion, Org
 from hub_server.storage.service import GRACE
 from hub_server.upkeep import sweep
 from tests.component.hub.harness import Document, HubUnderTest, error_of
+from tests.component.hub.people import FULL, make_key_of_org
 from tests.factories import ENVIRONMENT_PY, content_digest, pack_folder
 
 AGREE = "/v1/envs/local/agree"
@@ -465,6 +467,15 @@ def test_a_name_may_change_in_how_it_is_written(hub: HubUnderTest) -> None:
 def test_what_is_no_name_is_refused(hub: HubUnderTest, name: str) -> None:
     hub.publish()
     assert rename(hub, name).status_code == 422
+
+
+def test_a_key_for_some_environments_gives_no_other_name(hub: HubUnderTest) -> None:
+    hub.publish("test-one")
+    plan = replace(FULL, patterns=("local/test-*",))
+    narrow = make_key_of_org(hub, "local", Role.ADMIN, plan)
+    path = "/v1/envs/local/test-one/rename"
+    assert narrow.post(path, json={"name": "production"}).status_code == 403
+    assert narrow.post(path, json={"name": "test-two"}).status_code == 200
 
 
 def offer(hub: HubUnderTest, org: str = "acme") -> Response:
