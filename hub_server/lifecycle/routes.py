@@ -149,10 +149,10 @@ def delete_environment(
 
 @router.post("/restore")
 def restore_environment(
-    ref: Ref, member: EnvironmentAdmin, session: DbSession, now: Now
+    ref: Ref, member: EnvironmentAdmin, settings: Settings, session: DbSession, now: Now
 ) -> wire.EnvironmentSummary:
     """Bring a deleted environment back."""
-    return service.restore(session, member, ref, now=now)
+    return service.restore(session, member, ref, settings.quota, now=now)
 
 
 @router.post("/rename")

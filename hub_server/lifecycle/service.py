@@ -15,6 +15,7 @@ from freesolo.errors import Conflict, EnvironmentNotFound, InvalidInput, Version
 from freesolo.schemas import environments as wire
 from freesolo.schemas.accounts import Scope
 from freesolo.schemas.changes import ChangeKind
+from hub_server.accounts.quotas import Quota, check_quota, take_turn
 from hub_server.accounts.service import Member
 from hub_server.changes.service import Announcement, announce
 from hub_server.environments import service as environments
@@ -159,9 +160,14 @@ def delete_environment(
 
 
 def restore(
-    session: Session, member: Member, ref: EnvRef, *, now: datetime
+    session: Session, member: Member, ref: EnvRef, quota: Quota, *, now: datetime
 ) -> wire.EnvironmentSummary:
-    """Bring a deleted environment back. Raise `EnvironmentNotFound` if that is too long ago."""
+    """Bring a deleted environment back. Raise `EnvironmentNotFound` if that is too long ago.
+
+    Raise `QuotaExceeded` if its org would keep more than it may.
+    """
+    org = environments.find(session, member, ref, need=EnvironmentRole.ADMIN, deleted=True).org
+    take_turn(session, org.slug, quota)
     environment = _administered(session, member, ref, deleted=True)
     if environment.deleted_at is not None:
         if environment.deleted_at <= now - RESTORABLE:
@@ -170,6 +176,8 @@ def restore(
                 "days ago."
             )
         environment.deleted_at = None
+        session.flush()
+        check_quota(session, environment.org, quota)
         announce(session, member, environment, Announcement(ChangeKind.RESTORED), now=now)
     return views.summary(environment)
 

@@ -54,6 +54,17 @@ def test_an_environment_too_many_is_refused_with_used_and_allowed(hub_with: HubW
     hub.publish("one", "0.2.0")
 
 
+def test_what_was_deleted_comes_back_only_where_there_is_room(hub_with: HubWith) -> None:
+    hub = hub_with(org_environments=1)
+    hub.publish("one")
+    hub.user.delete("/v1/envs/local/one")
+    hub.publish("two")
+    refusal = hub.user.post("/v1/envs/local/one/restore")
+    assert (refusal.status_code, error_of(refusal)["code"]) == (403, "quota_exceeded")
+    hub.user.delete("/v1/envs/local/two")
+    assert hub.user.post("/v1/envs/local/one/restore").status_code == 200
+
+
 def test_a_version_too_large_is_refused(hub_with: HubWith) -> None:
     hub = hub_with()
     hub.publish()
