@@ -94,8 +94,7 @@ def open_host(
     """Load the environment in `folder` in a process of its own, on its `foundation`.
 
     `requirements` are installed on top of the manifest's. Of `secrets` the process gets those that
-    the manifest names. Raise `EnvironmentFailed` with the
-    author's traceback if it does not load.
+    the manifest names. Raise `EnvironmentFailed` with the author's traceback if it does not load.
     """
     folder = folder.resolve()
     if not (folder / ENTRY_POINT).is_file():

@@ -80,8 +80,9 @@ class Host:
     ) -> dict[str, Any]:
         """Lower this process's limits, then build the environment in the working directory.
 
-        `modules` are the folders of the environments it builds on, by the name of their module. With `examples` or `suites`, load these too: a process that is started again has to know
-        what its predecessor handed out.
+        `modules` are the folders of the environments it builds on, by the name of their module. With
+        `examples` or `suites`, load these too: a process that is started again has to know what its
+        predecessor handed out.
         """
         for name, value in limits.items():
             _lower_limit(getattr(resource, name), value)
