@@ -89,7 +89,11 @@ class FileBlobStore:
 
     def open_part(self, upload_id: str, part: Part) -> BinaryIO:
         """Open the piece's file."""
-        return self._part(upload_id, part).open("rb")
+        path = self._part(upload_id, part)
+        try:
+            return path.open("rb")
+        except FileNotFoundError:
+            raise not_stored(StorageKey.part(upload_id, part).path) from None
 
     def delete_parts(self, upload_id: str) -> None:
         """Remove the upload's folder."""

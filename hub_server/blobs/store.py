@@ -112,7 +112,7 @@ class BlobStore(Protocol):
         ...
 
     def open_part(self, upload_id: str, part: Part) -> BinaryIO:
-        """Open a piece of an upload for reading."""
+        """Open a piece of an upload for reading; raise `BlobNotFound`, now or then, if it is gone."""
         ...
 
     def delete_parts(self, upload_id: str) -> None:

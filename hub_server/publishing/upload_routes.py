@@ -89,8 +89,7 @@ def append_piece(
     upload, body = piece.upload, piece.body
     resources.blobs.put_part(upload.id, piece.offset, body.path, digest=body.digest)
     with resources.sessions.begin() as session:
-        upload = session.get_one(Upload, upload.id)
-        offset = uploads.append(session, upload, Part(piece.offset, body.size))
+        offset = uploads.append(session, upload.id, Part(piece.offset, body.size))
     return _at(offset, status.HTTP_204_NO_CONTENT)
 
 

@@ -13,14 +13,18 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from freesolo.domain.refs import EnvRef, normalized_name
 from freesolo.errors import (
+    BlobNotFound,
     EnvironmentNotFound,
+    FreesoloError,
     InvalidInput,
+    LimitExceeded,
     StorageUnavailable,
+    Unavailable,
     UploadNotFound,
     UploadOffsetMoved,
 )
@@ -35,6 +39,8 @@ from hub_server.publishing import service
 from hub_server.publishing.service import Press, Received, Submission
 
 _LIFETIME = timedelta(days=1)
+# Of one key. Until they are published, their pieces count for no quota.
+_MOST_OPEN = 16
 _BLOCK = 1 << 20
 
 
@@ -49,7 +55,8 @@ class Opened:
 def begin(session: Session, member: Member, new: NewUpload, *, now: datetime) -> Opened:
     """Open an upload, or return the one that this key opened for the same archive before.
 
-    Raise as a publish would if the member may not publish under this name.
+    Raise as a publish would if the member may not publish under this name, and `LimitExceeded` if
+    the key has too many open.
     """
     ref = EnvRef(new.org, new.name)
     service.check_may_publish(session, member, ref)
@@ -63,14 +70,20 @@ def begin(session: Session, member: Member, new: NewUpload, *, now: datetime) ->
         "archive_digest": new.archive_digest,
         "size": new.size,
     }
-    known = session.scalars(
-        select(Upload)
-        .filter_by(**row, state=UploadState.OPEN)
-        .where(Upload.expires_at > now)
-        .order_by(Upload.offset.desc())
-    ).first()
+    still_open = select(Upload).where(
+        Upload.key_id == member.key_id,
+        Upload.state == UploadState.OPEN,
+        Upload.expires_at > now,
+    )
+    known = session.scalars(still_open.filter_by(**row).order_by(Upload.offset.desc())).first()
     if known is not None:
         return Opened(known, created=False)
+    count = session.scalar(select(func.count()).select_from(still_open.subquery())) or 0
+    if count >= _MOST_OPEN:
+        raise LimitExceeded(
+            f"The key {member.key_name!r} has {count} uploads open, and may have no more.",
+            hint="Publish one of those to its end; they are given up after a day.",
+        )
     upload = Upload(
         **row,
         id=new_id("upload"),
@@ -87,10 +100,7 @@ def find(session: Session, member: Member, upload_id: str, *, now: datetime) -> 
     """Return an upload of this key; those of others do not exist."""
     upload = session.get(Upload, upload_id)
     if upload is None or upload.key_id != member.key_id or upload.expires_at <= now:
-        raise UploadNotFound(
-            f"There is no upload {upload_id!r} of the key {member.key_name!r}.",
-            hint="An upload is given up after a day; `freesolo publish` begins a new one.",
-        )
+        raise _not_found(upload_id)
     return upload
 
 
@@ -103,10 +113,12 @@ def check_offset(upload: Upload, offset: int) -> None:
         )
 
 
-def append(session: Session, upload: Upload, piece: Part) -> int:
+def append(session: Session, upload_id: str, piece: Part) -> int:
     """Record a piece that is stored; return where the next one begins."""
-    # Another request may be sending the same piece.
-    session.refresh(upload, with_for_update=True)
+    # Another request may be sending the same piece, or have ended the upload.
+    upload = session.get(Upload, upload_id, with_for_update=True)
+    if upload is None:
+        raise _not_found(upload_id)
     check_offset(upload, piece.offset)
     upload.offset += piece.size
     return upload.offset
@@ -115,7 +127,7 @@ def append(session: Session, upload: Upload, piece: Part) -> int:
 def finalize(press: Press, member: Member, upload_id: str, *, now: datetime) -> PublishedVersion:
     """Publish an upload that is complete, exactly as if it had come in one piece.
 
-    It can be repeated: the second time the version is `unchanged`.
+    It can be repeated: the second time the version is `unchanged`. What is refused is forgotten.
     """
     with press.sessions() as session:
         upload = find(session, member, upload_id, now=now)
@@ -124,12 +136,33 @@ def finalize(press: Press, member: Member, upload_id: str, *, now: datetime) -> 
     with _assembled(press.blobs, upload) as received:
         if received.digest != upload.archive_digest:
             _start_over(press, upload, received.digest)
-        published = service.publish(press, submission, received, now=now)
+        with _forgotten_if_refused(press, upload):
+            published = service.publish(press, submission, received, now=now)
     with press.sessions.begin() as session:
         finished = update(Upload).where(Upload.id == upload.id)
         session.execute(finished.values(state=UploadState.FINISHED))
     press.blobs.delete_parts(upload.id)
     return published
+
+
+@contextmanager
+def _forgotten_if_refused(press: Press, upload: Upload) -> Iterator[None]:
+    """Forget an upload that cannot be published, however often that is tried."""
+    try:
+        yield
+    except FreesoloError as error:
+        if not isinstance(error, Unavailable):
+            with press.sessions.begin() as session:
+                session.execute(delete(Upload).where(Upload.id == upload.id))
+            press.blobs.delete_parts(upload.id)
+        raise
+
+
+def _not_found(upload_id: str) -> UploadNotFound:
+    return UploadNotFound(
+        f"This key has no upload {upload_id!r}.",
+        hint="An upload that was refused, or is a day old, is gone; `freesolo publish` begins anew.",
+    )
 
 
 def _org_id(session: Session, ref: EnvRef) -> object:
@@ -174,9 +207,16 @@ def _content(blobs: BlobStore, upload: Upload) -> Iterator[bytes]:
             yield from _blocks(file)
         return
     for piece, skip in covering(pieces, upload.size):
-        with blobs.open_part(upload.id, piece) as file:
-            file.seek(skip)
-            yield from _blocks(file)
+        try:
+            with blobs.open_part(upload.id, piece) as file:
+                file.seek(skip)
+                yield from _blocks(file)
+        except BlobNotFound:
+            raise StorageUnavailable(
+                f"Another request has just ended the upload {upload.id}.",
+                hint="Ask again; what it published is then `unchanged`.",
+                retry_after=1.0,
+            ) from None
 
 
 def covering(pieces: list[Part], size: int) -> list[tuple[Part, int]]:

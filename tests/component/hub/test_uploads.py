@@ -3,18 +3,22 @@
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from hashlib import sha256
 
 import pytest
 from httpx2 import Response
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import delete
 
-from freesolo.errors import StorageUnavailable
+from freesolo.errors import StorageUnavailable, UploadNotFound
 from freesolo.package.archive import Archive
 from freesolo.schemas.uploads import OFFSET_HEADER, PIECE_BYTES
-from hub_server.blobs import Part
+from hub_server.blobs import FileBlobStore, Part
 from hub_server.maintenance.collecting import collect
+from hub_server.models import Upload
+from hub_server.publishing.uploads import append as record_piece
 from hub_server.publishing.uploads import covering
 from tests.component.hub.harness import Document, HubUnderTest, error_of
 
@@ -142,6 +146,58 @@ def test_pieces_of_another_archive_are_refused_and_sent_anew(hub: HubUnderTest) 
     assert offset_of(hub, upload) == 0
     send_all(hub, upload, archive)
     assert finalize(hub, upload).status_code == 201
+
+
+def test_what_is_refused_leaves_no_pieces(hub: HubUnderTest) -> None:
+    hub.publish()
+    archive = hub.pack(comment="another tree")
+    upload = begin(hub, archive).json()
+    send_all(hub, upload, archive)
+    answer = finalize(hub, upload)
+    assert (answer.status_code, error_of(answer)["code"]) == (409, "version_exists_conflict")
+    assert hub.resources.blobs.uploads() == set()
+    assert finalize(hub, upload).status_code == 404
+    assert begin(hub, archive).json()["offset"] == 0
+
+
+def test_a_key_has_so_many_uploads_open(hub: HubUnderTest) -> None:
+    archive = hub.pack()
+    opened = [begin(hub, archive, version=f"0.{number}") for number in range(16)]
+    assert {answer.status_code for answer in opened} == {201}
+    refused = begin(hub, archive, version="0.16")
+    assert (refused.status_code, error_of(refused)["code"]) == (429, "limit_exceeded")
+    # Those that are open can still go on, and with one at its end there is room for another.
+    assert begin(hub, archive, version="0.1").status_code == 200
+    packed = hub.pack(version="0.17")
+    hub.clock.advance(DAY)
+    assert begin(hub, packed, version="0.17").status_code == 201
+
+
+def test_a_piece_of_an_upload_that_has_ended_meanwhile_is_refused(hub: HubUnderTest) -> None:
+    upload = begin(hub, hub.pack()).json()["upload_id"]
+    with hub.resources.sessions.begin() as session:
+        session.execute(delete(Upload))
+    with hub.resources.sessions.begin() as session, pytest.raises(UploadNotFound, match=upload):
+        record_piece(session, upload, Part(0, 1))
+
+
+def test_an_upload_that_another_request_ends_meanwhile_is_to_be_asked_for_again(
+    hub: HubUnderTest,
+) -> None:
+    class LosingStore(FileBlobStore):
+        def parts(self, upload_id: str) -> list[Part]:
+            found = super().parts(upload_id)
+            self.delete_parts(upload_id)
+            return found
+
+    archive = hub.pack()
+    upload = begin(hub, archive).json()
+    send_all(hub, upload, archive)
+    losing = LosingStore(hub.resources.blobs.staging.parent)
+    hub.app.state.resources = replace(hub.resources, blobs=losing)
+    answer = finalize(hub, upload)
+    assert (answer.status_code, error_of(answer)["code"]) == (503, "unavailable_storage")
+    assert "another request" in error_of(answer)["message"].lower()
 
 
 def test_finalizing_again_changes_nothing(any_hub: HubUnderTest) -> None:
