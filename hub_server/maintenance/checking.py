@@ -2,19 +2,23 @@
 
 import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from pydantic import ValidationError
+from sqlalchemy import ColumnElement, and_, func, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from freesolo.domain.feed import Link, verify_chain
 from freesolo.domain.packaging import ARTIFACT_LIMITS
+from freesolo.domain.receipts import SignedPayload, check_says, verify_receipt
 from freesolo.domain.refs import Selector
-from freesolo.errors import FreesoloError, InvalidFeed, InvalidRef
+from freesolo.errors import FreesoloError, InvalidFeed, InvalidReceipt, InvalidRef
 from freesolo.package.archive import inspect_archive
+from freesolo.schemas.receipts import Receipt
 from hub_server.blobs import BlobStore
 from hub_server.changes.service import feed_head
 from hub_server.environments import service as environments
@@ -52,24 +56,26 @@ class Health:
     orphan_bytes: int
 
 
-def check(session: Session, blobs: BlobStore) -> Health:
+def check(session: Session, blobs: BlobStore, keys: Sequence[Ed25519PublicKey]) -> Health:
     """Read everything that something refers to, and compare it with what was promised.
 
-    `session` sees one moment; what is published meanwhile is not looked at.
+    `session` sees one moment; what is published meanwhile is not looked at. `keys` are those that
+    may have signed receipts.
     """
     references = list(storage.references(session))
     needed = {reference.digest for reference in references}
     findings = [
         *_damaged_blobs(references, blobs),
         *_unresolvable(session),
+        *_denied(session, keys),
         *_broken_links(session),
     ]
     orphans = [entry.size for entry in blobs.blobs() if entry.digest not in needed]
     return Health(
         findings=tuple(findings),
         blobs=len(needed),
-        versions=sum(1 for _ in _published(session)),
-        changes=len(session.scalars(select(Change.serial)).all()),
+        versions=_count(session, EnvironmentVersion.id, _is_published()),
+        changes=_count(session, Change.serial),
         orphans=len(orphans),
         orphan_bytes=sum(orphans),
     )
@@ -119,16 +125,26 @@ def fetched(blobs: BlobStore, digest: str, *, into: Path) -> Iterator[tuple[Path
         yield Path(copy.name), f"sha256:{found.hexdigest()}"
 
 
+def _is_published() -> ColumnElement[bool]:
+    return and_(
+        EnvironmentVersion.state == VersionState.PUBLISHED,
+        EnvironmentVersion.deleted_at.is_(None),
+    )
+
+
+def _count(
+    session: Session, column: InstrumentedAttribute[object], *conditions: ColumnElement[bool]
+) -> int:
+    return session.execute(select(func.count(column)).where(*conditions)).scalar_one()
+
+
 def _published(session: Session) -> Iterator[tuple[str, EnvironmentVersion, Environment]]:
     """Yield every published version, and the name of its environment."""
     rows = session.execute(
         select(EnvironmentVersion, Environment, Org.slug)
         .join(Environment, EnvironmentVersion.environment_id == Environment.id)
         .join(Org, Environment.org_id == Org.id)
-        .where(
-            EnvironmentVersion.state == VersionState.PUBLISHED,
-            EnvironmentVersion.deleted_at.is_(None),
-        )
+        .where(_is_published())
         .order_by(Org.slug, Environment.name)
         .execution_options(yield_per=1000)
     )
@@ -159,6 +175,41 @@ def _unresolvable(session: Session) -> Iterator[Finding]:
                 Selector.parse(channel.selector)
             except InvalidRef as error:
                 yield Finding(f"{name}@{channel.name}", error.message)
+
+
+def _denied(session: Session, keys: Sequence[Ed25519PublicKey]) -> Iterator[Finding]:
+    """Compare each version with what its receipt promises, and that with the hub's signature."""
+    for name, version, _ in _published(session):
+        try:
+            _check_receipt(session, version, keys)
+        except InvalidReceipt as error:
+            yield Finding(f"receipt of {name} {version.version}", error.message)
+
+
+def _check_receipt(
+    session: Session, version: EnvironmentVersion, keys: Sequence[Ed25519PublicKey]
+) -> None:
+    if version.receipt is None:
+        raise InvalidReceipt("There is none.")
+    try:
+        shown = Receipt.model_validate(version.receipt)
+    except ValidationError:
+        raise InvalidReceipt("It is not a receipt.") from None
+    receipt = SignedPayload(shown.payload, shown.key_id, shown.signature)
+    verify_receipt(receipt, keys)
+    change = session.get(Change, receipt.payload["serial"])
+    # Not its name: it may have another by now.
+    check_says(
+        receipt,
+        {
+            "version": version.version,
+            "tree_digest": version.tree_digest,
+            "archive_digest": version.archive_digest,
+            "size": version.size,
+            "published_at": version.published_at.isoformat(),
+            "feed_hash": change.hash if change else None,
+        },
+    )
 
 
 def _broken_links(session: Session) -> Iterator[Finding]:

@@ -19,6 +19,7 @@ from hub_server.maintenance.checking import Health, check
 from hub_server.maintenance.collecting import collect, find_garbage
 from hub_server.migrating import migrate
 from hub_server.settings import HubSettings
+from hub_server.signing import Signer
 
 _json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document on standard output."
@@ -36,7 +37,7 @@ def fsck(settings: HubSettings, *, as_json: bool) -> None:
     """
     blobs = _prepared(settings)
     with _database(settings) as engine, _snapshot(engine) as session:
-        health = check(session, blobs)
+        health = check(session, blobs, Signer(settings).public_keys)
     if as_json:
         click.echo(json.dumps(asdict(health)))
     else:
@@ -92,7 +93,7 @@ def restore(settings: HubSettings, *, folder: Path, as_json: bool) -> None:
     # The backup may be of an older release.
     migrate(settings.database)
     with _database(settings) as engine, _snapshot(engine) as session:
-        health = check(session, blobs)
+        health = check(session, blobs, Signer(settings).public_keys)
     _tell_copied(copied, folder, as_json=as_json, done="Restored")
     if health.findings:
         _tell(health)

@@ -16,6 +16,7 @@ from hub_server.maintenance.backup import back_up, restore
 from hub_server.maintenance.checking import Health, check
 from hub_server.maintenance.collecting import Garbage, collect, find_garbage
 from hub_server.settings import HubSettings
+from hub_server.signing import Signer
 from hub_server.storage import service as storage
 from tests.component.hub.harness import HubUnderTest, SettableClock
 from tests.postgres import create_database
@@ -51,7 +52,7 @@ def collected(hub: HubUnderTest) -> Garbage:
 def checked(hub: HubUnderTest) -> Health:
     """Check everything."""
     with hub.resources.readers() as session:
-        return check(session, hub.resources.blobs)
+        return check(session, hub.resources.blobs, hub.resources.signer.public_keys)
 
 
 def problems(hub: HubUnderTest) -> list[tuple[str, str]]:
@@ -196,8 +197,12 @@ def test_damaged_bytes_are_found(
     [
         ("UPDATE environment_versions SET tree_digest = 'sha256:' || :zeros", "archive of local"),
         ("UPDATE environments SET latest_version = '9'", "local/agree"),
+        ("UPDATE environment_versions SET receipt = NULL", "receipt of local/agree 0.1.0"),
+        ("UPDATE environment_versions SET receipt = '{}'", "receipt of local/agree 0.1.0"),
+        ("UPDATE environment_versions SET published_at = '2001-01-01'", "receipt of local"),
+        ("UPDATE changes SET hash = :zeros", "receipt of local/agree 0.1.0"),
         ("UPDATE changes SET nonce = :zeros", "feed"),
-        ("DELETE FROM changes", "feed"),
+        ("DELETE FROM changes", "receipt of local/agree 0.1.0"),
     ],
 )
 def test_rows_that_were_tampered_with_are_found(
@@ -209,6 +214,15 @@ def test_rows_that_were_tampered_with_are_found(
     found = problems(hub)
     assert found
     assert found[0][0].startswith(what)
+
+
+def test_a_receipt_that_another_key_signed_is_found(hub: HubUnderTest, tmp_path: Path) -> None:
+    hub.publish()
+    stranger = Signer(hub.resources.settings.model_copy(update={"data_dir": tmp_path / "other"}))
+    with hub.resources.readers() as session:
+        health = check(session, hub.resources.blobs, stranger.public_keys)
+    ((what, problem),) = ((finding.what, finding.problem) for finding in health.findings)
+    assert (what, "is not among those trusted" in problem) == ("receipt of local/agree 0.1.0", True)
 
 
 def other_hub(hub: HubUnderTest, request: pytest.FixtureRequest, folder: Path) -> HubSettings:
