@@ -46,6 +46,13 @@ def test_a_receipt_is_verified_with_the_key_that_the_user_trusts(
     assert key_id(trusted) in refused.error["message"]
 
 
+def test_a_key_file_that_is_none_is_refused_by_name(freesolo: Freesolo, published: LiveHub) -> None:
+    Path("hub.der").write_bytes(b"\xff\x00")
+    refused = freesolo("receipt", "local/agree", "--key", "hub.der", "--json")
+    assert (refused.code, refused.error["code"]) == (2, "invalid_input")
+    assert "hub.der" in refused.error["message"]
+
+
 def test_a_hub_that_gives_out_other_content_than_it_signed_is_found_out(
     freesolo: Freesolo, published: LiveHub
 ) -> None:
