@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from freesolo.cli.context import App, json_option, pass_app
+from freesolo.domain.packaging import path_problem
 from freesolo.domain.refs import EnvRef
 from freesolo.errors import FolderNotEmpty
 from freesolo.package.cache import list_files
@@ -48,6 +49,9 @@ def pull(app: App, ref: str, path: str | None, *, output: Path | None, force: bo
 
 
 def _refuse_to_overwrite(folder: Path, path: str | None) -> None:
+    if path is not None and path_problem(path):
+        # No version has such a file. That is told, not what lies there on this machine.
+        return
     target = folder if path is None else folder / path
     if target.is_dir() and any(target.iterdir()):
         raise FolderNotEmpty(

@@ -58,7 +58,7 @@ def test_a_file_stays_executable(freesolo: Freesolo, publish: Publish, fresh_cac
 
 
 @pytest.mark.parametrize("first", [(), ("install", "local/math")])
-@pytest.mark.parametrize("path", ["enviroment.py", "../environment.py", "dataset"])
+@pytest.mark.parametrize("path", ["enviroment.py", "../environment.py", "dataset", "/etc/passwd"])
 def test_a_file_that_is_not_there_is_told_with_the_nearest(
     freesolo: Freesolo, publish: Publish, fresh_cache: Path, path: str, first: tuple[str, ...]
 ) -> None:
@@ -101,11 +101,11 @@ class LyingHub(HubClient):
 
     def __init__(self, hub: LiveHub, change: Callable[[FileEntry], FileEntry], body: str) -> None:
         super().__init__(hub.url, hub.user_key)
-        self._change = change
+        self._lie = change
         self._body = body
 
     def files(self, version: ResolvedVersion) -> list[FileEntry]:
-        return [self._change(file) for file in super().files(version)]
+        return [self._lie(file) for file in super().files(version)]
 
     def download_file(self, version: ResolvedVersion, path: str, destination: Path) -> None:
         destination.write_text(self._body)
