@@ -22,6 +22,7 @@ import uvicorn
 from fastapi import FastAPI
 from sqlalchemy import event
 
+from freesolo.package.secrets import find_secrets
 from hub_server.app import create_app
 from hub_server.settings import HubSettings
 
@@ -66,6 +67,8 @@ def main() -> None:
     """Start a hub for each line of standard input."""
     steps = Steps()
     app = _app(steps)
+    # What is loaded for a hub's first publish takes longer than the publish.
+    find_secrets("nothing", [b"nothing"])
     with socket.create_server(("127.0.0.1", 0)) as listening:
         _tell(listening.getsockname()[1])
         while line := sys.stdin.readline():
