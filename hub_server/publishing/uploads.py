@@ -40,7 +40,7 @@ from hub_server.publishing.service import Press, Received, Submission
 
 _LIFETIME = timedelta(days=1)
 # Of one key. Until they are published, their pieces count for no quota.
-_MOST_OPEN = 16
+_MOST_OPEN = 32
 _BLOCK = 1 << 20
 
 
