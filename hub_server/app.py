@@ -29,6 +29,7 @@ from hub_server.gateway import routes as gateway
 from hub_server.index import routes as index
 from hub_server.leases import routes as leases
 from hub_server.lifecycle import routes as lifecycle
+from hub_server.lifecycle import transfer_routes as transfers
 from hub_server.metrics import Metrics
 from hub_server.middleware import BodyLimit, RequestLog
 from hub_server.publishing import receipt_routes as receipts
@@ -116,6 +117,7 @@ def _routes() -> list[BaseRoute]:
         publishing,
         uses,
         lifecycle,
+        transfers,
         uploads,
         contents,
         index,

@@ -15,6 +15,7 @@ from freesolo.schemas.environments import (
     PublishedVersion,
     ResolvedVersion,
     Transfer,
+    TransferList,
     TransferOffer,
     Yank,
 )
@@ -96,6 +97,10 @@ class LifecycleCalls(HubConnection):
         """Offer an environment to another org."""
         path = f"{_environment(ref)}/transfer"
         return self._send("POST", path, TransferOffer(org=org), Transfer)
+
+    def transfers(self, *, cursor: str | None = None) -> TransferList:
+        """Return a page of what is offered to the orgs that the key is admin of."""
+        return self._get(TransferList, "/v1/transfers", cursor=cursor)
 
     def accept(self, ref: EnvRef) -> EnvironmentSummary:
         """Take over an environment that was offered to an org of yours."""

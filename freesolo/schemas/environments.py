@@ -241,3 +241,10 @@ class Transfer(Wire):
     to_org: str
     offered_by: str
     offered_at: datetime
+
+
+class TransferList(Wire):
+    """The answer of `GET /v1/transfers`: offers to your orgs; `next_cursor` None on the last page."""
+
+    transfers: list[Transfer]
+    next_cursor: str | None = None

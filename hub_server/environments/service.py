@@ -313,16 +313,19 @@ def list_environments(
         .where(Environment.org_id.in_(visitor.orgs_meant) if visitor else true())
     )
     if cursor is not None:
-        org, name = decode_cursor(cursor, parts=2)
-        query = query.where(
-            or_(Org.name_key > org, and_(Org.name_key == org, Environment.name_key > name))
-        )
+        query = query.where(comes_after(cursor))
     ordered = query.order_by(Org.name_key, Environment.name_key)
     found = session.scalars(ordered.limit(limit + 1)).all()
     page = found[:limit]
     if len(found) <= limit:
         return page, None
     return page, encode_cursor(page[-1].org.name_key, page[-1].name_key)
+
+
+def comes_after(cursor: str) -> ColumnElement[bool]:
+    """Return the condition for environments, joined with their orgs, after a cursor by name."""
+    org, name = decode_cursor(cursor, parts=2)
+    return or_(Org.name_key > org, and_(Org.name_key == org, Environment.name_key > name))
 
 
 def full_name(environment: Environment) -> str:

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from sqlalchemy import delete, or_, select
-from sqlalchemy.orm import Session, joinedload
+from sqlalchemy.orm import Session, contains_eager, joinedload
 
 from freesolo.domain.names import check_new_name, confusable_key
 from freesolo.domain.refs import EnvRef, normalized_name
@@ -24,6 +24,7 @@ from hub_server.models import (
     Membership,
     Org,
 )
+from hub_server.paging import encode_cursor
 
 
 def rename(
@@ -65,11 +66,33 @@ def offer(
         session.add(standing)
         change = Announcement(ChangeKind.TRANSFER_OFFERED, data={"to": org.slug})
         announce(session, member, environment, change, now=now)
-    return wire.Transfer(
-        ref=environments.full_name(environment),
-        to_org=org.slug,
-        offered_by=standing.offered_by,
-        offered_at=standing.offered_at,
+    return _shown(environment, org, standing)
+
+
+def offered_to(
+    session: Session, member: Member, *, cursor: str | None, limit: int
+) -> wire.TransferList:
+    """Return a page of what the member may accept, by name."""
+    query = (
+        select(EnvironmentTransfer, Environment)
+        .join(Environment, Environment.id == EnvironmentTransfer.environment_id)
+        .join(Environment.org)
+        .options(contains_eager(Environment.org), joinedload(EnvironmentTransfer.to_org))
+        .where(EnvironmentTransfer.to_org_id.in_(member.orgs_meant))
+    )
+    if cursor is not None:
+        query = query.where(environments.comes_after(cursor))
+    ordered = query.order_by(Org.name_key, Environment.name_key).limit(limit + 1)
+    found = [(environment, offered) for offered, environment in session.execute(ordered)]
+    page = found[:limit]
+    last = page[-1][0] if len(found) > limit else None
+    return wire.TransferList(
+        transfers=[
+            _shown(environment, offered.to_org, offered)
+            for environment, offered in page
+            if _may_take(member, environment, offered)
+        ],
+        next_cursor=encode_cursor(last.org.name_key, last.name_key) if last else None,
     )
 
 
@@ -180,6 +203,15 @@ def _may_take(member: Member, environment: Environment, offered: EnvironmentTran
         and role is not None
         and includes(role, Role.ADMIN)
         and pattern_allows(member.patterns, f"{offered.to_org.slug}/{environment.name}")
+    )
+
+
+def _shown(environment: Environment, org: Org, offered: EnvironmentTransfer) -> wire.Transfer:
+    return wire.Transfer(
+        ref=environments.full_name(environment),
+        to_org=org.slug,
+        offered_by=offered.offered_by,
+        offered_at=offered.offered_at,
     )
 
 

@@ -190,11 +190,16 @@ def test_an_environment_is_given_to_who_accepts_it(
     assert (offered["ref"], offered["to_org"]) == ("local/agree", "acme")
     assert freesolo("transfer", "local/agree", "--decline").code == 0
     freesolo("transfer", "local/agree", "acme", "--yes")
+    assert freesolo("transfer", "--list", "--json").document == {"transfers": []}
     monkeypatch.setenv("FREESOLO_API_KEY", taker)
+    (listed,) = freesolo("transfer", "--list", "--json").document["transfers"]
+    assert (listed["ref"], listed["to_org"]) == ("local/agree", "acme")
     accepted = freesolo("transfer", "local/agree", "--accept", "--json")
     assert accepted.document == {"ref": "acme/agree"}
     assert freesolo("info", "local/agree", "--json").document["ref"] == "acme/agree"
     assert freesolo("transfer", "acme/agree", "--accept", "--decline").code == 2
+    assert freesolo("transfer", "acme/agree", "--list").code == 2
+    assert freesolo("transfer").code == 2
 
 
 def test_a_staged_version_is_promoted(freesolo: Freesolo, publish: Publish) -> None:

@@ -495,6 +495,27 @@ def test_an_environment_that_is_accepted_belongs_to_the_other_org(hub: HubUnderT
     assert changes(hub)[1:] == ["environment.transfer-offered", "environment.transferred"]
 
 
+def test_offers_are_listed_for_the_admins_of_the_org_that_gets_them(any_hub: HubUnderTest) -> None:
+    for name in ("agree", "other", "third"):
+        any_hub.publish(name)
+        path = f"/v1/envs/local/{name}/transfer"
+        taker = other_org(any_hub)
+        assert any_hub.user.post(path, json={"org": "acme"}).status_code == 200
+    any_hub.user.delete("/v1/envs/local/third")
+    page = taker.get("/v1/transfers", params={"limit": 1}).json()
+    rest = taker.get("/v1/transfers", params={"cursor": page["next_cursor"]}).json()
+    shown = [(each["ref"], each["to_org"]) for each in page["transfers"] + rest["transfers"]]
+    assert shown == [("local/agree", "acme"), ("local/other", "acme")]
+    assert rest["next_cursor"] is None
+    plan = replace(FULL, patterns=("acme/other",))
+    for client, refs in (
+        (any_hub.user, []),
+        (make_key_of_org(any_hub, "acme", Role.MEMBER), []),
+        (make_key_of_org(any_hub, "acme", Role.ADMIN, plan), ["local/other"]),
+    ):
+        assert [each["ref"] for each in client.get("/v1/transfers").json()["transfers"]] == refs
+
+
 def test_what_was_granted_to_the_givers_people_ends(hub: HubUnderTest) -> None:
     hub.publish()
     taker, third = other_org(hub), other_org(hub, "third")
