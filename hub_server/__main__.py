@@ -6,7 +6,7 @@ import click
 import uvicorn
 from sqlalchemy.exc import DBAPIError
 
-from freesolo.errors import FreesoloError, Unavailable
+from freesolo.errors import FreesoloError, InvalidInput, Unavailable
 from freesolo.logs import configure_logging
 from freesolo.services import leave, load_settings
 from hub_server.accounts.commands import create_key, set_quota
@@ -62,6 +62,10 @@ if __name__ == "__main__":
         main()
     except FreesoloError as error:
         leave(error)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        leave(InvalidInput(f"{error.filename}: {error.strerror}."))
     except DBAPIError as error:
         leave(
             Unavailable(

@@ -1,7 +1,7 @@
 """Backups: a copy of the database, of every blob it refers to, and of the hub's own keys.
 
     DIR/manifest.json       what belongs to the backup, with digests; written last
-    DIR/database            SQLite's file, or PostgreSQL's archive
+    DIR/database-<digest>   SQLite's file, or PostgreSQL's archive
     DIR/keys/               the keys that sign receipts and encrypt secrets
     DIR/blobs/sha256/...    shared by all backups in this folder: only new ones are copied
 
@@ -19,7 +19,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import AwareDatetime, ValidationError
 from sqlalchemy import URL, Engine, inspect, make_url, text
@@ -27,7 +27,7 @@ from sqlalchemy.orm import Session
 
 from freesolo.errors import BlobNotFound, HubNotEmpty, InvalidInput, Unavailable
 from freesolo.package.archive import file_digest
-from freesolo.schemas.base import Wire
+from freesolo.schemas.base import Digest, Wire
 from hub_server.blobs import BlobStore, FileBlobStore
 from hub_server.db import create_database, create_readers
 from hub_server.maintenance.checking import fetched
@@ -37,13 +37,13 @@ from hub_server.storage import service as storage
 _MANIFEST = "manifest.json"
 _DATABASE = "database"
 _KEYS = "keys"
-_KEY_FILES = ("signing-key.pem", "encryption-key")
+_KeyFile = Literal["signing-key.pem", "encryption-key"]
 
 
 class StoredFile(Wire):
     """A file of the backup."""
 
-    digest: str
+    digest: Digest
     size: int
 
 
@@ -53,7 +53,7 @@ class Manifest(Wire):
     created_at: AwareDatetime
     kind: Literal["sqlite", "postgresql"]
     database: StoredFile
-    keys: dict[str, StoredFile]
+    keys: dict[_KeyFile, StoredFile]
     blobs: dict[str, int]
 
 
@@ -74,17 +74,20 @@ def back_up(settings: HubSettings, blobs: BlobStore, folder: Path, *, now: datet
         new = _copy_blobs(_needed(session), blobs, store, missing_ok=True)
     with _database_copied(engine, folder) as (copy, needed):
         new += _copy_blobs(needed, blobs, store, missing_ok=False)
-        # The last one stays whole until this one is.
-        copy.replace(folder / _DATABASE)
+        database = _describe(copy)
+        # Beside the last one, which stays whole until the manifest names this one.
+        copy.replace(_database_in(folder, database))
     engine.dispose()
     manifest = Manifest(
         created_at=now,
         kind="sqlite" if _is_sqlite(engine.url) else "postgresql",
-        database=_describe(folder / _DATABASE),
+        database=database,
         keys=_copy_keys(settings, folder),
         blobs=needed,
     )
     _write(folder / _MANIFEST, manifest.model_dump_json(indent=1))
+    for former in set(folder.glob(f"{_DATABASE}-*")) - {_database_in(folder, database)}:
+        former.unlink()
     return Copied(len(needed), sum(needed.values()), new)
 
 
@@ -96,7 +99,8 @@ def restore(settings: HubSettings, blobs: BlobStore, folder: Path) -> Copied:
     manifest = _read_manifest(folder)
     database = make_url(settings.database)
     _check_target(settings, database, manifest)
-    _check_file(folder / _DATABASE, manifest.database)
+    copy = _database_in(folder, manifest.database)
+    _check_file(copy, manifest.database)
     for name, described in manifest.keys.items():
         _check_file(folder / _KEYS / name, described)
     blobs.prepare()
@@ -104,8 +108,12 @@ def restore(settings: HubSettings, blobs: BlobStore, folder: Path) -> Copied:
     _copy_blobs(manifest.blobs, store, blobs, missing_ok=False)
     for name in manifest.keys:
         shutil.copyfile(folder / _KEYS / name, settings.data_dir / name)
-    _restore_database(folder / _DATABASE, database)
+    _restore_database(copy, database)
     return Copied(len(manifest.blobs), sum(manifest.blobs.values()), len(manifest.blobs))
+
+
+def _database_in(folder: Path, described: StoredFile) -> Path:
+    return folder / f"{_DATABASE}-{described.digest.removeprefix('sha256:')}"
 
 
 def _blobs_in(folder: Path) -> FileBlobStore:
@@ -173,11 +181,11 @@ def _database_copied(engine: Engine, folder: Path) -> Iterator[tuple[Path, dict[
         yield copy, _needed(session)
 
 
-def _copy_keys(settings: HubSettings, folder: Path) -> dict[str, StoredFile]:
+def _copy_keys(settings: HubSettings, folder: Path) -> dict[_KeyFile, StoredFile]:
     """Copy the keys that lie in the data folder; those given by settings are the operator's."""
     (folder / _KEYS).mkdir(mode=0o700, exist_ok=True)
-    keys = {}
-    for name in _KEY_FILES:
+    keys: dict[_KeyFile, StoredFile] = {}
+    for name in get_args(_KeyFile):
         if (settings.data_dir / name).exists():
             shutil.copyfile(settings.data_dir / name, folder / _KEYS / name)
             keys[name] = _describe(folder / _KEYS / name)

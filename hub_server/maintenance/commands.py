@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-from sqlalchemy import Engine
+from sqlalchemy import Engine, make_url
 from sqlalchemy.orm import Session
 
+from freesolo.errors import NotFound
 from hub_server.blobs import BlobStore, open_blobs
 from hub_server.db import create_database, create_readers, create_sessions
 from hub_server.maintenance import backup as backups
@@ -101,9 +102,20 @@ def restore(settings: HubSettings, *, folder: Path, as_json: bool) -> None:
 
 
 def _prepared(settings: HubSettings) -> BlobStore:
+    _require_hub(settings)
     blobs = open_blobs(settings)
     blobs.prepare()
     return blobs
+
+
+def _require_hub(settings: HubSettings) -> None:
+    """Raise `NotFound` rather than make an empty database where none was."""
+    database = make_url(settings.database)
+    if database.get_backend_name() == "sqlite" and not Path(str(database.database)).exists():
+        raise NotFound(
+            f"There is no hub in {settings.data_dir}: it has no database {database.database}.",
+            hint="FREESOLO_SERVER_DATA_DIR, or `--data-dir` of `freesolo hub`, says where it is.",
+        )
 
 
 @contextmanager

@@ -57,3 +57,20 @@ def test_a_backup_fills_a_new_folder_and_no_other(
     code, _, talk = hub(capfd, "restore", copy, "--data-dir", new)
     assert code == 4
     assert "already holds" in talk
+
+
+def test_where_no_hub_is_none_is_made(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for command in (["fsck"], ["gc"], ["backup", str(tmp_path / "copy")]):
+        code, _, talk = hub(capfd, *command, "--data-dir", str(tmp_path / "nowhere"))
+        assert code == 3
+        assert f"There is no hub in {tmp_path / 'nowhere' / 'hub'}" in talk
+    assert not (tmp_path / "nowhere" / "hub" / "hub.db").exists()
+
+
+def test_a_backup_where_nothing_can_be_written_is_refused(
+    data_dir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code, _, talk = hub(capfd, "backup", "/proc/backup", "--data-dir", str(data_dir))
+    assert code == 2
+    assert "/proc/backup" in talk
+    assert "Traceback" not in talk

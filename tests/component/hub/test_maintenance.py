@@ -273,6 +273,34 @@ def test_a_second_backup_copies_what_is_new(hub: HubUnderTest, tmp_path: Path) -
     assert (again.blobs, again.new_blobs) == (4, 2)
 
 
+def test_a_backup_that_is_interrupted_leaves_the_one_before(
+    hub: HubUnderTest, tmp_path: Path
+) -> None:
+    resources, folder = hub.resources, tmp_path / "backup"
+    hub.publish()
+    back_up(resources.settings, resources.blobs, folder, now=hub.clock())
+    hub.publish(version="0.2.0")
+    # It cannot write the manifest, the last thing that it does.
+    obstacle = folder / ".manifest.json.new"
+    obstacle.mkdir()
+    with pytest.raises(IsADirectoryError):
+        back_up(resources.settings, resources.blobs, folder, now=hub.clock())
+    settings = resources.settings.model_copy(update={"data_dir": tmp_path / "other" / "hub"})
+    assert restore(settings, open_blobs(settings), folder).blobs == 2
+    obstacle.rmdir()
+    back_up(resources.settings, resources.blobs, folder, now=hub.clock())
+    assert len(list(folder.glob("database-*"))) == 1
+
+
+def test_a_backup_writes_no_file_that_it_does_not_know(hub: HubUnderTest, tmp_path: Path) -> None:
+    back_up(hub.resources.settings, hub.resources.blobs, tmp_path, now=hub.clock())
+    manifest = tmp_path / "manifest.json"
+    manifest.write_text(manifest.read_text().replace("encryption-key", "../elsewhere"))
+    empty = hub.resources.settings.model_copy(update={"data_dir": tmp_path / "empty" / "hub"})
+    with pytest.raises(InvalidInput, match=r"manifest\.json"):
+        restore(empty, open_blobs(empty), tmp_path)
+
+
 def test_nothing_is_restored_over_a_hub_that_holds_something(
     any_hub: HubUnderTest, tmp_path: Path
 ) -> None:
@@ -284,7 +312,7 @@ def test_nothing_is_restored_over_a_hub_that_holds_something(
     assert checked(any_hub).findings == ()
 
 
-@pytest.mark.parametrize("what", ["manifest.json", "database", "keys/signing-key.pem", "blobs"])
+@pytest.mark.parametrize("what", ["manifest.json", "database-*", "keys/signing-key.pem", "blobs"])
 def test_a_damaged_backup_is_refused_and_leaves_no_database(
     hub: HubUnderTest, tmp_path: Path, what: str
 ) -> None:
@@ -295,7 +323,8 @@ def test_a_damaged_backup_is_refused_and_leaves_no_database(
     if what == "blobs":
         shutil.rmtree(folder / "blobs")
     else:
-        os.truncate(folder / what, 3)
+        (file,) = folder.glob(what)
+        os.truncate(file, 3)
     empty = hub.resources.settings.model_copy(update={"data_dir": tmp_path / "empty"})
     with pytest.raises((InvalidInput, BlobNotFound)):
         restore(empty, open_blobs(empty), folder)
