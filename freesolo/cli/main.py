@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Sequence
 
 import click
+from pydantic import ValidationError
 
 from freesolo import __version__
 from freesolo.cli.access import access
@@ -49,7 +50,9 @@ from freesolo.cli.validate import validate
 from freesolo.cli.webhooks import webhooks
 from freesolo.cli.yank import unyank, yank
 from freesolo.config import ClientSettings
+from freesolo.domain.problems import problems_from_validation
 from freesolo.errors import FreesoloError, Internal, InvalidInput, StorageFull
+from freesolo.schemas.base import Wire
 
 # What click puts before and between the two columns of a list.
 _INDENT = 4
@@ -131,6 +134,8 @@ def run(arguments: list[str]) -> int:
         return 141
     except FreesoloError as error:
         return _fail(app, error)
+    except ValidationError as error:
+        return _fail(app, _no_request(error))
     except OSError as error:
         return _fail(app, _os_error(error))
     except Exception:  # noqa: BLE001 - the last resort: our fault, told with its traceback
@@ -147,6 +152,12 @@ def _fail(app: App, error: FreesoloError) -> int:
 def _usage_error(error: click.UsageError) -> FreesoloError:
     path = error.ctx.command_path if error.ctx else "freesolo"
     return InvalidInput(error.format_message(), hint=f"`{path} --help` shows how to call it.")
+
+
+def _no_request(error: ValidationError) -> FreesoloError:
+    """Tell of what was typed, and that no hub would take."""
+    problems = problems_from_validation(error, Wire)
+    return InvalidInput(f"{problems[0].path}: {problems[0].message}", problems=problems)
 
 
 def _os_error(error: OSError) -> FreesoloError:

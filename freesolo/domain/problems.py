@@ -8,6 +8,9 @@ from pydantic_core import ErrorDetails
 from freesolo.domain.suggest import did_you_mean
 from freesolo.errors import Problem
 
+# Characters of a value that is worth showing again.
+_MAX_SHOWN = 200
+
 
 def problems_from_validation(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
     """Translate a validation error of `model`, in the order of its findings."""
@@ -24,7 +27,8 @@ def _problem(details: ErrorDetails, model: type[BaseModel]) -> Problem:
         return Problem(path, "Required, but missing.", "missing")
     message = details["msg"].removeprefix("Value error, ").rstrip(".")
     value = details.get("input")
-    shown = f" (got {value!r})" if isinstance(value, str | int | float | bool) else ""
+    is_short = isinstance(value, str | int | float | bool) and len(repr(value)) <= _MAX_SHOWN
+    shown = f" (got {value!r})" if is_short else ""
     return Problem(path, f"{message}{'' if repr(value) in message else shown}.", "value")
 
 

@@ -101,6 +101,23 @@ def test_a_version_is_not_an_environment(
     assert (refusal.code, refusal.error["hint"]) == (2, "Write `local/agree`.")
 
 
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("yank", "local/agree@1.0", "--reason", ""), "reason"),
+        (("yank", "local/agree@1.0", "--reason", "x" * 10_000), "reason"),
+        (("deprecate", "local/agree", "x" * 10_000), "message"),
+    ],
+)
+def test_what_no_hub_would_take_is_named(
+    freesolo: Freesolo, with_hub: LiveHub, command: tuple[str, ...], said: str
+) -> None:
+    refusal = freesolo(*command, "--json")
+    assert (refusal.code, refusal.error["code"]) == (2, "invalid_input")
+    assert refusal.error["message"].startswith(f"{said}: ")
+    assert len(refusal.error["message"]) < 300
+
+
 def test_a_channel_is_moved_listed_and_removed(freesolo: Freesolo, publish: Publish) -> None:
     for version in ("1.0", "1.1"):
         publish(version)
