@@ -49,16 +49,17 @@ class DeliveryState(StrEnum):
 
 
 class Webhook(Base):
-    """An address that is told of an org's changes. `secret` is encrypted; no kind means every kind.
+    """An address that is told of an org's changes; no kind means every kind.
 
-    One that took nothing for a day is disabled.
+    `url` and `secret` are encrypted: many receivers know who sends by the address alone. One that
+    took nothing for a day is disabled.
     """
 
     __tablename__ = "webhooks"
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     org_id: Mapped[UUID] = mapped_column(ForeignKey("orgs.id"), index=True)
-    url: Mapped[str] = mapped_column(String(2000))
+    url: Mapped[bytes] = mapped_column(LargeBinary)
     secret: Mapped[bytes] = mapped_column(LargeBinary)
     kinds: Mapped[list[str]] = mapped_column(JSON, default=list)
     pattern: Mapped[str] = mapped_column(String(200), default="*")

@@ -26,12 +26,12 @@ _REMEMBERED = timedelta(days=30)
 
 @dataclass(frozen=True)
 class Parcel:
-    """A delivery to be sent now: the `attempt`-th time. `secret` is encrypted."""
+    """A delivery to be sent now: the `attempt`-th time. `url` and `secret` are encrypted."""
 
     delivery_id: int
     webhook_id: UUID
     attempt: int
-    url: str
+    url: bytes
     secret: bytes
     kind: str
     body: bytes

@@ -6,7 +6,9 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, status
 
 from freesolo.schemas import webhooks as wire
+from freesolo.schemas.changes import ChangeKind
 from hub_server.dependencies import DbReader, DbSession, FromHub, Limit, Now, OrgAdmin, OrgReader
+from hub_server.encryption import Vault
 from hub_server.models import Webhook, WebhookDelivery
 from hub_server.webhooks import service
 from hub_server.webhooks.addresses import look_up, parse_url
@@ -33,14 +35,14 @@ def create_webhook(
 ) -> wire.CreatedWebhook:
     """Have the org's changes told to an address. The answer holds the secret, for the only time."""
     hook, secret = service.create(session, member, new, resources.vault, now=now)
-    return wire.CreatedWebhook(**_view(hook).model_dump(), secret=secret)
+    return wire.CreatedWebhook(**_view(hook, resources.vault).model_dump(), secret=secret)
 
 
 @router.get("")
-def list_webhooks(member: OrgReader, session: DbReader) -> wire.WebhookList:
+def list_webhooks(member: OrgReader, session: DbReader, resources: FromHub) -> wire.WebhookList:
     """List the org's webhooks, the oldest first."""
     hooks = service.list_webhooks(session, member)
-    return wire.WebhookList(webhooks=[_view(hook) for hook in hooks])
+    return wire.WebhookList(webhooks=[_view(hook, resources.vault) for hook in hooks])
 
 
 @router.delete("/{webhook_id}", status_code=status.HTTP_204_NO_CONTENT)
@@ -51,10 +53,11 @@ def delete_webhook(webhook_id: UUID, member: OrgAdmin, session: DbSession, now: 
 
 @router.post("/{webhook_id}/enable")
 def enable_webhook(
-    webhook_id: UUID, member: OrgAdmin, session: DbSession, now: Now
+    webhook_id: UUID, member: OrgAdmin, session: DbSession, resources: FromHub, now: Now
 ) -> wire.Webhook:
     """Send again to a webhook that was disabled because it took nothing for a day."""
-    return _view(service.enable(session, member, webhook_id, now=now))
+    hook = service.enable(session, member, webhook_id, now=now)
+    return _view(hook, resources.vault)
 
 
 @router.get("/{webhook_id}/deliveries")
@@ -80,8 +83,15 @@ def redeliver(
     return _delivery(service.redeliver(session, member, webhook_id, delivery_id, now=now))
 
 
-def _view(hook: Webhook) -> wire.Webhook:
-    return wire.Webhook.model_validate(hook, from_attributes=True)
+def _view(hook: Webhook, vault: Vault) -> wire.Webhook:
+    return wire.Webhook(
+        id=hook.id,
+        url=vault.decrypt(hook.url),
+        kinds=[ChangeKind(kind) for kind in hook.kinds],
+        pattern=hook.pattern,
+        created_at=hook.created_at,
+        disabled_at=hook.disabled_at,
+    )
 
 
 def _delivery(delivery: WebhookDelivery) -> wire.Delivery:

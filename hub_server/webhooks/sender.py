@@ -127,7 +127,7 @@ async def _send(
 async def _request(resources: Resources, parcel: Parcel) -> httpx.Request:
     secret = resources.vault.decrypt(parcel.secret)
     destination = await look_up(
-        parse_url(parcel.url),
+        parse_url(resources.vault.decrypt(parcel.url)),
         private=resources.settings.webhook_private_networks,
         attempt=parcel.attempt,
     )

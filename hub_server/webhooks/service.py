@@ -36,7 +36,7 @@ def create(
     secret = f"whsec_{new_secret()}"
     hook = Webhook(
         org_id=by.org_id,
-        url=new.url,
+        url=vault.encrypt(new.url),
         secret=vault.encrypt(secret),
         kinds=sorted({kind.value for kind in new.kinds}),
         pattern=new.pattern,

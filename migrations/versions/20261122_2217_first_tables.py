@@ -154,7 +154,7 @@ def upgrade() -> None:
         "webhooks",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("org_id", sa.Uuid(), nullable=False),
-        sa.Column("url", sa.String(length=2000), nullable=False),
+        sa.Column("url", sa.LargeBinary(), nullable=False),
         sa.Column("secret", sa.LargeBinary(), nullable=False),
         sa.Column("kinds", sa.JSON(), nullable=False),
         sa.Column("pattern", sa.String(length=200), nullable=False),

@@ -336,14 +336,17 @@ def test_an_address_that_became_private_is_not_sent_to(
     assert "may not be sent" in deliveries(hub, hook)[0]["error"]
 
 
-def test_the_secret_is_shown_once_and_kept_encrypted(hub: HubUnderTest, receiver: Receiver) -> None:
+def test_the_secret_is_shown_once_and_kept_encrypted_with_the_address(
+    hub: HubUnderTest, receiver: Receiver
+) -> None:
     hook = create(hub, receiver)
     assert hook["secret"].startswith("whsec_")
     assert hook["secret"] not in hub.user.get("/v1/webhooks").text
     with hub.resources.readers() as session:
-        stored = session.scalars(select(Webhook.secret)).one()
+        stored = session.execute(select(Webhook.secret, Webhook.url)).one()
         events = [vars(event) for event in session.scalars(select(AuditEvent))]
-    assert hook["secret"].encode() not in stored
+    assert hook["secret"].encode() not in stored.secret
+    assert hook["url"].encode() not in stored.url
     assert hook["secret"] not in str(events)
 
 
