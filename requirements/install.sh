@@ -52,12 +52,24 @@ for pair in bwrap:bubblewrap ceph:ceph-common ceph-mon:ceph-mon ceph-osd:ceph-os
 done
 if [ -n "$missing" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     echo "Installing the system packages$missing."
+    # The tests start what they need themselves: no service of these starts, now or at the next boot.
+    trap 'exit 130' INT TERM
+    trap 'rm -f "$@"' EXIT
+    set -- /etc/postgresql-common/createcluster.d/without-main.conf
+    mkdir -p "${1%/*}"
+    echo "create_main_cluster = false" > "$1"
+    if [ ! -e /usr/sbin/policy-rc.d ]; then
+        set -- "$1" /usr/sbin/policy-rc.d
+        printf '#!/bin/sh\nexit 101\n' > "$2"
+        chmod 755 "$2"
+    fi
     get="timeout 600 apt-get -y --no-install-recommends"
     export DEBIAN_FRONTEND=noninteractive
     # One list, so that what is there already costs nothing; word splitting is wanted.
     # shellcheck disable=SC2086
     { $get install $missing || { $get update && $get install $missing; }; } >/dev/null 2>&1 \
         || echo "They could not be installed; tests that need them fail, environments run with limits only." >&2
+    rm -f "$@"
 fi
 
 if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi >/dev/null 2>&1; then
