@@ -245,7 +245,7 @@ class BlobNotFound(NotFound):
 
 
 class UploadNotFound(NotFound):
-    """No upload of this key has this id: it never began, or was given up after a day."""
+    """No upload of this key has this id: it never began, was refused, or was given up after a day."""
 
     code = "upload_not_found"
 
