@@ -37,7 +37,9 @@ from freesolo.schemas.runs import (
 )
 
 
-class HubClient(AccessCalls, AccountCalls, ChangeCalls, LifecycleCalls, PublishingCalls, SearchCalls):
+class HubClient(
+    AccessCalls, AccountCalls, ChangeCalls, LifecycleCalls, PublishingCalls, SearchCalls
+):
     """A connection to one hub with one key. Every method raises the hub's own errors."""
 
     def models(self) -> list[Model]:
