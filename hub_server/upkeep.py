@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import delete
 
@@ -27,22 +27,24 @@ logger = logging.getLogger(__name__)
 def upkeep(resources: Resources) -> Iterator[None]:
     """Take lost work back and write down what was used, keys and versions, while the block runs."""
     stopping = threading.Event()
+    # What is too old is judged by when the hub began, however late the thread gets its turn.
+    began = resources.clock()
 
     def watch() -> None:
-        next_sweep = time.monotonic()
-        while True:
-            if time.monotonic() >= next_sweep:
-                with _survived("leftovers not removed"):
-                    sweep(resources)
-                next_sweep = time.monotonic() + _KEPT.total_seconds()
-            if stopping.wait(resources.settings.lease_seconds / 3):
-                return
+        with _survived("leftovers not removed"):
+            sweep(resources, now=began)
+        next_sweep = time.monotonic() + _KEPT.total_seconds()
+        while not stopping.wait(resources.settings.lease_seconds / 3):
             with _survived("upkeep failed"):
                 take_back_lost(resources)
             with _survived("uses of keys not written"):
                 write_key_uses(resources)
             with _survived("uses of versions not written"):
                 resources.uses.write(resources.sessions)
+            if time.monotonic() >= next_sweep:
+                with _survived("leftovers not removed"):
+                    sweep(resources, now=resources.clock())
+                next_sweep = time.monotonic() + _KEPT.total_seconds()
 
     thread = threading.Thread(target=watch, name="upkeep", daemon=True)
     thread.start()
@@ -80,15 +82,13 @@ def write_key_uses(resources: Resources) -> None:
         resources.key_uses.write(session)
 
 
-def sweep(resources: Resources) -> None:
+def sweep(resources: Resources, *, now: datetime) -> None:
     """Remove what was left over: requests nobody repeats, what was deleted, blobs nothing needs."""
     with resources.sessions.begin() as session:
-        session.execute(
-            delete(RequestRecord).where(RequestRecord.created_at < resources.clock() - _KEPT)
-        )
-        lifecycle.forget_deleted(session, now=resources.clock())
-        outbox.forget_old(session, now=resources.clock())
-    collect(resources.sessions, resources.blobs, now=resources.clock())
+        session.execute(delete(RequestRecord).where(RequestRecord.created_at < now - _KEPT))
+        lifecycle.forget_deleted(session, now=now)
+        outbox.forget_old(session, now=now)
+    collect(resources.sessions, resources.blobs, now=now)
 
 
 @contextmanager

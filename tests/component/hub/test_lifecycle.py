@@ -316,7 +316,7 @@ def test_the_bytes_of_a_deleted_version_are_collected_unless_another_has_them(
     for version in ("1.0", "1.2"):
         hub.user.delete(f"{AGREE}/versions/{version}")
     hub.clock.advance(2 * GRACE.total_seconds())
-    sweep(hub.resources)
+    sweep(hub.resources, now=hub.clock())
     assert hub.user.get(f"{AGREE}/versions/1.1/archive").content == shared.path.read_bytes()
     with pytest.raises(BlobNotFound):
         hub.resources.blobs.size(lone.archive_digest)

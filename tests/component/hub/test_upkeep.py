@@ -43,7 +43,10 @@ def test_the_thread_lives_on_after_a_failure(
     def clock() -> datetime:
         nonlocal rounds
         rounds += 1
-        if rounds <= 2:
+        if rounds == 1:
+            # No database takes a moment without a time zone.
+            return hub.clock().replace(tzinfo=None)
+        if rounds == 2:
             raise RuntimeError("No time.")
         came_back.set()
         return hub.clock()
@@ -71,7 +74,7 @@ def test_blobs_that_nothing_refers_to_go_after_a_day(hub: HubUnderTest) -> None:
     _store(hub, b"old")
     hub.clock.advance(DAY + 1)
     young = _store(hub, b"young")
-    sweep(hub.resources)
+    sweep(hub.resources, now=hub.clock())
     assert set(_blobs(hub)) == kept | {young}
 
 
@@ -79,7 +82,7 @@ def test_a_blob_that_is_stored_again_is_as_good_as_new(hub: HubUnderTest) -> Non
     _store(hub, b"bytes")
     hub.clock.advance(DAY + 1)
     digest = _store(hub, b"bytes")
-    sweep(hub.resources)
+    sweep(hub.resources, now=hub.clock())
     assert _blobs(hub) == [digest]
 
 
@@ -90,7 +93,7 @@ def test_keys_of_repeated_requests_are_forgotten_after_a_day(any_hub: HubUnderTe
         headers = {"Idempotency-Key": key}
         any_hub.user.post("/v1/deployments", json=adapter, headers=headers)
         any_hub.clock.advance(seconds)
-    sweep(any_hub.resources)
+    sweep(any_hub.resources, now=any_hub.clock())
     with any_hub.resources.readers() as session:
         assert session.scalars(select(RequestRecord.key)).all() == ["new"]
 

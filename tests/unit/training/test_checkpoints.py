@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 from freesolo.domain.train_spec import parse_train_spec
-from freesolo.schemas.environments import ResolvedVersion
+from freesolo.schemas.environments import PinnedEnvironment
 from freesolo.schemas.leases import Lease
 from tests.tiny_model import MODEL_ID, REVISION, catalog_entry
 from training_backend.checkpoints import canonical_config, provenance
@@ -17,7 +17,7 @@ def make_lease(**changes: object) -> Lease:
         token="secret-token",
         lease_seconds=30,
         spec=parse_train_spec({"model": MODEL_ID, "environment": {"id": "local/agree"}}),
-        environment=ResolvedVersion(
+        environment=PinnedEnvironment(
             ref="local/agree", version="0.1.0", tree_digest=DIGEST, archive_digest=DIGEST, size=1
         ),
         model=catalog_entry(Path("/models/tiny")),
