@@ -275,16 +275,8 @@ class HubCandidates:
     def as_resolved(self, candidate: Candidate) -> ResolvedVersion:
         """Return a version as the hub would resolve it."""
         index = self.index(EnvRef.parse(candidate.ref))
-        return ResolvedVersion(
-            ref=candidate.ref,
-            version=str(candidate.version),
-            tree_digest=candidate.tree_digest,
-            archive_digest=candidate.archive_digest,
-            size=candidate.size,
-            yanked=candidate.yanked,
-            yank_reason=candidate.yank_reason,
-            deprecation=index.deprecation,
-            successor=index.successor,
+        return candidate.resolved().model_copy(
+            update={"deprecation": index.deprecation, "successor": index.successor}
         )
 
 

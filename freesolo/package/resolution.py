@@ -26,6 +26,7 @@ from freesolo.domain.fields import range_text
 from freesolo.domain.pythons import oldest_python
 from freesolo.domain.refs import EnvRef, Selector, SelectorKind
 from freesolo.errors import EnvironmentNotFound, RequirementsConflict, VersionNotFound
+from freesolo.schemas.environments import ResolvedVersion
 
 _SHOWN_VERSIONS = 8
 # One for each environment, and one for each that is tried in vain: what needs more is a trap.
@@ -45,6 +46,18 @@ class Candidate:
     yanked: bool = False
     yank_reason: str | None = None
     environments: tuple[EnvRef, ...] = ()
+
+    def resolved(self) -> ResolvedVersion:
+        """Return the version as what was chosen."""
+        return ResolvedVersion(
+            ref=self.ref,
+            version=str(self.version),
+            tree_digest=self.tree_digest,
+            archive_digest=self.archive_digest,
+            size=self.size,
+            yanked=self.yanked,
+            yank_reason=self.yank_reason,
+        )
 
     def __str__(self) -> str:
         return f"{self.ref} {self.version}"

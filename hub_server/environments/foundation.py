@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 from freesolo.domain.refs import EnvRef
 from freesolo.errors import RequirementsConflict
 from freesolo.package.resolution import Candidate, Want, identity, resolve
-from freesolo.schemas.environments import PinnedEnvironment, ResolvedVersion
+from freesolo.schemas.environments import PinnedEnvironment
 from hub_server.accounts.service import Member
 from hub_server.environments import service
 from hub_server.models import Environment, EnvironmentVersion
@@ -29,7 +29,9 @@ def pin_with_foundation(
             f"{by} builds on environments that build on {pinned.ref} again.",
             hint="One of them has to stop building on the next.",
         )
-    return PinnedEnvironment(**pinned.model_dump(), builds_on=tuple(map(_resolved, chosen)))
+    return PinnedEnvironment(
+        **pinned.model_dump(), builds_on=tuple(one.resolved() for one in chosen)
+    )
 
 
 class _Published:
@@ -64,16 +66,4 @@ def _candidate(ref: EnvRef, version: EnvironmentVersion) -> Candidate:
         yanked=version.yanked_at is not None,
         yank_reason=version.yank_reason,
         environments=tuple(EnvRef.parse(text) for text in version.environments),
-    )
-
-
-def _resolved(candidate: Candidate) -> ResolvedVersion:
-    return ResolvedVersion(
-        ref=candidate.ref,
-        version=str(candidate.version),
-        tree_digest=candidate.tree_digest,
-        archive_digest=candidate.archive_digest,
-        size=candidate.size,
-        yanked=candidate.yanked,
-        yank_reason=candidate.yank_reason,
     )
