@@ -18,8 +18,10 @@ from hub_server.models.environments import (
     VersionState,
     VersionUse,
 )
+from hub_server.models.evaluations import Evaluation, EvaluationCase
 from hub_server.models.runs import Checkpoint, Run, RunEvent
 from hub_server.models.search import SearchDocument
+from hub_server.models.secrets import ProjectSecret, RunSecret
 from hub_server.models.storage import Blob, Upload, UploadState
 
 __all__ = [
@@ -39,13 +41,17 @@ __all__ = [
     "EnvironmentRedirect",
     "EnvironmentTransfer",
     "EnvironmentVersion",
+    "Evaluation",
+    "EvaluationCase",
     "FeedHead",
     "Membership",
     "Org",
     "Project",
+    "ProjectSecret",
     "RequestRecord",
     "Run",
     "RunEvent",
+    "RunSecret",
     "SearchDocument",
     "Upload",
     "UploadState",

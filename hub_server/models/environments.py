@@ -112,7 +112,10 @@ class EnvironmentVersion(Base):
 
 
 class VersionContents(Base):
-    """What was found in a version's archive when it was published: large, and read one at a time."""
+    """What was found in a version's archive when it was published: large, and read one at a time.
+
+    `checks` is what its publisher's `validate` said of it; empty where none was sent.
+    """
 
     __tablename__ = "version_contents"
 
@@ -125,6 +128,7 @@ class VersionContents(Base):
     wheel_metadata: Mapped[str] = mapped_column(Text, default="")
     readme_html: Mapped[str] = mapped_column(Text, default="")
     dataset: Mapped[JsonObject] = mapped_column(JSON, default=dict)
+    checks: Mapped[JsonObject] = mapped_column(JSON, default=dict)
 
 
 class VersionDependency(Base):
