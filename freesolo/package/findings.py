@@ -14,8 +14,9 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing found. `rows` are places in the dataset, counted from 0.
+    """One thing found. `rows` are places in the dataset that was loaded, counted from 0.
 
+    `path` and `line`, counted from 1, say where in the package it is, if it is in one place.
     `traceback` holds the author's own frames where their code raised.
     """
 
@@ -24,6 +25,8 @@ class Finding:
     message: str
     rows: tuple[int, ...] = ()
     traceback: str | None = None
+    path: str | None = None
+    line: int | None = None
 
 
 @dataclass(frozen=True)
