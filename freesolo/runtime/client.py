@@ -14,9 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from freesolo.datasets.records import row_of
 from freesolo.datasets.types import Message, TaskExample
 from freesolo.domain.manifest import MANIFEST_NAME, Manifest, parse_manifest
+from freesolo.environments.types import EnvironmentEpisode
 from freesolo.errors import EnvironmentFailed, InvalidEnvironment, InvalidManifest
 from freesolo.runtime.child import AuthorRaised, Child, ChildLost
 from freesolo.runtime.sandbox import (
@@ -29,12 +29,17 @@ from freesolo.runtime.sandbox import (
 from freesolo.runtime.values import (
     Case,
     Score,
+    Step,
     Suite,
+    answer_document,
+    episode_document,
     read_messages,
     read_page,
-    read_score,
     read_scores,
+    read_step,
     read_suites,
+    read_turns,
+    subject_of,
     unscorable,
 )
 from freesolo.runtime.venvs import ensure_contract, ensure_venv, interpreter_prefix, venv_folder
@@ -46,6 +51,7 @@ __all__ = [
     "HostOptions",
     "SandboxMode",
     "Score",
+    "Step",
     "Suite",
     "open_host",
     "read_manifest",
@@ -216,32 +222,51 @@ class EnvironmentHost:
             hint=f"It may have {_MAX_PAGES * _PAGE_ROWS}, fewer if they are long.",
         )
 
-    def start_episode(self, example: TaskExample, prompt_text: str = "") -> list[Message]:
-        """Return the messages that the model is asked with."""
+    def start_episode(self, example: TaskExample | Case, prompt_text: str = "") -> list[Message]:
+        """Return the messages that an episode begins with."""
         value = self._call_on(example, "start_episode", prompt_text=prompt_text)
         return read_messages(value, "start_episode")
+
+    def max_episode_turns(self, example: TaskExample | Case) -> int:
+        """Return how often the model may act, at least once."""
+        return read_turns(self._call_on(example, "max_episode_turns"))
+
+    def step_episode(
+        self, example: TaskExample | Case, messages: Sequence[Message], action: str
+    ) -> Step:
+        """Let the environment answer `action`, which `messages` already end with."""
+        value = self._call_on(
+            example, "step_episode", messages=list(messages), action=answer_document(action)
+        )
+        return read_step(value)
 
     def sft_completion(self, example: TaskExample) -> list[Message]:
         """Return the gold answer as messages."""
         return read_messages(self._call_on(example, "sft_completion"), "sft_completion")
 
-    def score_responses(self, example: TaskExample, texts: Sequence[str]) -> list[Score]:
+    def score_responses(self, example: TaskExample, answers: Sequence[str]) -> list[Score]:
         """Score answers to one example; those that cannot be scored say why.
 
         If scoring them together fails, each is scored on its own, so that one bad answer does not
         take the others with it.
         """
-        texts = list(texts)
-        if not texts:
-            return []
-        try:
-            return self._score_together(example, texts)
-        except EnvironmentFailed as error:
-            if len(texts) == 1:
-                return [_unscorable(error)]
-        # The others may still be at work in there, and one of them about to end the process.
-        self._start_afresh()
-        return [score for text in texts for score in self.score_responses(example, [text])]
+        return self._score(
+            example,
+            "score_responses",
+            {"answers": [answer_document(answer) for answer in answers]},
+            turns=[1] * len(answers),
+        )
+
+    def score_episodes(
+        self, example: TaskExample, episodes: Sequence[EnvironmentEpisode]
+    ) -> list[Score]:
+        """Score episodes of one example, as `score_responses` does answers."""
+        return self._score(
+            example,
+            "score_episodes",
+            {"episodes": [episode_document(episode) for episode in episodes]},
+            turns=[_actions(episode) for episode in episodes],
+        )
 
     def suites(self) -> list[Suite]:
         """Return the evaluation suites, none if the folder has no `evaluations.py`."""
@@ -249,32 +274,61 @@ class EnvironmentHost:
         self._has_suites = True
         return suites
 
-    def score_case(self, suite: str, index: int, text: str) -> Score:
-        """Grade an answer to the case at `index` of one of `suites()`."""
+    def score_case(
+        self, suite: str, index: int, answer: str, episode: EnvironmentEpisode | None = None
+    ) -> Score:
+        """Grade an answer to the case at `index` of one of `suites()`.
+
+        Suites that grade whole episodes get the `episode` that the answer ended.
+        """
         try:
-            return read_score(self._call("score_case", suite=suite, index=index, text=text))
+            value = self._call(
+                "score_case",
+                subject={"suite": suite, "index": index},
+                answer=answer_document(answer),
+                episode=episode and episode_document(episode),
+            )
+            (score,) = read_scores(value, "score_case", [_actions(episode) if episode else 1])
         except EnvironmentFailed as error:
             return _unscorable(error)
+        return score
 
-    def _score_together(self, example: TaskExample, texts: list[str]) -> list[Score]:
-        waves = -(-len(texts) // self._score_concurrency)
-        value = self._call_on(
-            example, "score_responses", seconds=waves * self._options.call_timeout, texts=texts
-        )
-        return read_scores(value, len(texts))
+    def _score(
+        self,
+        example: TaskExample,
+        method: str,
+        items: Mapping[str, list[object]],
+        *,
+        turns: Sequence[int],
+    ) -> list[Score]:
+        if not turns:
+            return []
+        waves = -(-len(turns) // self._score_concurrency)
+        seconds = waves * self._options.call_timeout
+        try:
+            value = self._call_on(example, method, seconds=seconds, **items)
+            return read_scores(value, method, turns)
+        except EnvironmentFailed as error:
+            if len(turns) == 1:
+                return [_unscorable(error)]
+        # The others may still be at work in there, and one of them about to end the process.
+        self._start_afresh()
+        ((name, values),) = items.items()
+        return [
+            score
+            for value, actions in zip(values, turns, strict=True)
+            for score in self._score(example, method, {name: [value]}, turns=[actions])
+        ]
 
     def _call_on(
         self,
-        example: TaskExample,
+        example: TaskExample | Case,
         method: str,
         *,
         seconds: float | None = None,
         **arguments: object,
     ) -> object:
-        # The child keeps the author's own object: it is found by its row, and told by its question.
-        return self._call(
-            method, seconds=seconds, row=row_of(example), question=example.input, **arguments
-        )
+        return self._call(method, seconds=seconds, subject=subject_of(example), **arguments)
 
     def _call(self, method: str, *, seconds: float | None = None, **arguments: object) -> object:
         with self._turn:
@@ -330,6 +384,10 @@ class EnvironmentHost:
     def _drop(self, child: Child) -> None:
         child.kill()
         self._child = None
+
+
+def _actions(episode: EnvironmentEpisode) -> int:
+    return sum(turn.role == "assistant" for turn in episode.turns)
 
 
 def _unscorable(error: EnvironmentFailed) -> Score:

@@ -22,14 +22,15 @@ import signal
 import socket
 import struct
 import sys
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from freesolo.datasets import TaskExample
-    from freesolo.environments import Environment, EvalSuite
+    from freesolo.environments import Environment, EnvironmentEpisode, EvalSuite
 
 MAX_MESSAGE_BYTES = 64 * 1024**2
 
@@ -119,18 +120,41 @@ class Host:
             page.append(view)
         return {"rows": page, "total": len(rows)}
 
-    def start_episode(self, row: int, question: object, prompt_text: str) -> list[Any]:
-        """Return the messages that the model is asked with."""
-        return list(self.environment.start_episode(self._example(row, question), prompt_text))
+    def start_episode(self, subject: dict[str, Any], prompt_text: str) -> list[Any]:
+        """Return the messages that an episode begins with."""
+        environment, example = self._task(subject)
+        return list(environment.start_episode(example, prompt_text))
 
-    def sft_completion(self, row: int, question: object) -> list[Any]:
+    def max_episode_turns(self, subject: dict[str, Any]) -> object:
+        """Return how often the model may act."""
+        environment, example = self._task(subject)
+        return environment.max_episode_turns(example)
+
+    def step_episode(
+        self, subject: dict[str, Any], messages: list[Any], action: object
+    ) -> dict[str, Any]:
+        """Let the environment answer an action, which `messages` already end with."""
+        environment, example = self._task(subject)
+        return _plain_step(environment.step_episode(example, messages, _answer_of(action)))
+
+    def sft_completion(self, subject: dict[str, Any]) -> list[Any]:
         """Return the gold answer as messages."""
-        return list(self.environment.sft_completion(self._example(row, question)))
+        environment, example = self._task(subject)
+        return list(environment.sft_completion(example))
 
-    def score_responses(self, row: int, question: object, texts: list[str]) -> list[Any]:
+    def score_responses(self, subject: dict[str, Any], answers: list[Any]) -> dict[str, Any]:
         """Score answers to one example."""
-        results = self.environment.score_responses(self._example(row, question), texts)
-        return [_plain_reward(result) for result in results]
+        environment, example = self._task(subject)
+        texts = [_answer_of(answer) for answer in answers]
+        return _timed(lambda: environment.score_responses(example, texts))
+
+    def score_episodes(
+        self, subject: dict[str, Any], episodes: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Score episodes of one example."""
+        environment, example = self._task(subject)
+        played = [_episode_of(episode) for episode in episodes]
+        return _timed(lambda: environment.score_episodes(example, played))
 
     def suites(self) -> list[dict[str, Any]]:
         """Load the evaluation suites, if there are any, and return their cases."""
@@ -144,12 +168,15 @@ class Host:
             for suite, cases in self._suites
         ]
 
-    def score_case(self, suite: str, index: int, text: str) -> Any:  # noqa: ANN401 - JSON
-        """Grade an answer to one case of a suite."""
-        for candidate, cases in self._suites:
-            if candidate.name == suite:
-                return _plain_reward(candidate.score(cases[index], text))
-        raise LookupError(f"There is no suite {suite!r}")
+    def score_case(
+        self, subject: dict[str, Any], answer: object, episode: dict[str, Any] | None
+    ) -> dict[str, Any]:
+        """Grade an answer to one case of a suite, or the episode that it came from."""
+        suite, case = self._suite_case(subject)
+        played = () if episode is None else (_episode_of(episode),)
+        if not getattr(suite, "grades_episodes", False):
+            played = ()
+        return _timed(lambda: [suite.score(case, _answer_of(answer), *played)])
 
     @property
     def environment(self) -> "Environment":
@@ -157,6 +184,19 @@ class Host:
         if self._environment is None:
             raise RuntimeError("The first call must be `load`")
         return self._environment
+
+    def _task(self, subject: dict[str, Any]) -> "tuple[Environment, TaskExample]":
+        """Return the example that the parent means, and the environment that it belongs to."""
+        if "suite" in subject:
+            suite, case = self._suite_case(subject)
+            return getattr(suite, "environment", self.environment), case
+        return self.environment, self._example(subject["row"], subject["question"])
+
+    def _suite_case(self, subject: dict[str, Any]) -> "tuple[EvalSuite, TaskExample]":
+        for suite, cases in self._suites:
+            if suite.name == subject["suite"]:
+                return suite, cases[subject["index"]]
+        raise LookupError(f"There is no suite {subject['suite']!r}")
 
     def _example(self, row: int, question: object) -> "TaskExample":
         """Return the example at `row`, which the parent knows by its `input`, the `question`."""
@@ -252,8 +292,53 @@ def _keep_own_frames(report: traceback.TracebackException | None, folder: str) -
         report = report.__context__
 
 
+def _answer_of(value: Any) -> str:  # noqa: ANN401 - JSON
+    """Return an answer as a scorer gets it: text, with its thinking if the model thought."""
+    from freesolo.environments.answers import Answer
+
+    if isinstance(value, str):
+        return value
+    return Answer(value["completion"], thinking=value["thinking"], raw=value["raw"])
+
+
+def _episode_of(value: dict[str, Any]) -> "EnvironmentEpisode":
+    from freesolo.environments import EnvironmentEpisode, EnvironmentTurn
+
+    return EnvironmentEpisode(
+        messages=tuple(value["messages"]),
+        response_text=_answer_of(value["response_text"]),
+        turns=tuple(EnvironmentTurn(**turn) for turn in value["turns"]),
+        metadata=value["metadata"],
+        latency_ms=value["latency_ms"],
+        total_tokens=value["total_tokens"],
+    )
+
+
+def _timed(score: Callable[[], Iterable[object]]) -> dict[str, Any]:
+    """Return rewards as JSON, and the seconds in which the author's code made them."""
+    before = time.perf_counter()
+    results = list(score())
+    seconds = time.perf_counter() - before
+    return {"rewards": [_plain_reward(result) for result in results], "seconds": seconds}
+
+
+def _plain_step(result: object) -> dict[str, Any]:
+    from freesolo.datasets.serialize import json_view
+    from freesolo.environments import EnvironmentStepResult
+
+    if not isinstance(result, EnvironmentStepResult):
+        return {"unusable": f"a {type(result).__name__} instead of an EnvironmentStepResult"}
+    return {
+        "done": bool(result.done),
+        "messages": list(result.messages),
+        "final_response_text": result.final_response_text,
+        "metadata": json_view(result.metadata),
+    }
+
+
 def _plain_reward(result: object) -> dict[str, Any]:
     """Return a reward as JSON. A score that is no finite number goes as the name of what it is."""
+    from freesolo.datasets.serialize import json_view
     from freesolo.environments import RewardResult
 
     if not isinstance(result, RewardResult):
@@ -263,7 +348,11 @@ def _plain_reward(result: object) -> dict[str, Any]:
         return {"unusable": f"the {type(score).__name__} {str(score)[:80]!r} as its score"}
     if not math.isfinite(score):
         return {"unusable": f"the score {float(score)}"}
-    return {"reward": float(score), "success": bool(result.resolved_success())}
+    return {
+        "reward": float(score),
+        "success": bool(result.resolved_success()),
+        "metadata": json_view(result.metadata),
+    }
 
 
 def _lower_limit(limit: int, value: int) -> None:
