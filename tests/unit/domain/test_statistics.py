@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from freesolo.domain.statistics import mean, wilson_interval
+from freesolo.domain.statistics import area_under_curve, mean, percentile, wilson_interval
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,43 @@ def test_the_interval_holds_the_share_and_stays_in_range(total: int, data: st.Da
 def test_nothing_tried_says_nothing() -> None:
     assert wilson_interval(0, 0) == (0.0, 1.0)
     assert mean([]) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("better", "worse", "area"),
+    [
+        ([1.0], [0.0], 1.0),
+        ([0.0], [1.0], 0.0),
+        ([1.0, 1.0], [1.0, 1.0, 1.0], 0.5),
+        # Counted by hand: of 12 pairs 9 are won and 2 tied.
+        ([3.0, 4.0, 2.0], [1.0, 2.0, 3.0, 0.0], 10 / 12),
+    ],
+)
+def test_the_area_is_the_share_of_pairs_won(
+    better: list[float], worse: list[float], area: float
+) -> None:
+    assert area_under_curve(better, worse) == pytest.approx(area)
+
+
+rewards = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=20)
+
+
+@given(better=rewards, worse=rewards)
+def test_the_area_agrees_with_counting_every_pair(better: list[float], worse: list[float]) -> None:
+    won = [(high > low) + (high == low) / 2 for high in better for low in worse]
+    assert area_under_curve(better, worse) == pytest.approx(mean(won))
+    assert area_under_curve(worse, better) == pytest.approx(1 - mean(won))
+
+
+def test_a_mean_of_shares_has_an_interval_too() -> None:
+    low, high = wilson_interval(sum([0.9] * 50), 50)
+    assert 0.78 < low < 0.9 < high < 0.96
+
+
+def test_percentiles_lie_between_the_values() -> None:
+    values = [4.0, 1.0, 3.0, 2.0, 5.0]
+    assert percentile(values, 0.0) == 1.0
+    assert percentile(values, 0.5) == 3.0
+    assert percentile(values, 0.99) == pytest.approx(4.96)
+    assert percentile(values, 1.0) == 5.0
+    assert percentile([7.0], 0.99) == 7.0
