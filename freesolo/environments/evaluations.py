@@ -1,19 +1,28 @@
 """Evaluation suites: held-out cases and how answers to them are graded."""
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeGuard
 
 from freesolo.datasets.types import TaskExample
 from freesolo.environments.base import Environment, EnvironmentSingleTurn
 from freesolo.environments.loading import call_factory
 from freesolo.environments.types import RewardResult
+from freesolo.environments.wrapper import EvaluatedEnvironment, unwrapped
 
 _DEFAULT_FILE = Path("freesolo", "evaluations.py")
 
 
 class EvalSuite(ABC):
-    """A named list of cases with its own grading."""
+    """A named list of cases with its own grading.
+
+    With `grades_episodes = True` each case is played to its end, and `score` gets the episode as
+    third argument, `state`: see `EpisodeState`.
+    """
+
+    grades_episodes: bool = False
 
     @property
     def name(self) -> str:
@@ -33,14 +42,18 @@ class EnvironmentEvalSuite(EvalSuite):
     """Held-out cases graded by a single-turn environment's own reward."""
 
     def __init__(
-        self, environment: Environment, cases: Iterable[TaskExample], *, name: str | None = None
+        self,
+        environment: Environment | EvaluatedEnvironment,
+        cases: Iterable[TaskExample],
+        *,
+        name: str | None = None,
     ) -> None:
-        if not isinstance(environment, EnvironmentSingleTurn):
+        own = unwrapped(environment)
+        if not isinstance(own, EnvironmentSingleTurn):
             raise TypeError(
-                f"EnvironmentEvalSuite needs a single-turn environment, "
-                f"not {type(environment).__name__}"
+                f"EnvironmentEvalSuite needs a single-turn environment, not {type(own).__name__}"
             )
-        self.environment = environment
+        self.environment = own
         self._cases = list(cases)
         self._name = (name or "").strip()
 
@@ -62,18 +75,21 @@ class EnvironmentEvalSuite(EvalSuite):
 def load_evaluation_suites(reference: str | None = None, **kwargs: object) -> list[EvalSuite]:
     """Call `load_evaluations` of a module, as `load_environment` calls its own, for its suites.
 
-    The factory returns one suite or several. Raise `TypeError` for anything else.
+    The factory returns one suite or several, of either shape: an `EvalSuite`, or any object with
+    the methods `cases` and `score`. Raise `TypeError` for anything else.
     """
     result = call_factory(
         reference, kwargs, default_name="load_evaluations", default_file=_DEFAULT_FILE
     )
-    if isinstance(result, EvalSuite):
+    if inspect.iscoroutine(result):
+        result.close()
+    if _is_suite(result):
         return [result]
     if not isinstance(result, Iterable) or isinstance(result, str | bytes):
         raise TypeError(f"load_evaluations returned {type(result).__name__}, not evaluation suites")
     suites = list(result)
     for suite in suites:
-        if not isinstance(suite, EvalSuite):
+        if not _is_suite(suite):
             raise TypeError(f"load_evaluations returned {type(suite).__name__} among its suites")
     return suites
 
@@ -85,3 +101,8 @@ def has_evaluations(location: str | Path | None = None) -> bool:
     path = Path(location)
     folder = path.parent if path.suffix == ".py" else path
     return (folder / "evaluations.py").is_file()
+
+
+def _is_suite(value: object) -> TypeGuard[EvalSuite]:
+    methods = (getattr(value, name, None) for name in ("cases", "score"))
+    return not inspect.isclass(value) and all(map(callable, methods))

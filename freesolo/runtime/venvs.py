@@ -29,7 +29,18 @@ _UNSOLVABLE = 1  # uv's exit status when no set of versions fits
 _ERROR_CHARS = 2000
 _INSTALL_SECONDS = 600
 # What an environment may import of ours; all of it needs only the standard library.
-_CONTRACT_FILES = ("__init__.py", "datasets/*.py", "environments/*.py", "runtime/host.py")
+_CONTRACT_FILES = (
+    *("__init__.py", "contracts.py", "openai_client.py"),
+    *("datasets/*.py", "environments/*.py", "runtime/host.py"),
+)
+# Where suites written for the public command line import their classes from. No `__init__.py` lies
+# there, so that a package `flash` which the environment depends on goes first.
+_ALSO_AS = {
+    "environments/flash_evaluations.py": (
+        "flash/envs/evaluations.py",
+        "flash/envs/meta/evaluations.py",
+    ),
+}
 
 
 def ensure_venv(
@@ -99,16 +110,15 @@ def compile_pylock(requirements: Iterable[str], *, requires_python: str, earlier
 
 def ensure_contract(cache_dir: Path) -> Path:
     """Return a folder with those modules of ours that an environment may import, and nothing else."""
-    package = Path(freesolo.__file__).parent
-    sources = [path for pattern in _CONTRACT_FILES for path in sorted(package.glob(pattern))]
+    sources = _contract_sources(Path(freesolo.__file__).parent)
     digest = hashlib.sha256()
-    for source in sources:
-        digest.update(str(source.relative_to(package)).encode())
+    for place, source in sources.items():
+        digest.update(place.encode())
         digest.update(hashlib.sha256(source.read_bytes()).digest())
 
     def build(folder: Path) -> None:
-        for source in sources:
-            target = folder / "freesolo" / source.relative_to(package)
+        for place, source in sources.items():
+            target = folder / place
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
 
@@ -118,6 +128,14 @@ def ensure_contract(cache_dir: Path) -> Path:
 def interpreter_prefix(python: Path) -> Path:
     """Return the installation that a virtual environment's `python` is a link into."""
     return python.resolve().parent.parent
+
+
+def _contract_sources(package: Path) -> dict[str, Path]:
+    """Return the files of the contract by their places in its folder."""
+    files = [path for pattern in _CONTRACT_FILES for path in sorted(package.glob(pattern))]
+    sources = {f"freesolo/{path.relative_to(package).as_posix()}": path for path in files}
+    also = {place: package / name for name, places in _ALSO_AS.items() for place in places}
+    return sources | also
 
 
 def _interpreter(requires_python: str) -> str:

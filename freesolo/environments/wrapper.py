@@ -1,0 +1,98 @@
+"""The environment as `load_evaluations(environment)` gets it, graded through rows and played episodes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from freesolo.datasets.records import task_example_from_record
+from freesolo.datasets.types import TaskExample
+from freesolo.environments.base import Environment, EnvironmentMultiTurn
+from freesolo.environments.types import EnvironmentEpisode, RewardResult
+
+
+class EpisodeState(dict[str, Any]):
+    """A played episode as a suite gets it: by the keys of a rollout, or by an episode's attributes.
+
+    `state["messages"]` and `state.messages` are the same, and `state.episode` is the episode.
+    """
+
+    def __init__(self, example: TaskExample, episode: EnvironmentEpisode) -> None:
+        super().__init__(
+            task=example,
+            messages=list(episode.messages),
+            turns=list(episode.turns),
+            response_text=episode.response_text,
+            step_metadata=list(episode.metadata.get("steps", ())),
+            done=True,
+        )
+        self.episode = episode
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - an episode's attribute
+        if name == "episode":
+            raise AttributeError(name)
+        return getattr(self.episode, name)
+
+
+class EvaluatedEnvironment:
+    """An environment, all of whose own attributes this has too, and its reward by rows.
+
+    `_env` is the environment itself.
+    """
+
+    def __init__(self, environment: Environment) -> None:
+        self._env = environment
+        self.multi_turn = isinstance(environment, EnvironmentMultiTurn)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - the author's attribute
+        if name == "_env":
+            raise AttributeError(name)
+        return getattr(self._env, name)
+
+    def reward_with_error(
+        self, response: str, example: Mapping[str, Any], state: Mapping[str, Any] | None = None
+    ) -> tuple[float, str, str]:
+        """Score once; return the score, the reward's error or '', and the text that was scored.
+
+        `example` is a row. Of a multi-turn environment the episode in `state` is scored, and
+        otherwise the answer.
+        """
+        result, text = self._scored(response, example, state)
+        return float(result.score), result.error or "", text
+
+    def reward(
+        self, response: str, example: Mapping[str, Any], state: Mapping[str, Any] | None = None
+    ) -> float:
+        """Return the score alone."""
+        return float(self._scored(response, example, state)[0].score)
+
+    def grade(
+        self, response: str, example: Mapping[str, Any], state: Mapping[str, Any] | None = None
+    ) -> bool:
+        """Say whether the answer solves the task, by the reward's own rule."""
+        return bool(self._scored(response, example, state)[0].resolved_success())
+
+    def _scored(
+        self, response: str, example: Mapping[str, Any], state: Mapping[str, Any] | None
+    ) -> tuple[RewardResult, str]:
+        if state and self.multi_turn:
+            task = state.get("task") or task_example_from_record(dict(example))
+            episode = _episode(state)
+            (result,) = self._env.score_episodes(task, [episode])
+            return result, episode.response_text
+        (result,) = self._env.score_responses(task_example_from_record(dict(example)), [response])
+        return result, response
+
+
+def unwrapped(environment: object) -> object:
+    """Return the environment itself, whether it is wrapped or not."""
+    return environment._env if isinstance(environment, EvaluatedEnvironment) else environment  # noqa: SLF001 - the contract's name
+
+
+def _episode(state: Mapping[str, Any]) -> EnvironmentEpisode:
+    if isinstance(state, EpisodeState):
+        return state.episode
+    return EnvironmentEpisode(
+        messages=tuple(state.get("messages") or ()),
+        response_text=state.get("response_text") or "",
+        turns=tuple(state.get("turns") or ()),
+        metadata={"steps": steps} if (steps := list(state.get("step_metadata") or ())) else {},
+    )
