@@ -13,7 +13,12 @@ def serialize_value(value: object) -> str:
 
 def json_view(value: object) -> Any:  # noqa: ANN401 - JSON
     """Return what of a value JSON can say: anything else becomes text, and a set a sorted list."""
-    return json.loads(json.dumps(value, skipkeys=True, default=_plain))
+    return json.loads(json_text(value))
+
+
+def json_text(value: object) -> str:
+    """Return the `json_view` of a value as text."""
+    return json.dumps(value, ensure_ascii=False, skipkeys=True, default=_plain)
 
 
 def _plain(value: object) -> object:

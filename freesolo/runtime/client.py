@@ -19,6 +19,8 @@ from freesolo.domain.manifest import MANIFEST_NAME, Manifest, parse_manifest
 from freesolo.environments.types import EnvironmentEpisode
 from freesolo.errors import EnvironmentFailed, InvalidEnvironment, InvalidManifest
 from freesolo.runtime.child import AuthorRaised, Child, ChildLost
+from freesolo.runtime.examples import Examples, Page, read_page
+from freesolo.runtime.host import answer_document
 from freesolo.runtime.sandbox import (
     RESOURCE_LIMITS,
     Sandbox,
@@ -31,10 +33,8 @@ from freesolo.runtime.values import (
     Score,
     Step,
     Suite,
-    answer_document,
     episode_document,
     read_messages,
-    read_page,
     read_scores,
     read_step,
     read_suites,
@@ -58,9 +58,6 @@ __all__ = [
 ]
 
 ENTRY_POINT = "environment.py"
-# Rows that are asked for at once, and how often: a child that never comes to an end is stopped.
-_PAGE_ROWS = 10_000
-_MAX_PAGES = 128
 
 
 @dataclass(frozen=True)
@@ -164,7 +161,7 @@ class EnvironmentHost:
         self._turn = threading.Lock()
         self._child: Child | None = None
         self._closed = False
-        self._has_examples = False
+        self._examples: Examples | None = None
         self._has_suites = False
         self.multi_turn = False
         self._score_concurrency = 1
@@ -201,26 +198,11 @@ class EnvironmentHost:
         """The interpreter in the environment's own virtual environment."""
         return self._launch.python
 
-    def examples(self) -> list[TaskExample]:
+    def examples(self) -> Examples:
         """Return the environment's dataset. Raise `EnvironmentFailed` if it has none."""
-        examples: list[TaskExample] = []
-        total = 1
-        for _ in range(_MAX_PAGES):
-            page = self._call(
-                "examples",
-                seconds=self._options.load_timeout,
-                start=len(examples),
-                count=_PAGE_ROWS,
-            )
-            rows, total = read_page(page, len(examples))
-            examples += rows
-            if len(examples) >= total:
-                self._has_examples = True
-                return examples
-        raise EnvironmentFailed(
-            f"The environment's dataset is too large: {total} rows.",
-            hint=f"It may have {_MAX_PAGES * _PAGE_ROWS}, fewer if they are long.",
-        )
+        if self._examples is None:
+            self._examples = Examples(self._page)
+        return self._examples
 
     def start_episode(self, example: TaskExample | Case, prompt_text: str = "") -> list[Message]:
         """Return the messages that an episode begins with."""
@@ -293,6 +275,10 @@ class EnvironmentHost:
             return _unscorable(error)
         return score
 
+    def _page(self, start: int, count: int) -> Page:
+        seconds = self._options.load_timeout
+        return read_page(self._call("examples", seconds=seconds, start=start, count=count), start)
+
     def _score(
         self,
         example: TaskExample,
@@ -349,7 +335,7 @@ class EnvironmentHost:
             "params": self._params,
             "limits": RESOURCE_LIMITS,
             "modules": {name: str(path) for name, path in self._launch.modules.items()},
-            "examples": self._has_examples,
+            "examples": self._examples is not None,
             "suites": self._has_suites,
         }
         try:

@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 
 MAX_MESSAGE_BYTES = 64 * 1024**2
 
-# Of a page of rows, as JSON; four bytes a character still fit into a message.
-_PAGE_CHARS = 8 * 1024**2
+# As JSON, which is text within JSON here: four bytes a character still fit into a message.
+MAX_ROW_CHARS = 12 * 1024**2
+_PAGE_CHARS = 1024**2
 _LENGTH = struct.Struct(">I")
 _TRACEBACK_CHARS = 20_000
 _SUMMARY_CHARS = 500
@@ -59,6 +60,24 @@ def receive(read: Callable[[int], bytes]) -> Any:  # noqa: ANN401 - JSON, judged
     if length > MAX_MESSAGE_BYTES:
         raise ValueError(f"A message of {length} bytes is too long")
     return json.loads(read(length))
+
+
+def answer_document(answer: str) -> object:
+    """Return an answer as JSON."""
+    from freesolo.environments.answers import Answer
+
+    if not isinstance(answer, Answer):
+        return answer
+    return {"completion": answer.completion, "thinking": answer.thinking, "raw": answer.raw}
+
+
+def answer_of(document: Any) -> str:  # noqa: ANN401 - JSON
+    """Return the answer that `answer_document` was given: text, with its thinking if there was any."""
+    from freesolo.environments.answers import Answer
+
+    if isinstance(document, str):
+        return document
+    return Answer(document["completion"], thinking=document["thinking"], raw=document["raw"])
 
 
 class Host:
@@ -104,20 +123,25 @@ class Host:
     def examples(self, start: int, count: int) -> dict[str, Any]:
         """Return up to `count` rows of the dataset from `start` on, and how many there are in all.
 
-        They are fewer where they are large, but at least one unless `start` is the end. The parent
-        gets a view of them in JSON; the author's code always sees the author's own objects.
+        They are fewer where they are large, but at least one unless `start` is the end. Each is the
+        text of its view in JSON; the author's code always sees the author's own objects.
         """
-        from freesolo.datasets.serialize import json_view
+        from freesolo.datasets.serialize import json_text
 
         rows = self._rows()
-        page: list[Any] = []
+        page: list[str] = []
         size = 0
-        for example in rows[start : start + count]:
-            view = json_view(vars(example))
-            size += len(json.dumps(view, ensure_ascii=False))
+        for row, example in enumerate(rows[start : start + count], start):
+            text = json_text(vars(example))
+            size += len(text)
             if page and size > _PAGE_CHARS:
                 break
-            page.append(view)
+            if len(text) > MAX_ROW_CHARS:
+                raise ValueError(
+                    f"row {row} of the dataset has {len(text)} characters as JSON, "
+                    f"more than the {MAX_ROW_CHARS} of a row"
+                )
+            page.append(text)
         return {"rows": page, "total": len(rows)}
 
     def start_episode(self, subject: dict[str, Any], prompt_text: str) -> list[Any]:
@@ -135,7 +159,7 @@ class Host:
     ) -> dict[str, Any]:
         """Let the environment answer an action, which `messages` already end with."""
         environment, example = self._task(subject)
-        return _plain_step(environment.step_episode(example, messages, _answer_of(action)))
+        return _plain_step(environment.step_episode(example, messages, answer_of(action)))
 
     def sft_completion(self, subject: dict[str, Any]) -> list[Any]:
         """Return the gold answer as messages."""
@@ -145,7 +169,7 @@ class Host:
     def score_responses(self, subject: dict[str, Any], answers: list[Any]) -> dict[str, Any]:
         """Score answers to one example."""
         environment, example = self._task(subject)
-        texts = [_answer_of(answer) for answer in answers]
+        texts = [answer_of(answer) for answer in answers]
         return _timed(lambda: environment.score_responses(example, texts))
 
     def score_episodes(
@@ -176,7 +200,7 @@ class Host:
         played = () if episode is None else (_episode_of(episode),)
         if not getattr(suite, "grades_episodes", False):
             played = ()
-        return _timed(lambda: [suite.score(case, _answer_of(answer), *played)])
+        return _timed(lambda: [suite.score(case, answer_of(answer), *played)])
 
     @property
     def environment(self) -> "Environment":
@@ -292,21 +316,12 @@ def _keep_own_frames(report: traceback.TracebackException | None, folder: str) -
         report = report.__context__
 
 
-def _answer_of(value: Any) -> str:  # noqa: ANN401 - JSON
-    """Return an answer as a scorer gets it: text, with its thinking if the model thought."""
-    from freesolo.environments.answers import Answer
-
-    if isinstance(value, str):
-        return value
-    return Answer(value["completion"], thinking=value["thinking"], raw=value["raw"])
-
-
 def _episode_of(value: dict[str, Any]) -> "EnvironmentEpisode":
     from freesolo.environments import EnvironmentEpisode, EnvironmentTurn
 
     return EnvironmentEpisode(
         messages=tuple(value["messages"]),
-        response_text=_answer_of(value["response_text"]),
+        response_text=answer_of(value["response_text"]),
         turns=tuple(EnvironmentTurn(**turn) for turn in value["turns"]),
         metadata=value["metadata"],
         latency_ms=value["latency_ms"],
@@ -328,10 +343,11 @@ def _plain_step(result: object) -> dict[str, Any]:
 
     if not isinstance(result, EnvironmentStepResult):
         return {"unusable": f"a {type(result).__name__} instead of an EnvironmentStepResult"}
+    text = result.final_response_text
     return {
         "done": bool(result.done),
         "messages": list(result.messages),
-        "final_response_text": result.final_response_text,
+        "final_response_text": None if text is None else answer_document(text),
         "metadata": json_view(result.metadata),
     }
 

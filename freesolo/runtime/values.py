@@ -11,9 +11,9 @@ from typing import Any
 
 from freesolo.datasets.records import row_of, stable_example_id
 from freesolo.datasets.types import Message, TaskExample
-from freesolo.environments.answers import Answer
 from freesolo.environments.types import EnvironmentEpisode
 from freesolo.errors import EnvironmentFailed
+from freesolo.runtime.host import answer_document, answer_of
 
 # The key under which a reward's metadata credits the turns of an episode one by one.
 PER_TURN_REWARDS = "per_turn_rewards"
@@ -88,13 +88,6 @@ def subject_of(example: TaskExample | Case) -> dict[str, object]:
     return {"row": row_of(example), "question": example.input}
 
 
-def answer_document(answer: str) -> object:
-    """Return an answer as JSON."""
-    if not isinstance(answer, Answer):
-        return answer
-    return {"completion": answer.completion, "thinking": answer.thinking, "raw": answer.raw}
-
-
 def episode_document(episode: EnvironmentEpisode) -> dict[str, object]:
     """Return an episode as JSON, with all that its messages hold."""
     return {
@@ -132,27 +125,13 @@ def read_step(value: object) -> Step:
         case {
             "done": bool() as done,
             "messages": list() as messages,
-            "final_response_text": str() | None as text,
+            "final_response_text": text,
             "metadata": dict() as metadata,
         }:
             _check_messages(messages, "step_episode")
-            return Step(done, tuple(messages), text, metadata)
+            final = None if text is None else _read_answer(text, "step_episode")
+            return Step(done, tuple(messages), final, metadata)
     raise _malformed("step_episode")
-
-
-def read_page(value: object, start: int) -> tuple[list[TaskExample], int]:
-    """Check a page of a dataset's rows from `start` on; return them and how many there are in all.
-
-    Raise `EnvironmentFailed` if the page is empty.
-    """
-    match value:
-        case {"rows": [], "total": 0}:
-            raise EnvironmentFailed(
-                "The environment's dataset is empty.", hint="Put at least one row into `dataset`."
-            )
-        case {"rows": [_, *_] as rows, "total": int() as total}:
-            return [_example(item, row) for row, item in enumerate(rows, start)], total
-    raise _malformed("examples")
 
 
 def read_suites(value: object) -> list[Suite]:
@@ -209,6 +188,13 @@ def read_score(value: object, actions: int) -> Score:
     return unscorable(_malformed("score"))
 
 
+def _read_answer(value: object, method: str) -> str:
+    match value:
+        case str() | {"completion": str(), "thinking": str(), "raw": str()}:
+            return answer_of(value)
+    raise _malformed(method)
+
+
 def _check_credit(metadata: dict[str, Any], actions: int) -> tuple[dict[str, Any], str | None]:
     """Return metadata whose `per_turn_rewards` can be used, and what was wrong if they could not."""
     credit = metadata.get(PER_TURN_REWARDS)
@@ -252,13 +238,6 @@ def _message_problem(message: object) -> str | None:
     if not isinstance(content, str | list):
         return "whose content is neither text nor parts"
     return None
-
-
-def _example(item: Any, row: int) -> TaskExample:  # noqa: ANN401 - JSON of the child
-    try:
-        return replace(TaskExample(**item), id=stable_example_id(row))
-    except TypeError:
-        raise _malformed("examples") from None
 
 
 def _suite(item: object) -> Suite:

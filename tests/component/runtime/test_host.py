@@ -275,7 +275,8 @@ def load_environment():
 """
     )
 
-    assert host.examples() == host.examples()
+    assert [example.input for example in host.examples()] == ["0", "1", "2"]
+    assert list(host.examples()) == list(host.examples())
 
 
 PECULIAR = f"""
