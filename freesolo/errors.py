@@ -6,6 +6,7 @@ Classes say who must act; `code` says what happened and never changes once relea
       InvalidInput        422  exit 2   the caller: mend the input; `problems` lists what is wrong
         InvalidRef  InvalidManifest  InvalidTrainSpec  InvalidEnvironment  PortInUse
         InvalidConsumerFile  InvalidLockFile  InvalidFeed  InvalidReceipt
+        InvalidSecret  SecretMissing
       NotFound            404  exit 3   the caller: no such thing, or not visible to this key
         EnvironmentNotFound  VersionNotFound  RunNotFound  ModelNotFound  AdapterNotFound ...
       Conflict            409  exit 4   the caller: the state moved
@@ -152,6 +153,21 @@ class InvalidReceipt(InvalidInput):
     code = "invalid_receipt"
 
 
+class InvalidSecret(InvalidInput, ValueError):
+    """A name or value that no secret can have.
+
+    A `ValueError` too, so that pydantic reports it as a problem of the field that holds it.
+    """
+
+    code = "invalid_secret"
+
+
+class SecretMissing(InvalidInput):
+    """The environment declares a secret that nobody gave."""
+
+    code = "invalid_secret_missing"
+
+
 class PortInUse(InvalidInput):
     """Another process listens on the port that was asked for."""
 
@@ -260,6 +276,12 @@ class DeliveryNotFound(NotFound):
     """The webhook has no such delivery."""
 
     code = "delivery_not_found"
+
+
+class SecretNotFound(NotFound):
+    """The project has no stored secret of this name."""
+
+    code = "secret_not_found"
 
 
 class TemplateNotFound(NotFound):

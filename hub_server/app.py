@@ -38,6 +38,7 @@ from hub_server.publishing import upload_routes as uploads
 from hub_server.rates import RateLimits
 from hub_server.runs import routes as runs
 from hub_server.search import routes as search
+from hub_server.secrets import routes as secrets
 from hub_server.settings import HubSettings
 from hub_server.signing import Signer
 from hub_server.storage import routes as storage
@@ -125,6 +126,7 @@ def _routes() -> list[BaseRoute]:
         receipts,
         changes,
         webhooks,
+        secrets,
         runs,
         leases,
         deployments,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import BaseModel
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
@@ -18,10 +19,13 @@ from freesolo.schemas.leases import (
     Failure,
     Heartbeat,
     Lease,
+    LeaseSecrets,
     NewCheckpoint,
     Started,
 )
 from freesolo.schemas.runs import NewEvent
+
+_Answer = TypeVar("_Answer")
 
 
 class LeaseHub:
@@ -90,6 +94,14 @@ class LeaseHub:
         """Download the blob `digest` to a file."""
         self._patiently(lambda: self._transport.download(f"/v1/blobs/{digest}", destination))
 
+    def secrets(self, lease: Lease) -> dict[str, str]:
+        """Return the secrets that the run's environment gets. They are kept in memory only."""
+        path = f"/v1/leases/{lease.run_id}/secrets"
+        headers = {LEASE_HEADER: lease.token}
+        response = self._patiently(lambda: self._transport.request("GET", path, headers=headers))
+        found = LeaseSecrets.model_validate_json(response.content).secrets
+        return {name: value.get_secret_value() for name, value in found.items()}
+
     def _post(self, lease: Lease, action: str, body: BaseModel | None = None) -> bytes:
         response = self._transport.request(
             "POST",
@@ -99,14 +111,15 @@ class LeaseHub:
         )
         return response.content
 
-    def _patiently(self, call: Callable[[], object]) -> None:
+    def _patiently(self, call: Callable[[], _Answer]) -> _Answer:
         retrying = Retrying(
             retry=retry_if_exception(_passes),
             wait=wait_random_exponential(multiplier=0.5, max=10),
             stop=stop_after_delay(self._patience),
             reraise=True,
         )
-        retrying(call)
+        answer: _Answer = retrying(call)
+        return answer
 
 
 def _passes(error: BaseException) -> bool:

@@ -65,7 +65,13 @@ def train(
     wanted = lease.spec.environment
     foundation = fetch_foundation(lease.environment, hub, settings.cache_dir)
     with open_host(
-        folder, options, params=wanted.params, requirements=wanted.pip, foundation=foundation
+        folder,
+        options,
+        params=wanted.params,
+        requirements=wanted.pip,
+        # Straight from the hub to the host: in no file, command line or environment of ours.
+        secrets=hub.secrets(lease),
+        foundation=foundation,
     ) as host:
         progress.log(f"The environment runs with {', '.join(host.layers)}.")
         refuse_bad_rewards(host)

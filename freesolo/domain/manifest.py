@@ -10,12 +10,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from freesolo.domain.fields import EnvRequirementText, PlainText, PythonRangeText, RequirementText
 from freesolo.domain.problems import problems_from_validation
 from freesolo.domain.refs import check_name
+from freesolo.domain.secrets import MAX_NAMES, SecretName
 from freesolo.errors import InvalidManifest, Problem
 
 MANIFEST_NAME = "environment.toml"
 API = "freesolo/1"
-# Variables of the platform itself, its keys among them.
-_PLATFORM_PREFIX = "FREESOLO_"
 
 
 def _name(value: str) -> str:
@@ -27,15 +26,6 @@ def _version(value: str) -> str:
         return str(Version(value))
     except InvalidVersion:
         raise ValueError(f"{value!r} is not a PEP 440 version such as 0.1.0") from None
-
-
-def _secret(value: str) -> str:
-    if value.startswith(_PLATFORM_PREFIX):
-        raise ValueError(
-            f"{value!r} is a variable of the platform, which no environment gets; "
-            f"choose a name that does not begin with {_PLATFORM_PREFIX}"
-        )
-    return value
 
 
 def _api(value: str) -> str:
@@ -57,9 +47,7 @@ class Manifest(BaseModel):
     requires_python: PythonRangeText = Field(default=">=3.11", alias="requires-python")
     dependencies: tuple[RequirementText, ...] = Field(default=(), max_length=200)
     environments: tuple[EnvRequirementText, ...] = Field(default=(), max_length=50)
-    secrets: tuple[
-        Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$"), AfterValidator(_secret)], ...
-    ] = ()
+    secrets: tuple[SecretName, ...] = Field(default=(), max_length=MAX_NAMES)
     network: bool = False
     tags: tuple[Annotated[PlainText, Field(min_length=1, max_length=50)], ...] = Field(
         default=(), max_length=20

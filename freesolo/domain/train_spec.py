@@ -19,6 +19,7 @@ from pydantic import (
 from freesolo.domain.catalog import Algorithm, BaseModelEntry
 from freesolo.domain.fields import EnvRefText, RequirementText
 from freesolo.domain.problems import problems_from_validation
+from freesolo.domain.secrets import MAX_NAMES, SecretName
 from freesolo.errors import InvalidTrainSpec, Problem
 
 DEFAULT_CONTEXT_TOKENS = 2048
@@ -47,6 +48,12 @@ class EnvironmentSpec(_Table):
     )
     pip: tuple[RequirementText, ...] = Field(
         default=(), description="Requirements of an environment that has no manifest."
+    )
+    secrets: tuple[SecretName, ...] = Field(
+        default=(),
+        max_length=MAX_NAMES,
+        description="Names of secrets that the environment gets, on top of those that its manifest "
+        "declares.",
     )
 
 

@@ -22,6 +22,8 @@ class Action(StrEnum):
     WEBHOOK_DELETED = "webhook.deleted"
     WEBHOOK_ENABLED = "webhook.enabled"
     WEBHOOK_REDELIVERED = "webhook.redelivered"
+    SECRET_STORED = "secret.stored"  # noqa: S105 - a word, no password
+    SECRET_REMOVED = "secret.removed"  # noqa: S105 - likewise
     RUN_SUBMITTED = "run.submitted"
     RUN_CANCELLED = "run.cancelled"
     DEPLOYMENT_REQUESTED = "deployment.requested"

@@ -6,13 +6,14 @@ is no longer the current one is answered with `lease_lost_conflict`, and the wor
 
 from datetime import datetime
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from freesolo.domain.catalog import BaseModelEntry
 from freesolo.domain.train_spec import TrainSpec
 from freesolo.schemas.base import Artifact, Wire
 from freesolo.schemas.environments import PinnedEnvironment
 from freesolo.schemas.runs import NewEvent, RunError
+from freesolo.schemas.secrets import SentSecret
 
 LEASE_HEADER = "Freesolo-Lease"
 
@@ -42,6 +43,17 @@ class Lease(Wire):
     environment: PinnedEnvironment
     model: BaseModelEntry
     resume: ResumePoint | None = None
+
+
+class LeaseSecrets(Wire):
+    """The answer of `GET /v1/leases/{run_id}/secrets`: what the run's environment gets, by name.
+
+    Apart from the lease, which is written to a file.
+    """
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    secrets: dict[str, SentSecret]
 
 
 class Heartbeat(Wire):

@@ -4,19 +4,27 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from pydantic import Field, JsonValue
+from pydantic import ConfigDict, Field, JsonValue, SecretStr
 
 from freesolo.domain.lifecycle import RunState
+from freesolo.domain.secrets import MAX_NAMES, SecretName
 from freesolo.domain.train_spec import TrainSpec
 from freesolo.schemas.base import Digest, Wire
 from freesolo.schemas.environments import EnvironmentPin
 
 
 class NewRun(Wire):
-    """The body of `POST /v1/runs`. With `dry_run` every check is made and nothing is stored."""
+    """The body of `POST /v1/runs`. With `dry_run` every check is made and nothing is stored.
+
+    `secrets` are for this run alone, and come before the project's own. Dumped, they are stars: what
+    is made of a request, such as its fingerprint, knows their names and not their values.
+    """
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     spec: dict[str, JsonValue]
     dry_run: bool = False
+    secrets: dict[SecretName, SecretStr] = Field(default_factory=dict, max_length=2 * MAX_NAMES)
 
 
 class RunError(Wire):
@@ -53,11 +61,12 @@ class Run(Wire):
 
 
 class RunPlan(Wire):
-    """The answer to a dry run: what would be trained, on what."""
+    """The answer to a dry run: what would be trained, on what, and the secrets that it would get."""
 
     spec: TrainSpec
     environment: EnvironmentPin
     model_revision: str
+    secrets: list[str] = Field(default_factory=list, description="Their names.")
 
 
 class RunList(Wire):

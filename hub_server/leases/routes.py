@@ -6,10 +6,11 @@ from fastapi import APIRouter, Depends, Header, Response, status
 
 from freesolo.schemas import leases as wire
 from freesolo.schemas import runs as runs_wire
-from hub_server.dependencies import Blobs, Catalog, DbSession, Now, Settings, Worker
+from hub_server.dependencies import Blobs, Catalog, DbSession, FromHub, Now, Settings, Worker
 from hub_server.leases import service
 from hub_server.models import Checkpoint, Run
 from hub_server.runs.service import checkpoint_view
+from hub_server.secrets import service as secrets
 from hub_server.storage import service as storage
 
 router = APIRouter(prefix="/v1/leases", tags=["leases"])
@@ -61,6 +62,16 @@ def claim(
         model=catalog[run.model_id],
         resume=_resume_point(service.newest_checkpoint(session, run)),
     )
+
+
+@router.get("/{run_id}/secrets")
+def show_secrets(
+    run: HeldRun, session: DbSession, resources: FromHub, response: Response
+) -> wire.LeaseSecrets:
+    """Return the secrets that the run's environment gets: only those that it declares."""
+    response.headers["Cache-Control"] = "no-store"
+    found = secrets.of_run(session, run, resources.vault)
+    return wire.LeaseSecrets.model_validate({"secrets": found})
 
 
 @router.post("/{run_id}/heartbeat")

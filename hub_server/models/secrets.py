@@ -22,10 +22,13 @@ class ProjectSecret(Base):
 
 
 class RunSecret(Base):
-    """A secret that was handed in with one run; it goes when the run has ended."""
+    """A secret that a run gets; it goes when the run has ended.
+
+    One that was not handed in with the run has no `ciphertext`: it is the project's.
+    """
 
     __tablename__ = "run_secrets"
 
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.id"), primary_key=True)
     name: Mapped[str] = mapped_column(String(100), primary_key=True)
-    ciphertext: Mapped[bytes] = mapped_column(LargeBinary)
+    ciphertext: Mapped[bytes | None] = mapped_column(LargeBinary)

@@ -55,17 +55,18 @@ def create_run(  # noqa: PLR0913  each is one of FastAPI's inputs
     """Queue a run, or with `dry_run` make every check and queue nothing."""
     if new.dry_run:
         response.status_code = status.HTTP_200_OK
-        planned = service.plan(session, member, new.spec, catalog=resources.catalog)
+        planned = service.plan(session, member, new, catalog=resources.catalog)
         return wire.RunPlan(
             spec=planned.spec,
             environment=service.environment_pin(planned.environment),
             model_revision=planned.model.revision,
+            secrets=list(planned.declared_secrets),
         )
 
     def submit() -> str:
-        planned = service.plan(session, member, new.spec, catalog=resources.catalog)
+        planned = service.plan(session, member, new, catalog=resources.catalog)
         resources.uses.note(planned.version.id, UseKind.RUN, on=now.date())
-        return service.submit(session, member, planned, now=now).id
+        return service.submit(session, member, planned, vault=resources.vault, now=now).id
 
     request = Repeatable.of(idempotency_key, "create_run", new)
     run_id = once(session, member, request, now=now, create=submit)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from pydantic import JsonValue
@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from freesolo.domain.catalog import BaseModelEntry, Catalog, find_model
 from freesolo.domain.lifecycle import RUN_ENDED, RunState, next_run_state
+from freesolo.domain.manifest import Manifest
 from freesolo.domain.refs import EnvRef, adapter_revision
 from freesolo.domain.suggest import did_you_mean
 from freesolo.domain.train_spec import TrainSpec, check_train_spec, parse_train_spec
@@ -20,11 +21,20 @@ from freesolo.schemas.audit import Action
 from freesolo.schemas.environments import EnvironmentPin, PinnedEnvironment
 from hub_server.accounts.service import Member, find_project
 from hub_server.audit import service as audit
+from hub_server.encryption import Vault
 from hub_server.environments import service as environments
 from hub_server.environments.foundation import pin_with_foundation
 from hub_server.identifiers import new_id
-from hub_server.models import Checkpoint, EnvironmentVersion, Project, Run, RunEvent
+from hub_server.models import (
+    Checkpoint,
+    EnvironmentVersion,
+    Project,
+    Run,
+    RunEvent,
+    VersionContents,
+)
 from hub_server.paging import decode_cursor, encode_cursor, not_a_cursor
+from hub_server.secrets import service as secrets
 
 logger = logging.getLogger(__name__)
 
@@ -38,27 +48,44 @@ class Plan:
     project: Project
     environment: PinnedEnvironment
     version: EnvironmentVersion
+    declared_secrets: tuple[str, ...]
+    handed_secrets: Mapping[str, str] = field(repr=False)
 
 
-def plan(
-    session: Session, member: Member, document: Mapping[str, JsonValue], *, catalog: Catalog
-) -> Plan:
-    """Make every check of a submit: the config's own rules, its model, environment and project."""
-    spec = parse_train_spec(document)
+def plan(session: Session, member: Member, new: wire.NewRun, *, catalog: Catalog) -> Plan:
+    """Make every check of a submit: the config's own rules, and all that it names.
+
+    Its model, environment, project and secrets have to be there.
+    """
+    spec = parse_train_spec(new.spec)
     model = find_model(catalog, spec.model)
     check_train_spec(spec, model)
     ref = EnvRef.parse(spec.environment.id)
     environment, version = environments.resolve(session, member, ref)
+    project = find_project(session, member, spec.project)
+    declared = _declared_secrets(session, version, spec)
+    handed = {name: value.get_secret_value() for name, value in new.secrets.items()}
+    secrets.check_given(session, project, declared, handed)
     return Plan(
         spec=spec,
         model=model,
-        project=find_project(session, member, spec.project),
+        project=project,
         environment=pin_with_foundation(session, member, environment, version),
         version=version,
+        declared_secrets=declared,
+        handed_secrets=handed,
     )
 
 
-def submit(session: Session, member: Member, planned: Plan, *, now: datetime) -> Run:
+def _declared_secrets(
+    session: Session, version: EnvironmentVersion, spec: TrainSpec
+) -> tuple[str, ...]:
+    contents = session.get_one(VersionContents, version.id)
+    manifest = Manifest.model_validate(contents.manifest)
+    return tuple(sorted({*manifest.secrets, *spec.environment.secrets}))
+
+
+def submit(session: Session, member: Member, planned: Plan, *, vault: Vault, now: datetime) -> Run:
     """Queue a run. Its row is the queue's entry; there is no other."""
     run = Run(
         id=new_id("run"),
@@ -76,6 +103,9 @@ def submit(session: Session, member: Member, planned: Plan, *, now: datetime) ->
     )
     session.add(run)
     session.flush()
+    secrets.keep_for_run(
+        session, run, planned.declared_secrets, planned.handed_secrets, vault=vault
+    )
     add_event(session, run, wire.EventKind.STATE, {"state": run.state.value}, now=now)
     audit.record(
         session,
@@ -156,6 +186,7 @@ def move(session: Session, run: Run, state: RunState, *, now: datetime) -> None:
     run.state = next_run_state(run.state, state)
     if state in RUN_ENDED:
         run.ended_at = now
+        secrets.forget(session, run)
     if state in RUN_ENDED or state is RunState.QUEUED:
         run.lease_token = run.lease_until = run.worker_id = None
     add_event(session, run, wire.EventKind.STATE, {"state": state.value}, now=now)

@@ -34,10 +34,11 @@ def upgrade() -> None:
         sa.Column("environment_version_id", sa.Uuid(), nullable=False),
         sa.Column("tree_digest", sa.String(length=71), nullable=False),
         sa.Column("target", sa.String(length=300), nullable=False),
-        sa.Column("adapter_revision", sa.String(length=100), nullable=True),
+        sa.Column("revision", sa.String(length=200), nullable=True),
         sa.Column("endpoint", sa.String(length=500), nullable=True),
         sa.Column("settings", sa.JSON(), nullable=False),
         sa.Column("suites", sa.JSON(), nullable=False),
+        sa.Column("size", sa.Integer(), nullable=False),
         sa.Column("created_by", sa.String(length=200), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
@@ -81,7 +82,7 @@ def upgrade() -> None:
         "run_secrets",
         sa.Column("run_id", sa.String(length=14), nullable=False),
         sa.Column("name", sa.String(length=100), nullable=False),
-        sa.Column("ciphertext", sa.LargeBinary(), nullable=False),
+        sa.Column("ciphertext", sa.LargeBinary(), nullable=True),
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_run_secrets_run_id_runs")),
         sa.PrimaryKeyConstraint("run_id", "name", name=op.f("pk_run_secrets")),
     )

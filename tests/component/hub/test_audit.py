@@ -154,6 +154,12 @@ def _webhook(hub: HubUnderTest) -> str:
     return f"/v1/webhooks/{created.json()['id']}"
 
 
+def _removed_secret(hub: HubUnderTest) -> Call:
+    path = "/v1/secrets/JUDGE_API_KEY"
+    assert hub.user.put(path, json={"value": "judge-me"}).is_success
+    return Call(hub.user, path, {})
+
+
 def _removed_webhook(hub: HubUnderTest) -> Call:
     return Call(hub.user, _webhook(hub), {})
 
@@ -287,6 +293,13 @@ CASES = [
         _on_agree("/transfer", before=(("POST", "/transfer", {"org": "acme"}),)),
     ),
     Case("POST", f"{ENV}/transfer/accept", "environment.transferred", _acceptance),
+    Case(
+        "PUT",
+        "/v1/secrets/{name}",
+        "secret.stored",
+        _plain("/v1/secrets/JUDGE_API_KEY", {"value": "judge-me"}, once=False),
+    ),
+    Case("DELETE", "/v1/secrets/{name}", "secret.removed", _removed_secret),
     Case("POST", "/v1/runs", "run.submitted", _run),
     Case("POST", "/v1/runs/{run_id}/cancel", "run.cancelled", _cancellation),
     Case("POST", "/v1/deployments", "deployment.requested", _deployment),
