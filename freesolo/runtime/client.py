@@ -16,6 +16,7 @@ from typing import Self
 
 from freesolo.datasets.types import Message, TaskExample
 from freesolo.domain.manifest import MANIFEST_NAME, Manifest, parse_manifest
+from freesolo.domain.secrets import check_secret_name
 from freesolo.environments.types import EnvironmentEpisode
 from freesolo.errors import EnvironmentFailed, InvalidEnvironment, InvalidManifest
 from freesolo.runtime.child import AuthorRaised, Child, ChildLost
@@ -96,8 +97,9 @@ def open_host(
 ) -> "EnvironmentHost":
     """Load the environment in `folder` in a process of its own, on its `foundation`.
 
-    `requirements` are installed on top of the manifest's. Of `secrets` the process gets those that
-    the manifest names. Raise `EnvironmentFailed` with the author's traceback if it does not load.
+    `requirements` are installed on top of the manifest's. The process gets all `secrets`, so hand in
+    those that are declared, by the manifest or by who runs it; it never gets a variable of the
+    platform. Raise `EnvironmentFailed` with the author's traceback if it does not load.
     """
     folder = folder.resolve()
     if not (folder / ENTRY_POINT).is_file():
@@ -431,7 +433,7 @@ def _prepare(
         ],
         folder=folder,
     )
-    handed = {name: value for name, value in secrets.items() if name in declared.secrets}
+    handed = {check_secret_name(name): value for name, value in secrets.items()}
     # Bubblewrap gives it a /tmp of its own; otherwise a folder that is removed with the host.
     private_tmp = sandbox.bubblewrap is not None
     scratch = None if private_tmp else Path(tempfile.mkdtemp(prefix="freesolo-environment-"))

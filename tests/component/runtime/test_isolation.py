@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from freesolo.errors import EnvironmentFailed, Unavailable
+from freesolo.errors import EnvironmentFailed, InvalidSecret, Unavailable
 from freesolo.runtime.client import HostOptions, SandboxMode, open_host
 from freesolo.runtime.sandbox import Sandbox, bubblewrap_works, choose_sandbox
 from freesolo.runtime.venvs import ensure_contract, ensure_venv
@@ -67,13 +67,16 @@ def test_the_contract_holds_only_what_an_environment_may_import(cache_dir: Path)
     }
 
 
-def test_only_declared_secrets_are_visible(host_of: OpenHost, sandbox: SandboxMode) -> None:
+def test_only_what_is_handed_in_is_visible(
+    host_of: OpenHost, sandbox: SandboxMode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTHER_API_KEY", "1")
     manifest = '[environment]\nname = "example"\nsecrets = ["JUDGE_API_KEY"]\n'
     host = host_of(
         OBEDIENT,
         manifest=manifest,
         sandbox=sandbox,
-        secrets={"JUDGE_API_KEY": "1", "OTHER_API_KEY": "1"},
+        secrets={"JUDGE_API_KEY": "1"},
     )
 
     judge, other, variables = host.score_responses(
@@ -87,6 +90,11 @@ def test_only_declared_secrets_are_visible(host_of: OpenHost, sandbox: SandboxMo
 
     assert (judge.reward, other.reward) == (1.0, 0.0)
     assert variables.reward == 1.0
+
+
+def test_a_variable_of_the_platform_is_never_handed_in(host_of: OpenHost) -> None:
+    with pytest.raises(InvalidSecret, match="variable of the platform"):
+        host_of(OBEDIENT, secrets={"FREESOLO_API_KEY": "fslo_"})
 
 
 def test_the_environments_own_folder_can_be_read(host_of: OpenHost, sandbox: SandboxMode) -> None:
