@@ -1,23 +1,31 @@
-"""Rows to examples, and the files that rows come from: `.jsonl`, `.json`, `.csv`, `.txt`."""
+"""Rows to examples."""
 
-import csv
-import json
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from freesolo.datasets.files import Record, normalize_record, read_records
 from freesolo.datasets.serialize import serialize_value
 from freesolo.datasets.types import Dataset, TaskExample, target_messages
 
-Record = dict[str, Any]
+__all__ = [
+    "infer_output",
+    "load_dataset",
+    "load_records",
+    "load_task_examples",
+    "normalize_record",
+    "row_of",
+    "stable_example_id",
+    "task_example_from_record",
+    "task_example_from_source_item",
+    "warn_missing_think_tags",
+]
+
 Source = str | Path | Iterable[Record | TaskExample]
 
 _SHOWN_IDS = 5
 _SHOWN_CHARS = 80
-# Spreadsheets begin their UTF-8 files with a byte order mark.
-_ENCODING = "utf-8-sig"
 
 
 def load_dataset(source: Source) -> Dataset:
@@ -32,21 +40,15 @@ def load_task_examples(source: Source) -> list[TaskExample]:
     without `input` or a file of another kind, `FileNotFoundError` for a path that is no file.
     """
     if isinstance(source, Mapping):
-        raise TypeError("A dataset is a list of rows, not one row")
-    items = load_records(source) if isinstance(source, str | Path) else source
+        # Of the class that the public SDK raises here.
+        raise AttributeError("A dataset is a list of rows, not one row")
+    items = read_records(source) if isinstance(source, str | Path) else source
     return [_numbered_example(item, index) for index, item in enumerate(items)]
 
 
 def load_records(path: str | Path) -> list[Record]:
     """Read the rows of a file by its suffix, with errors that name the line."""
-    path = Path(path)
-    readers = {".jsonl": _read_jsonl, ".json": _read_json, ".csv": _read_csv, ".txt": _read_txt}
-    read = readers.get(path.suffix.lower())
-    if read is None:
-        raise ValueError(f"Unsupported dataset extension: {path.suffix!r} of {path}")
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no dataset file {path}")
-    return read(path)
+    return list(read_records(path))
 
 
 def task_example_from_source_item(item: Record | TaskExample) -> TaskExample:
@@ -65,15 +67,6 @@ def task_example_from_record(record: object) -> TaskExample:
         metadata=metadata if isinstance(metadata, dict) else {},
         output=infer_output(record),
     )
-
-
-def normalize_record(value: object) -> Record:
-    """Return an object as it is and text as `{"input": text}`; raise `ValueError` otherwise."""
-    if isinstance(value, str):
-        return {"input": value}
-    if isinstance(value, dict):
-        return value
-    raise ValueError(f"A row must be an object or text, not {type(value).__name__}")
 
 
 def infer_output(record: Record) -> object | None:
@@ -135,38 +128,3 @@ def _thinks(output: object) -> bool:
         if message["role"] == "assistant"
     )
     return "<think>" in text and "</think>" in text
-
-
-def _read_jsonl(path: Path) -> list[Record]:
-    records = []
-    for number, line in enumerate(path.read_text(encoding=_ENCODING).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            records.append(normalize_record(json.loads(line)))
-        except json.JSONDecodeError as error:
-            raise json.JSONDecodeError(
-                f"Line {number} of {path}: {error.msg}", error.doc, error.pos
-            ) from None
-        except ValueError as error:
-            raise ValueError(f"Line {number} of {path}: {error}") from None
-    return records
-
-
-def _read_json(path: Path) -> list[Record]:
-    document = json.loads(path.read_text(encoding=_ENCODING))
-    if isinstance(document, dict):
-        document = document.get("data")
-    if not isinstance(document, list):
-        raise ValueError(f"{path} must hold a list of rows, or an object whose `data` is one")
-    return [normalize_record(item) for item in document]
-
-
-def _read_csv(path: Path) -> list[Record]:
-    with path.open(encoding=_ENCODING, newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def _read_txt(path: Path) -> list[Record]:
-    lines = path.read_text(encoding=_ENCODING).splitlines()
-    return [{"input": line.strip()} for line in lines if line.strip()]

@@ -1,6 +1,5 @@
 """What a dataset is made of. Nothing here checks its arguments: reading does."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -66,7 +65,8 @@ def target_messages(output: object) -> list[Message]:
 def _conversation(example: TaskExample, builder: PromptBuilder, prompt_text: str) -> list[Message]:
     if example.output is None:
         raise ValueError(f"Example {example.id} has no output to imitate")
-    build = getattr(builder, "start_episode", builder.build_prompt_messages)
+    start_episode = getattr(builder, "start_episode", None)
+    build = builder.build_prompt_messages if start_episode is None else start_episode
     return [*build(example, prompt_text), *target_messages(example.output)]
 
 
@@ -75,7 +75,7 @@ def _looks_like_message(item: object) -> bool:
 
 
 def _checked_messages(messages: object) -> list[Message]:
-    if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
+    if not isinstance(messages, list) or not messages:
         raise ValueError("messages must be a list that is not empty")
     return [_checked_message(message, index) for index, message in enumerate(messages)]
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from freesolo.contracts import ContractSpec, build_oracle_messages
 from freesolo.datasets import target_messages
 from freesolo.datasets.types import Message, TaskExample
 from freesolo.environments.types import (
@@ -93,6 +94,16 @@ class Environment(ABC):
     def sft_completion(self, example: TaskExample) -> list[Message]:
         """Return the gold answer as the messages that the model should have written."""
         return target_messages(example.output)
+
+    def build_oracle_messages(
+        self,
+        example: TaskExample,
+        contract_text: str,
+        *,
+        contract_spec: ContractSpec | None = None,
+    ) -> list[Message]:
+        """Return what a stronger model is asked for a gold answer with."""
+        return build_oracle_messages(example.input, contract_text, contract_spec)
 
     def _score_all(
         self, score: Callable[[Item], RewardResult], items: Sequence[Item]

@@ -39,7 +39,7 @@ def test_the_record_is_kept_as_it_was() -> None:
 
 
 def test_one_row_is_not_a_dataset() -> None:
-    with pytest.raises(TypeError, match="list of rows"):
+    with pytest.raises(AttributeError, match="list of rows"):
         load_dataset({"input": "a"})  # type: ignore[dict-item]
 
 
