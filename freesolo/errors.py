@@ -284,6 +284,12 @@ class SecretNotFound(NotFound):
     code = "secret_not_found"
 
 
+class EvaluationNotFound(NotFound):
+    """The organisation keeps no such evaluation, or of an environment that this key may not read."""
+
+    code = "evaluation_not_found"
+
+
 class TemplateNotFound(NotFound):
     """No template is shipped under this name."""
 
@@ -345,6 +351,12 @@ class LeaseLost(Conflict):
     """The lease on this work has passed to another worker, or ended."""
 
     code = "lease_lost_conflict"
+
+
+class ModelMoved(Conflict):
+    """The name of the model does not lead, or no longer, to the adapter that was asked for."""
+
+    code = "model_moved_conflict"
 
 
 class AlreadyRunning(Conflict):

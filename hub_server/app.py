@@ -25,6 +25,7 @@ from hub_server.dependencies import Resources, require_characters
 from hub_server.deployments import routes as deployments
 from hub_server.encryption import Vault
 from hub_server.environments import routes as environments
+from hub_server.evaluations import routes as evaluations
 from hub_server.gateway import routes as gateway
 from hub_server.index import routes as index
 from hub_server.leases import routes as leases
@@ -130,6 +131,7 @@ def _routes() -> list[BaseRoute]:
         runs,
         leases,
         deployments,
+        evaluations,
         gateway,
         storage,
         health,

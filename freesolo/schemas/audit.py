@@ -28,6 +28,8 @@ class Action(StrEnum):
     RUN_CANCELLED = "run.cancelled"
     DEPLOYMENT_REQUESTED = "deployment.requested"
     DEPLOYMENT_WITHDRAWN = "deployment.withdrawn"
+    EVALUATION_STORED = "evaluation.stored"
+    EVALUATION_DELETED = "evaluation.deleted"
 
 
 class AuditEntry(Wire):

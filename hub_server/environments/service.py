@@ -168,7 +168,7 @@ def readable(visitor: Member | None) -> ColumnElement[bool]:
         Environment.org_id.in_(visitor.roles),
         Environment.id.in_(granted),
     )
-    return or_(public, and_(allowed, _inside(visitor.patterns)))
+    return or_(public, and_(allowed, inside(visitor.patterns)))
 
 
 def resolve(
@@ -389,7 +389,7 @@ def _given_to(visitor: Member) -> ColumnElement[bool]:
     return or_(to_org, to_person)
 
 
-def _inside(patterns: Sequence[str]) -> ColumnElement[bool]:
+def inside(patterns: Sequence[str]) -> ColumnElement[bool]:
     """Return the condition for environments that match one of a key's patterns."""
     name = func.lower(Org.slug + "/" + Environment.name)
     likes = [name.like(_like(pattern.lower()), escape="\\") for pattern in patterns]

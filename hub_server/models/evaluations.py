@@ -12,10 +12,11 @@ from hub_server.models.base import Base, JsonObject
 class Evaluation(Base):
     """One model, asked the suites of one version of an environment, on one occasion.
 
-    `target` is the model's name as it was asked for; `adapter_revision`, what answered where that
-    was an adapter of ours. `endpoint` is the address of a model that is not served here. `settings`
-    are what decides the answers besides: temperature, tokens, parameters, limits. `suites` holds
-    counts and means; the cases are rows of their own.
+    `target` is the model's name as it was asked for, `revision` the immutable state that answered
+    to it. `endpoint` is the address of a model that is not served here, whose `revision` is only
+    what that says. `settings` are what decides the answers besides: temperature, tokens,
+    parameters, limits. `suites` holds counts and means; the cases are rows of their own, of which
+    `size` is the sum of bytes.
     """
 
     __tablename__ = "evaluations"
@@ -30,10 +31,11 @@ class Evaluation(Base):
     environment_version_id: Mapped[UUID] = mapped_column(ForeignKey("environment_versions.id"))
     tree_digest: Mapped[str] = mapped_column(String(71))
     target: Mapped[str] = mapped_column(String(300))
-    adapter_revision: Mapped[str | None] = mapped_column(String(100))
+    revision: Mapped[str | None] = mapped_column(String(200))
     endpoint: Mapped[str | None] = mapped_column(String(500))
     settings: Mapped[JsonObject]
     suites: Mapped[list[JsonObject]] = mapped_column(JSON)
+    size: Mapped[int]
     created_by: Mapped[str] = mapped_column(String(200))
     created_at: Mapped[datetime]
 

@@ -13,6 +13,7 @@ from freesolo.domain.roles import Role
 from freesolo.schemas.uploads import OFFSET_HEADER
 from hub_server.models import AuditEvent, Webhook
 from hub_server.settings import HubSettings
+from tests.component.hub.evaluations import evaluation, store
 from tests.component.hub.harness import MODEL, HubUnderTest, SettableClock, error_of
 from tests.component.hub.people import make_key_of_org, make_person
 from tests.factories import content_digest
@@ -146,6 +147,17 @@ def _undeployment(hub: HubUnderTest) -> Call:
     run_id = hub.train()
     hub.deploy(run_id)
     return Call(hub.user, f"/v1/deployments/{run_id}", {})
+
+
+def _evaluation(hub: HubUnderTest) -> Call:
+    hub.publish()
+    body = {"json": evaluation(hub), "headers": {"Idempotency-Key": "once"}}
+    return Call(hub.user, "/v1/evals", body)
+
+
+def _removed_evaluation(hub: HubUnderTest) -> Call:
+    hub.publish()
+    return Call(hub.user, f"/v1/evals/{store(hub)['id']}", {})
 
 
 def _webhook(hub: HubUnderTest) -> str:
@@ -304,6 +316,8 @@ CASES = [
     Case("POST", "/v1/runs/{run_id}/cancel", "run.cancelled", _cancellation),
     Case("POST", "/v1/deployments", "deployment.requested", _deployment),
     Case("DELETE", "/v1/deployments/{model}", "deployment.withdrawn", _undeployment),
+    Case("POST", "/v1/evals", "evaluation.stored", _evaluation),
+    Case("DELETE", "/v1/evals/{evaluation_id}", "evaluation.deleted", _removed_evaluation),
     Case(
         "POST",
         "/v1/webhooks",

@@ -28,6 +28,7 @@ from schemathesis.specs.openapi.checks import (
 from freesolo.schemas.accounts import ORG_HEADER
 from hub_server.app import create_app
 from hub_server.settings import HubSettings
+from tests.component.hub.evaluations import store
 from tests.component.hub.harness import Document, HubUnderTest, SettableClock
 from tests.hubs import serving
 
@@ -94,6 +95,7 @@ def fill(hub: HubUnderTest) -> dict[str, str]:
         "distribution": "fsenv-local-agree",
         "filename": "fsenv_local_agree-0.1.0-py3-none-any.whl",
         "run_id": hub.submit(),
+        "evaluation_id": store(hub)["id"],
         "webhook_id": hook["id"],
         "delivery_id": "1",
         "key_id": spare.get("id", "spare"),
