@@ -40,6 +40,7 @@ from freesolo.cli.receipt import receipt
 from freesolo.cli.rename import rename
 from freesolo.cli.runs import runs
 from freesolo.cli.search import search
+from freesolo.cli.secrets import secrets
 from freesolo.cli.tag import tag
 from freesolo.cli.train import train
 from freesolo.cli.transfer import transfer
@@ -64,7 +65,10 @@ _SECTIONS: dict[str, tuple[click.Command, ...]] = {
         *(search, info, versions, pull, install, add, remove, lock, update, outdated, tree),
         cache,
     ),
-    "Train and serve": (train, runs, models, deploy, deployments, undeploy, chat, evaluate),
+    "Train and serve": (
+        *(secrets, train, runs, models),
+        *(deploy, deployments, undeploy, chat, evaluate),
+    ),
     "Look after what is published": (
         *(tag, yank, unyank, deprecate, archive, unarchive, delete, restore, rename, transfer),
         *(uses, changes, receipt, webhooks),

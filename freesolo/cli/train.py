@@ -1,6 +1,6 @@
 """`freesolo train`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -9,8 +9,9 @@ from freesolo.cli.context import App, json_option
 from freesolo.cli.follow import follow, run_document, show_outcome
 from freesolo.domain.lifecycle import RunState
 from freesolo.domain.refs import EnvRef
-from freesolo.domain.train_spec import parse_document, parse_train_spec
+from freesolo.domain.train_spec import TrainSpec, parse_document, parse_train_spec
 from freesolo.errors import InvalidTrainSpec
+from freesolo.package.local_secrets import LocalSecret, find_secrets
 from freesolo.schemas.runs import Run, RunPlan
 
 
@@ -39,17 +40,22 @@ def train(
 ) -> None:
     """Train an adapter as CONFIG says and follow the run to its end.
 
-    Ctrl-C stops following, never the run.
+    Ctrl-C stops following, never the run. Secrets that the environment declares come from the
+    shell, .env.local or .env of the current folder, else from those stored for the project.
     """
     app: App = context.obj
     document = parse_document(_read(config), overrides)
     spec = parse_train_spec(document)
-    app.environments.ask(EnvRef.parse(spec.environment.id))
+    declared = _declared_secrets(app, spec)
+    local = find_secrets(declared, Path.cwd())
+    handed = {name: secret.value for name, secret in local.items()}
     if dry_run:
-        _show_plan(app, app.hub.plan_run(document))
+        _show_plan(app, app.hub.plan_run(document, handed), local)
         return
-    run = app.hub.create_run(document)
+    run = app.hub.create_run(document, handed)
     app.out.talk(f"{run.id}: {run.environment.ref} {run.environment.version} on {run.model}")
+    for name in declared:
+        app.out.talk(f"Its environment gets {name} from {_source(name, local)}.")
     if not background:
         run = follow(app, run.id)
     _show(app, run)
@@ -64,12 +70,23 @@ def _read(config: Path) -> str:
         raise InvalidTrainSpec(f"{config} is not text in UTF-8.") from None
 
 
+def _declared_secrets(app: App, spec: TrainSpec) -> list[str]:
+    """Return the names of the secrets that the run's environment gets, as the hub will see it."""
+    version = app.environments.ask(EnvRef.parse(spec.environment.id))
+    known = app.hub.info(EnvRef.parse(f"{version.ref}@{version.version}"))
+    return sorted({*known.secrets, *spec.environment.secrets})
+
+
+def _source(name: str, local: Mapping[str, LocalSecret]) -> str:
+    return local[name].source if name in local else "the project's stored secrets"
+
+
 def _show(app: App, run: Run) -> None:
     app.out.document(run_document(run))
     show_outcome(app, run)
 
 
-def _show_plan(app: App, plan: RunPlan) -> None:
+def _show_plan(app: App, plan: RunPlan, local: Mapping[str, LocalSecret]) -> None:
     app.out.document(plan.model_dump(mode="json"))
     app.out.fields(
         {
@@ -77,6 +94,7 @@ def _show_plan(app: App, plan: RunPlan) -> None:
             "tree digest": plan.environment.tree_digest,
             "model": f"{plan.spec.model} ({plan.model_revision})",
             "algorithm": plan.spec.algorithm,
+            **{name: f"from {_source(name, local)}" for name in plan.secrets},
         }
     )
     app.out.talk("The config is good. Nothing was submitted.")

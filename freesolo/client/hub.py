@@ -1,7 +1,8 @@
 """The hub's routes as methods: one call each, wire models in and out."""
 
-import secrets
+from collections.abc import Mapping
 from pathlib import Path
+from secrets import token_hex
 from urllib.parse import quote
 
 from freesolo.client.access import AccessCalls
@@ -11,6 +12,7 @@ from freesolo.client.connection import path_part
 from freesolo.client.lifecycle import LifecycleCalls
 from freesolo.client.publishing import PublishingCalls
 from freesolo.client.search import SearchCalls
+from freesolo.client.secrets import SecretCalls
 from freesolo.domain.refs import EnvRef
 from freesolo.schemas.contents import FileEntry, FileList
 from freesolo.schemas.deployments import (
@@ -38,7 +40,13 @@ from freesolo.schemas.runs import (
 
 
 class HubClient(
-    AccessCalls, AccountCalls, ChangeCalls, LifecycleCalls, PublishingCalls, SearchCalls
+    AccessCalls,
+    AccountCalls,
+    ChangeCalls,
+    LifecycleCalls,
+    PublishingCalls,
+    SearchCalls,
+    SecretCalls,
 ):
     """A connection to one hub with one key. Every method raises the hub's own errors."""
 
@@ -76,25 +84,25 @@ class HubClient(
         folder = f"/v1/envs/{version.ref}/versions/{version.version}/files"
         self._transport.download(f"{folder}/{quote(path)}", destination)
 
-    def create_run(self, document: dict[str, object]) -> Run:
-        """Submit a training config and return the queued run."""
-        body = NewRun.model_validate({"spec": document})
-        # The key makes the submit safe to repeat: a lost answer does not start a second run.
+    def create_run(
+        self, document: dict[str, object], secrets: Mapping[str, str] | None = None
+    ) -> Run:
+        """Submit a training config and return the queued run; `secrets` are for it alone."""
         response = self._transport.request(
             "POST",
             "/v1/runs",
-            json_body=body.model_dump(mode="json"),
-            headers={"Idempotency-Key": secrets.token_hex(16)},
+            json_body=_new_run(document, secrets),
+            # The key makes the submit safe to repeat: a lost answer does not start a second run.
+            headers={"Idempotency-Key": token_hex(16)},
         )
         return self._read(Run, response)
 
-    def plan_run(self, document: dict[str, object]) -> RunPlan:
+    def plan_run(
+        self, document: dict[str, object], secrets: Mapping[str, str] | None = None
+    ) -> RunPlan:
         """Make every check of a submit and return what would be trained."""
-        body = NewRun.model_validate({"spec": document, "dry_run": True})
-        response = self._transport.request(
-            "POST", "/v1/runs", json_body=body.model_dump(mode="json")
-        )
-        return self._read(RunPlan, response)
+        body = {**_new_run(document, secrets), "dry_run": True}
+        return self._read(RunPlan, self._transport.request("POST", "/v1/runs", json_body=body))
 
     def runs(self, *, limit: int) -> list[Run]:
         """Return the newest runs of the org, at most `limit`."""
@@ -130,7 +138,7 @@ class HubClient(
             "POST",
             "/v1/deployments",
             json_body=NewDeployment(adapter=adapter).model_dump(),
-            headers={"Idempotency-Key": secrets.token_hex(16)},
+            headers={"Idempotency-Key": token_hex(16)},
         )
         return self._read(Deployment, response)
 
@@ -151,3 +159,9 @@ class HubClient(
     def usage(self) -> UsageReport:
         """Return the org's tokens by key and model."""
         return self._get(UsageReport, "/v1/usage")
+
+
+def _new_run(document: dict[str, object], secrets: Mapping[str, str] | None) -> dict[str, object]:
+    body = NewRun.model_validate({"spec": document}).model_dump(mode="json")
+    # Dumped, the model shows only stars.
+    return {**body, "secrets": dict(secrets or {})}

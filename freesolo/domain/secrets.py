@@ -50,7 +50,7 @@ def check_secret_value(value: str) -> str:
         raise InvalidSecret("The secret is empty.", hint="Leave it out instead.")
     if size > MAX_VALUE_BYTES:
         raise InvalidSecret(
-            f"The secret has {size} bytes; at most {MAX_VALUE_BYTES} are kept.",
+            f"The secret is larger than the {MAX_VALUE_BYTES} bytes that a secret may have.",
             hint="Hand in a key, and let the environment fetch what is large.",
         )
     if "\0" in value:
