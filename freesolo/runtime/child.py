@@ -1,25 +1,29 @@
 """One process that runs an environment's code, seen from outside: start, ask, kill."""
 
+import json
 import os
-import selectors
 import signal
 import socket
 import subprocess
-import threading
+import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import suppress
-from typing import IO
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import psutil
 
-from freesolo.runtime import host
+from freesolo.runtime import guard, host
+from freesolo.runtime.masking import mask
+from freesolo.runtime.sandbox import Limits, clean_environment
 
-_OUTPUT_BYTES = 64 * 1024
 _CLOSE_SECONDS = 1.0
 _REAP_SECONDS = 5.0
-_WATCH_SECONDS = 0.2
+_CHUNK_BYTES = 1 << 20
+_MIB = 1024**2
+_BY_SIGNAL = 128
 
 
 class AuthorRaised(Exception):
@@ -34,26 +38,51 @@ class ChildLost(Exception):
     """The process hung, died or broke the protocol; the text says which."""
 
 
+class ChildHung(ChildLost):
+    """The process lives, but did not answer in time."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """What to start: `command` in `folder`, with `secrets` among its environment variables.
+
+    Without a `private_tmp` it gets a folder for its temporary files, which is removed with it.
+    """
+
+    command: Sequence[str]
+    folder: Path
+    limits: Limits
+    private_tmp: bool = False
+    secrets: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a guard says in the end: `status` is an exit status or, negative, a signal."""
+
+    status: int | None
+    breach: str | None
+    printed: str
+
+
 class Child:
     """A started host process. One call at a time; after `ChildLost` only `kill` is of use."""
 
-    def __init__(self, command: Sequence[str], env: Mapping[str, str], *, folder: str) -> None:
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self._said = bytearray()
+        self._report: Report | None = None
         self._socket, theirs = socket.socketpair()
-        self._output = bytearray()
-        started: Future[subprocess.Popen[bytes]] = Future()
-        with theirs:
-            self._keeper = threading.Thread(
-                target=self._keep,
-                args=([*command, str(theirs.fileno())], dict(env), folder, theirs, started),
-                name="environment-host",
-                daemon=True,
-            )
-            self._keeper.start()
-            try:
-                self._process = started.result()
-            except OSError:
-                self._socket.close()
-                raise
+        self._control, guards = socket.socketpair()
+        try:
+            with theirs, guards:
+                self._guard = _start_guard(guards, theirs)
+                order = _order(program, connection=theirs.fileno())
+                self._control.sendall(json.dumps(order).encode() + b"\n")
+        except OSError:
+            self._socket.close()
+            self._control.close()
+            raise
 
     def ask(
         self,
@@ -68,84 +97,78 @@ class Child:
         The child may take `start_seconds` to begin and `seconds` from there on. Raise
         `AuthorRaised` if the author's code raised, `ChildLost` if there is no usable answer.
         """
+        self.begin(method, arguments, seconds=start_seconds)
+        return self.value(self.reply(method, seconds=seconds), method)
+
+    def begin(self, method: str, arguments: Mapping[str, object], *, seconds: float) -> None:
+        """Call `method`, and return once it has begun."""
         try:
-            self._begin(method, arguments, start_seconds)
-            reply = self._receive(seconds)
-        except TimeoutError:
-            raise ChildLost(f"`{method}` gave no answer within {seconds:g} seconds") from None
-        except (OSError, EOFError):
-            raise ChildLost(f"the process ended during `{method}` {self._ending()}") from None
-        return _value(reply, method)
-
-    def output(self) -> str:
-        """Return the end of what the process has printed."""
-        return self._output.decode(errors="replace")
-
-    def close(self) -> None:
-        """Let the process end by itself, for a moment, then end it."""
-        self._socket.close()
-        self._keeper.join(_CLOSE_SECONDS)
-        self.kill()
-
-    def kill(self) -> None:
-        """End the process and all that it started."""
-        for process in _family(self._process.pid):
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._keeper.join(_REAP_SECONDS)
-        self._socket.close()
-
-    def _keep(
-        self,
-        command: list[str],
-        env: dict[str, str],
-        folder: str,
-        theirs: socket.socket,
-        started: Future[subprocess.Popen[bytes]],
-    ) -> None:
-        # Linux kills the process when the *thread* that started it ends, so this one stays with
-        # it, and keeps the pipe that the author prints into from filling up.
-        try:
-            process = subprocess.Popen(
-                command,
-                env=env,
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-            )
-        except OSError as error:
-            started.set_exception(error)
-            return
-        started.set_result(process)
-        with process:
-            if process.stdout is not None:
-                self._drain(process, process.stdout)
-
-    def _drain(self, process: subprocess.Popen[bytes], pipe: IO[bytes]) -> None:
-        """Read what is printed until the process has ended: others may hold its pipe for longer."""
-        with selectors.DefaultSelector() as selector:
-            selector.register(pipe, selectors.EVENT_READ)
-            while True:
-                ended = process.poll() is not None
-                printed = selector.select(0 if ended else _WATCH_SECONDS)
-                chunk = os.read(pipe.fileno(), _OUTPUT_BYTES) if printed else b""
-                self._output += chunk
-                del self._output[:-_OUTPUT_BYTES]
-                if ended or (printed and not chunk):
-                    return
-
-    def _begin(self, method: str, arguments: Mapping[str, object], seconds: float) -> None:
-        self._socket.settimeout(seconds)
-        try:
+            self._socket.settimeout(seconds)
             host.send(self._socket, {"method": method, "arguments": arguments})
             self._receive(seconds)
         except TimeoutError:
             raise ChildLost(f"it did not begin `{method}` within {seconds:g} seconds") from None
+        except (OSError, EOFError):
+            raise ChildLost(f"during `{method}` the process {self._ending()}") from None
+
+    def reply(self, method: str, *, seconds: float) -> object:
+        """Return the next message about the call that has begun."""
+        try:
+            return self._receive(seconds)
+        except TimeoutError:
+            raise ChildHung(f"`{method}` gave no answer within {seconds:g} seconds") from None
+        except (OSError, EOFError):
+            raise ChildLost(f"during `{method}` the process {self._ending()}") from None
+
+    def value(self, reply: object, method: str) -> object:
+        """Return what a reply says that `method` returned; raise `AuthorRaised` if it raised."""
+        match reply:
+            case {"value": value}:
+                return value
+            case {"raised": str() as summary, "traceback": str() | None as author_frames}:
+                raise AuthorRaised(
+                    self._masked(f"`{method}` raised {summary}"),
+                    author_frames and self._masked(author_frames),
+                )
+        raise ChildLost("the process broke the protocol")
+
+    def output(self) -> str:
+        """Return the end of what the process has printed, once it was killed, without secrets."""
+        return self._masked(self._report.printed) if self._report else ""
+
+    def close(self) -> None:
+        """Let the process end by itself, for a moment, then end it."""
+        self._socket.close()
+        self._hear_report(_CLOSE_SECONDS)
+        self.kill()
+
+    def kill(self) -> None:
+        """End the process and all that it started."""
+        self._socket.close()
+        with suppress(OSError):
+            self._control.shutdown(socket.SHUT_WR)
+        # Where nothing else keeps them apart, an author's code may have stopped its guard.
+        self._guard.send_signal(signal.SIGCONT)
+        self._hear_report(_REAP_SECONDS)
+        self._control.close()
+        try:
+            self._guard.wait(_REAP_SECONDS)
+        except subprocess.TimeoutExpired:
+            for process in _family(self._guard.pid):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            self._guard.wait()
+
+    def _hear_report(self, seconds: float) -> None:
+        """Wait for the guard's report, which says that nothing is left of the process."""
+        deadline = time.monotonic() + seconds
+        with suppress(OSError, ValueError):
+            while self._report is None:
+                self._control.settimeout(max(deadline - time.monotonic(), 0.001))
+                if chunk := self._control.recv(_CHUNK_BYTES):
+                    self._said += chunk
+                else:
+                    self._report = Report(**json.loads(self._said))
 
     def _receive(self, seconds: float) -> object:
         deadline = time.monotonic() + seconds
@@ -154,7 +177,7 @@ class Child:
             data = bytearray()
             while len(data) < size:
                 self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
-                chunk = self._socket.recv(min(size - len(data), 1 << 20))
+                chunk = self._socket.recv(min(size - len(data), _CHUNK_BYTES))
                 if not chunk:
                     raise EOFError
                 data += chunk
@@ -165,21 +188,68 @@ class Child:
         except (ValueError, RecursionError):
             raise ChildLost("the process broke the protocol") from None
 
+    def _masked(self, text: str) -> str:
+        return mask(text, self._program.secrets.values())
+
     def _ending(self) -> str:
-        try:
-            status = self._process.wait(_REAP_SECONDS)
-        except subprocess.TimeoutExpired:
-            return "without a word"
-        return f"with signal {-status}" if status < 0 else f"with exit status {status}"
+        self._hear_report(_CLOSE_SECONDS)
+        if self._report is None:
+            return "closed its connection"
+        return ending(self._report, self._program.limits)
 
 
-def _value(reply: object, method: str) -> object:
-    match reply:
-        case {"value": value}:
-            return value
-        case {"raised": str() as summary, "traceback": str() | None as author_frames}:
-            raise AuthorRaised(f"`{method}` raised {summary}", author_frames)
-    raise ChildLost("the process broke the protocol")
+def ending(report: Report, limits: Limits) -> str:
+    """Say in words how a process ended: it *was killed by signal 11 (segmentation fault)*."""
+    match report.breach, report.status:
+        case "start", _:
+            return "could not be started"
+        case "memory", _:
+            return f"ran out of memory: it may have {limits.memory // _MIB} MiB"
+        case "processes", _:
+            return f"started too many processes: it may have {limits.processes}"
+        case "disk", _:
+            return f"filled its disk: its temporary files may have {limits.disk // _MIB} MiB"
+        case "files", _:
+            return f"made too many temporary files: it may have {limits.files}"
+        case _, int() as status if signal_name := _signal_name(status):
+            return f"was killed by signal {signal_name}"
+        case _, status:
+            return f"ended itself with exit status {status}"
+
+
+def _signal_name(status: int) -> str | None:
+    # Negative, or a shell's way, and bubblewrap's, to say with an exit status that it was a signal.
+    number = -status if status < 0 else status - _BY_SIGNAL
+    with suppress(ValueError):
+        if number > 0 and (name := signal.strsignal(number)):
+            return f"{number} ({name.lower()})"
+    return None
+
+
+def _start_guard(guards: socket.socket, theirs: socket.socket) -> subprocess.Popen[bytes]:
+    arguments = [str(guards.fileno()), str(os.getpid())]
+    return subprocess.Popen(
+        # It needs no installed package, and must not be led astray by where we are.
+        [sys.executable, "-I", "-S", guard.__file__, *arguments],
+        env={},
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        pass_fds=[guards.fileno(), theirs.fileno()],
+        start_new_session=True,
+    )
+
+
+def _order(program: Program, *, connection: int) -> dict[str, object]:
+    return {
+        "command": [*program.command, str(connection)],
+        "env": clean_environment(program.secrets),
+        "folder": str(program.folder),
+        "connection": connection,
+        "scratch": None if program.private_tmp else tempfile.gettempdir(),
+        **asdict(program.limits),
+    }
 
 
 def _family(pid: int) -> list[psutil.Process]:

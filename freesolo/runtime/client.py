@@ -5,8 +5,6 @@ A call that hangs, crashes its process or returns nonsense fails as `Environment
 process is started again for the next call, so the caller goes on.
 """
 
-import shutil
-import tempfile
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,15 +17,15 @@ from freesolo.domain.manifest import MANIFEST_NAME, Manifest, parse_manifest
 from freesolo.domain.secrets import check_secret_name
 from freesolo.environments.types import EnvironmentEpisode
 from freesolo.errors import EnvironmentFailed, InvalidEnvironment, InvalidManifest
-from freesolo.runtime.child import AuthorRaised, Child, ChildLost
+from freesolo.runtime.child import AuthorRaised, Child, ChildLost, Program
 from freesolo.runtime.examples import Examples, Page, read_page
 from freesolo.runtime.host import answer_document
 from freesolo.runtime.sandbox import (
-    RESOURCE_LIMITS,
+    Limits,
     Sandbox,
     SandboxMode,
     choose_sandbox,
-    clean_environment,
+    machine_limits,
 )
 from freesolo.runtime.values import (
     Case,
@@ -64,13 +62,15 @@ ENTRY_POINT = "environment.py"
 @dataclass(frozen=True)
 class HostOptions:
     """How hosts run. `call_timeout` bounds one call of the author's code, `load_timeout` the
-    building of the environment and the reading of its data; both are in seconds.
+    building of the environment and the reading of its data; both are in seconds. `limits` bound
+    what each environment may use.
     """
 
     cache_dir: Path
     sandbox: SandboxMode = SandboxMode.AUTO
     call_timeout: float = 60.0
     load_timeout: float = 120.0
+    limits: Limits = field(default_factory=machine_limits)
 
 
 @dataclass(frozen=True)
@@ -107,11 +107,7 @@ def open_host(
             f"{folder} has no {ENTRY_POINT}.", hint="It must define `load_environment`."
         )
     launch = _prepare(folder, options, foundation or Foundation(), requirements, secrets or {})
-    try:
-        return EnvironmentHost(launch, options, params or {})
-    except BaseException:
-        launch.discard()
-        raise
+    return EnvironmentHost(launch, options, params or {})
 
 
 def read_manifest(folder: Path) -> Manifest | None:
@@ -188,7 +184,6 @@ class EnvironmentHost:
             if self._child is not None:
                 self._child.close()
                 self._child = None
-        self._launch.discard()
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -332,10 +327,10 @@ class EnvironmentHost:
                 self._drop(self._child)
 
     def _start(self) -> Child:
-        child = self._child = self._launch.start()
+        child = self._child = Child(self._launch.program)
         arguments = {
             "params": self._params,
-            "limits": RESOURCE_LIMITS,
+            "limits": self._launch.program.limits.of_one_process,
             "modules": {name: str(path) for name, path in self._launch.modules.items()},
             "examples": self._examples is not None,
             "suites": self._has_suites,
@@ -387,21 +382,9 @@ class _Launch:
     """Everything needed to start the process, once and again."""
 
     python: Path
-    command: tuple[str, ...]
-    env: Mapping[str, str]
-    folder: Path
+    program: Program
     modules: Mapping[str, Path]
     sandbox: Sandbox
-    scratch: Path | None
-
-    def start(self) -> Child:
-        """Start the process."""
-        return Child(self.command, self.env, folder=str(self.folder))
-
-    def discard(self) -> None:
-        """Remove the folder that the process could write to."""
-        if self.scratch is not None:
-            shutil.rmtree(self.scratch, ignore_errors=True)
 
 
 def _prepare(
@@ -432,10 +415,9 @@ def _prepare(
             *(folder, *modules.values()),
         ],
         folder=folder,
+        disk=options.limits.disk,
     )
     handed = {check_secret_name(name): value for name, value in secrets.items()}
-    # Bubblewrap gives it a /tmp of its own; otherwise a folder that is removed with the host.
     private_tmp = sandbox.bubblewrap is not None
-    scratch = None if private_tmp else Path(tempfile.mkdtemp(prefix="freesolo-environment-"))
-    env = clean_environment(handed, str(scratch or "/tmp"))  # noqa: S108
-    return _Launch(python, tuple(command), env, folder, modules, sandbox, scratch)
+    program = Program(command, folder, options.limits, private_tmp=private_tmp, secrets=handed)
+    return _Launch(python, program, modules, sandbox)

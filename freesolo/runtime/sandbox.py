@@ -1,14 +1,17 @@
-"""What an environment's process may see and do.
+"""What an environment's process may see, do and use.
 
-Always: a session of its own, an environment with nothing in it but what is handed over, resource
-limits. With bubblewrap, on Linux, also: a read-only system of which it sees only the parts that
-programs need, a private `/tmp`, no other process, no capability, and no network unless the
+Always: a session of its own under a guard, an environment with nothing in it but what is handed over,
+resource limits. With bubblewrap, on Linux, also: a read-only system of which it sees only the parts
+that programs need, a private `/tmp`, no other process, no capability, and no network unless the
 manifest asks for it.
 """
 
+import functools
+import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -17,14 +20,11 @@ from freesolo.errors import Unavailable
 
 _GIB = 1024**3
 
-# Generous: they stop a runaway, they do not ration. The child applies them to itself before it
-# loads any code, as hard limits.
-RESOURCE_LIMITS = {
-    "RLIMIT_AS": 32 * _GIB,
-    "RLIMIT_FSIZE": _GIB,
-    "RLIMIT_NPROC": 4096,
-    "RLIMIT_CORE": 0,
-}
+# Of control groups, the second version and the first: in a container they are its own.
+_MEMORY_BOUNDS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
 
 _BASE_LAYERS = ("own-session", "clean-environment", "resource-limits")
 _BUBBLEWRAP_LAYERS = ("read-only-system", "private-tmp", "own-processes", "no-capabilities")
@@ -66,6 +66,42 @@ class SandboxMode(StrEnum):
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What one environment may use, all its processes together; generous, since they do not ration.
+
+    `memory` and `disk`, that of its temporary files, are in bytes. `files` bounds how many of these
+    there are; bubblewrap leaves that to the deadline.
+    """
+
+    memory: int
+    disk: int = _GIB
+    files: int = 100_000
+    processes: int = 512
+
+    @property
+    def of_one_process(self) -> dict[str, int]:
+        """The limits that a process puts on itself for good, before it loads any code."""
+        return {
+            # Not the address space: libraries reserve more of that than they ever use.
+            "RLIMIT_DATA": self.memory,
+            "RLIMIT_FSIZE": self.disk,
+            # Counts all processes of a user, and never root's: the guard counts the environment's.
+            "RLIMIT_NPROC": 4096,
+            "RLIMIT_CORE": 0,
+        }
+
+
+def machine_limits() -> Limits:
+    """Return limits that leave room for others on this machine, or in this container."""
+    bounds = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in _MEMORY_BOUNDS:
+        # Says "max", or a number beyond all memory, where there is none.
+        with suppress(OSError, ValueError):
+            bounds.append(int(path.read_text()))
+    return Limits(memory=min(bounds) // 2)
+
+
+@dataclass(frozen=True)
 class Sandbox:
     """A way to start an environment's process. Without `bubblewrap` only the base layers hold."""
 
@@ -81,12 +117,17 @@ class Sandbox:
         return (*_BASE_LAYERS, *_BUBBLEWRAP_LAYERS, *network)
 
     def command(
-        self, command: Sequence[str], *, readable: Sequence[Path], folder: Path
+        self, command: Sequence[str], *, readable: Sequence[Path], folder: Path, disk: int
     ) -> list[str]:
-        """Return how to start `command` in `folder`, with the paths `readable` visible to it."""
+        """Return how to start `command` in `folder`, with the paths `readable` visible to it.
+
+        Each of its two places for temporary files holds `disk` bytes.
+        """
         if self.bubblewrap is None:
             return list(command)
-        isolation = bubblewrap_arguments(readable=readable, folder=folder, network=self.network)
+        isolation = bubblewrap_arguments(
+            readable=readable, folder=folder, network=self.network, disk=disk
+        )
         return [self.bubblewrap, *isolation, "--", *command]
 
 
@@ -108,9 +149,10 @@ def choose_sandbox(mode: SandboxMode, *, network: bool) -> Sandbox:
     return Sandbox(bubblewrap=None, network=network)
 
 
+@functools.cache
 def bubblewrap_works(bubblewrap: str) -> bool:
     """Say whether a process can be started with all our layers: containers may refuse some."""
-    isolation = bubblewrap_arguments(readable=(), folder=Path("/usr"), network=False)
+    isolation = bubblewrap_arguments(readable=(), folder=Path("/usr"), network=False, disk=_GIB)
     try:
         probe = subprocess.run(
             [bubblewrap, *isolation, "--", "/usr/bin/env", "true"],
@@ -124,7 +166,9 @@ def bubblewrap_works(bubblewrap: str) -> bool:
     return probe.returncode == 0
 
 
-def bubblewrap_arguments(*, readable: Sequence[Path], folder: Path, network: bool) -> list[str]:
+def bubblewrap_arguments(
+    *, readable: Sequence[Path], folder: Path, network: bool, disk: int
+) -> list[str]:
     """Return bubblewrap's arguments. `folder`, one of the `readable`, is where it starts."""
     visible = [*_SYSTEM_PATHS, *(_NETWORK_PATHS if network else ())]
     arguments = ["--unshare-all", "--unshare-user", "--uid", _NOBODY, "--gid", _NOBODY]
@@ -135,7 +179,7 @@ def bubblewrap_arguments(*, readable: Sequence[Path], folder: Path, network: boo
         arguments += ["--ro-bind-try", path, path]
     arguments += ["--proc", "/proc", "--dev", "/dev"]
     for writable in _WRITABLE_PATHS:
-        arguments += ["--size", str(_GIB), "--tmpfs", writable]
+        arguments += ["--size", str(disk), "--tmpfs", writable]
     # After /tmp, since what is shown may lie in it.
     for path in readable:
         arguments += ["--ro-bind", str(path), str(path)]
@@ -144,12 +188,15 @@ def bubblewrap_arguments(*, readable: Sequence[Path], folder: Path, network: boo
     return [*arguments, "--chdir", str(folder)]
 
 
-def clean_environment(secrets: Mapping[str, str], scratch: str) -> dict[str, str]:
-    """Return all that the process gets as environment variables; `scratch` is writable to it."""
+def clean_environment(secrets: Mapping[str, str]) -> dict[str, str]:
+    """Return all that the process gets as environment variables.
+
+    Without bubblewrap's private `/tmp` the guard makes another folder, and names that instead.
+    """
     return {
         **secrets,
         "PATH": "/usr/local/bin:/usr/bin:/bin",
-        "HOME": scratch,
-        "TMPDIR": scratch,
+        "HOME": "/tmp",  # noqa: S108
+        "TMPDIR": "/tmp",  # noqa: S108
         "LANG": "C.UTF-8",
     }

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from freesolo.runtime.child import Child, ChildLost
+from freesolo.runtime.child import Child, ChildLost, Program
+from freesolo.runtime.sandbox import machine_limits
 
 # A process that answers any call with the bytes it was given.
 LIAR = """
@@ -14,6 +15,10 @@ connection.recv(65536)
 connection.sendall(answer)
 connection.recv(65536)
 """
+
+
+def child_of(*command: str, folder: Path) -> Child:
+    return Child(Program(command, folder, machine_limits()))
 
 
 def framed(*messages: bytes) -> str:
@@ -32,7 +37,7 @@ def framed(*messages: bytes) -> str:
     ],
 )
 def test_a_process_that_breaks_the_protocol_is_lost(tmp_path: Path, answer: str) -> None:
-    child = Child([sys.executable, "-c", LIAR, answer], {}, folder=str(tmp_path))
+    child = child_of(sys.executable, "-c", LIAR, answer, folder=tmp_path)
 
     with pytest.raises(ChildLost, match="protocol"):
         child.ask("load", {}, seconds=30, start_seconds=30)
@@ -41,7 +46,7 @@ def test_a_process_that_breaks_the_protocol_is_lost(tmp_path: Path, answer: str)
 
 
 def test_a_process_that_never_begins_is_lost(tmp_path: Path) -> None:
-    child = Child([sys.executable, "-c", "import time; time.sleep(60)"], {}, folder=str(tmp_path))
+    child = child_of(sys.executable, "-c", "import time; time.sleep(60)", folder=tmp_path)
 
     with pytest.raises(ChildLost, match=r"did not begin `load` within 0\.2 seconds"):
         child.ask("load", {}, seconds=30, start_seconds=0.2)
@@ -49,6 +54,13 @@ def test_a_process_that_never_begins_is_lost(tmp_path: Path) -> None:
     child.kill()
 
 
-def test_a_program_that_does_not_exist_cannot_be_started(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        Child([str(tmp_path / "missing")], {}, folder=str(tmp_path))
+@pytest.mark.parametrize("folder", ["", "missing"])
+def test_what_cannot_be_started_is_lost_and_says_why(tmp_path: Path, folder: str) -> None:
+    missing = tmp_path / "missing"
+    child = child_of(str(missing), folder=tmp_path / folder)
+
+    with pytest.raises(ChildLost, match="could not be started"):
+        child.ask("load", {}, seconds=30, start_seconds=30)
+
+    child.kill()
+    assert str(missing) in child.output()

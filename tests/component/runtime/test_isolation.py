@@ -61,8 +61,10 @@ def test_the_contract_holds_only_what_an_environment_may_import(cache_dir: Path)
 
     assert {path.name for path in package.iterdir()} == {
         "__init__.py",
+        "contracts.py",
         "datasets",
         "environments",
+        "openai_client.py",
         "runtime",
     }
 
