@@ -38,6 +38,18 @@ def local_path(
     return folder
 
 
+def present(entry: BaseModelEntry, cache_dir: Path) -> Path | None:
+    """Return the folder of a base model if it is ready on this machine; nothing is converted."""
+    try:
+        if isinstance(entry.source, PackagedGGUFSource):
+            folder = _cached(_packaged_file(entry.id, entry.source), cache_dir)
+        else:
+            folder = Path(entry.source.path)
+    except Unavailable:
+        return None
+    return folder if (folder / "config.json").is_file() else None
+
+
 def _packaged_file(model_id: str, source: PackagedGGUFSource) -> Path:
     spec = importlib.util.find_spec(source.package)
     folders = spec.submodule_search_locations if spec else None
@@ -53,9 +65,7 @@ def _packaged_file(model_id: str, source: PackagedGGUFSource) -> Path:
 def _converted(
     entry: BaseModelEntry, weights: Path, cache_dir: Path, *, tell: Callable[[str], None]
 ) -> Path:
-    with weights.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    folder = cache_dir / "base-models" / digest
+    folder = _cached(weights, cache_dir)
     if folder.is_dir():
         return folder
     tell("Converting the base model; this happens once.")
@@ -64,6 +74,13 @@ def _converted(
         if not folder.is_dir():
             _convert(entry, weights, folder)
     return folder
+
+
+def _cached(weights: Path, cache_dir: Path) -> Path:
+    """Return where the converted model of these weights is, made or not."""
+    with weights.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return cache_dir / "base-models" / digest
 
 
 def _convert(entry: BaseModelEntry, weights: Path, folder: Path) -> None:

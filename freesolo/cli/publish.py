@@ -9,7 +9,7 @@ import click
 from packaging.version import Version
 
 from freesolo.cli.context import App, json_option, pass_app, sandbox_option
-from freesolo.cli.validate import show_report
+from freesolo.cli.validate import check, show_report
 from freesolo.domain.packaging import ENVIRONMENT_LIMITS
 from freesolo.domain.refs import EnvRef, check_name
 from freesolo.domain.selection import newest_first
@@ -24,7 +24,7 @@ from freesolo.errors import (
     VersionTombstoned,
 )
 from freesolo.package.archive import Archive, build_archive, check_archive_size
-from freesolo.package.checks import Report, Severity, check_folder
+from freesolo.package.checks import Report, Severity
 from freesolo.package.files import (
     FileSelection,
     copy_files,
@@ -96,12 +96,7 @@ def publish(  # noqa: PLR0913 - one parameter for each option
     if not dry_run:
         refuse_secrets(secrets)
     app.out.talk(f"Checking {folder} ...")
-    report = check_folder(
-        folder,
-        app.host_options(sandbox),
-        name=name,
-        find_foundation=app.environments.foundation_of,
-    )
+    report = check(app, folder, sandbox=sandbox, name=name)
     if not dry_run:
         _refuse(app, report, force=force)
     asked = bump or dry_run or not has_manifest(folder)
@@ -224,7 +219,7 @@ def _refuse(app: App, report: Report, *, force: bool) -> None:
         show_report(app, report)
         app.out.talk("Publishing in spite of errors.")
         return
-    errors = [finding for finding in report.findings if finding.severity is Severity.ERROR]
+    errors = list(report.of(Severity.ERROR))
     failure: type[FreesoloError] = EnvironmentFailed if report.code_failed else InvalidEnvironment
     raise failure(
         f"The environment is not sound: {errors[0].message}",

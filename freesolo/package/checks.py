@@ -27,14 +27,16 @@ sampled, files_left_out.
 """
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from freesolo.package.audit import check_gold
 from freesolo.package.files import collect_files, copy_files
-from freesolo.package.findings import Finding, Report, Severity
-from freesolo.package.static import check_files, left_out
-from freesolo.package.trials import merged_findings, try_code
+from freesolo.package.findings import Finding, Severity
+from freesolo.package.prompts import FindModel, built_in_model
+from freesolo.package.report import Report
+from freesolo.package.static import Files, check_files, left_out, secrets_of
+from freesolo.package.trials import Bench, merged_findings, try_code
 from freesolo.runtime.client import Foundation, HostOptions
 
 __all__ = ["Finding", "Report", "Severity", "check_folder", "check_gold"]
@@ -49,24 +51,51 @@ def check_folder(
     name: str | None = None,
     secrets: Mapping[str, str] | None = None,
     find_foundation: Callable[[Path], Foundation] = lambda _: Foundation(),
+    find_model: FindModel = built_in_model,
 ) -> Report:
     """Check the environment in `root`. Its code is only run if its files have no error, and only
     with those that would be packed: what works here must work for whoever pulls it. It is loaded
     as the configs in configs/ load it.
 
-    `name` is for a folder without a manifest; `find_foundation` brings what it builds on. Raise `Unavailable` if its dependencies cannot be
+    `name` is for a folder without a manifest; `secrets` are those that are at hand, of which the
+    environment gets the declared ones, and must have all; `find_foundation` brings what it builds on, and
+    `find_model` the base models of its configs. Raise `Unavailable` if its dependencies cannot be
     fetched now, or if a sandbox is required and there is none.
     """
-    findings = check_files(root, name=name)
-    if not Report(tuple(findings)).ok:
-        return Report(tuple(findings))
-    with tempfile.TemporaryDirectory(prefix="freesolo-packed-") as packed:
-        copy_files(root, collect_files(root), Path(packed))
-        foundation = find_foundation(Path(packed))
-        trials = try_code(Path(packed), options, foundation, secrets=secrets or {})
-    findings += merged_findings(trials)
+    files = check_files(root, name=name)
+    at_hand = dict(secrets or {})
+    report = Report((*files.findings, *_missing(files, at_hand)), code=files.code)
+    if not report.ok:
+        return report
+    with tempfile.TemporaryDirectory(prefix="freesolo-packed-") as folder:
+        packed = Path(folder)
+        copy_files(root, collect_files(root), packed)
+        bench = Bench(
+            folder=packed,
+            options=options,
+            foundation=find_foundation(packed),
+            secrets=at_hand,
+            declared=files.secrets,
+            imports=files.imports,
+            find_model=find_model,
+        )
+        trials = try_code(bench, files.specs)
+    findings = [*files.findings, *merged_findings(trials)]
     if any(finding.code == "env_failed" for finding in findings):
         findings += left_out(root)
-    layers = max((trial.layers for trial in trials), key=len)
-    failed = any(finding.code in _CODE_FAILED for finding in findings)
-    return Report(tuple(findings), code_failed=failed, layers=layers)
+    return Report(
+        tuple(findings),
+        code_failed=any(finding.code in _CODE_FAILED for finding in findings),
+        layers=max((trial.layers for trial in trials), key=len),
+        code=files.code,
+        uses=tuple(trial.facts for trial in trials),
+    )
+
+
+def _missing(files: Files, at_hand: Mapping[str, str]) -> Iterator[Finding]:
+    for name in sorted({*files.secrets, *secrets_of(files.specs.values())} - at_hand.keys()):
+        message = (
+            f"The secret {name} is declared, and not set here: set it in the shell, or in `.env.local` "
+            "or `.env` of the current folder."
+        )
+        yield Finding("secret_missing", Severity.ERROR, message)

@@ -36,22 +36,25 @@ _MAX_BROKEN = 1000
 
 @dataclass
 class Budget:
-    """What may still be read: rows, and bytes."""
+    """What may still be read: rows, and bytes; and of how many bytes a line or document may be."""
 
     rows: int
     bytes: int
+    line: int = _MAX_LINE
+    document: int = _MAX_DOCUMENT
 
 
 class RowFile:
     """The rows of one file, and what was wrong with it once they have been read.
 
-    `broken` counts what could not be read, `findings` tells the first of it, and `complete` is False
+    `line` is where the row just read ends, counted from 1; None in a JSON document. `broken` counts what could not be read, `findings` tells the first of it, and `complete` is False
     if the file was left before its end: the budget was spent, or too much was broken.
     """
 
     def __init__(self, path: str, stream: IO[bytes], budget: Budget) -> None:
         self.path = path
         self.findings: list[DatasetFinding] = []
+        self.line: int | None = None
         self.broken = 0
         self.complete = True
         self._stream = stream
@@ -73,6 +76,7 @@ class RowFile:
 
     def _jsonl(self) -> Iterator[Row]:
         for number, line in self._lines():
+            self.line = number
             if line.strip():
                 yield from self._row(line, number)
 
@@ -80,10 +84,10 @@ class RowFile:
         try:
             yield _checked(json.loads(text))
         except (ValueError, RecursionError) as error:
-            self._tell("broken_row", f"{error}", number)
+            self._tell("broken_row", _reason(error), number)
 
     def _json(self) -> Iterator[Row]:
-        limit = min(_MAX_DOCUMENT, self._budget.bytes)
+        limit = min(self._budget.document, self._budget.bytes)
         content = self._stream.read(limit + 1)
         if len(content) > limit:
             self._stop("too_large", f"A JSON document is read up to {limit} bytes; use JSON lines.")
@@ -92,7 +96,7 @@ class RowFile:
         try:
             document = json.loads(content.removeprefix(codecs.BOM_UTF8))
         except (ValueError, RecursionError) as error:
-            self._stop("broken_file", f"{error}")
+            self._stop("broken_file", _reason(error))
             return
         items = document.get("data") if isinstance(document, dict) else document
         if not isinstance(items, list):
@@ -112,10 +116,13 @@ class RowFile:
         try:
             header = next(reader, [])
             for cells in filter(None, reader):
+                self.line = reader.line_num
                 missing = len(header) - len(cells)
                 if missing < 0:
                     # What is left over has no column, and so no name.
-                    self._tell("broken_row", "There are more values than columns.", reader.line_num)
+                    self._tell(
+                        "extra_values", "There are more values than columns.", reader.line_num
+                    )
                 elif not self._afford(missing * _MISSING_BYTES):
                     return
                 yield dict(zip_longest(header, cells[: len(header)]))
@@ -123,22 +130,24 @@ class RowFile:
             self._stop("broken_file", f"{error}", reader.line_num)
 
     def _txt(self) -> Iterator[Row]:
-        for _, line in self._lines():
+        for number, line in self._lines():
+            self.line = number
             for part in line.splitlines():
                 if part.strip():
                     yield {"input": part.strip()}
 
     def _lines(self) -> Iterator[tuple[int, str]]:
         number = 0
-        while line := self._stream.readline(_MAX_LINE + 1):
+        while line := self._stream.readline(self._budget.line + 1):
             number += 1
             if self.broken == _MAX_BROKEN:
                 self.complete = False
                 return
             if not self._afford(len(line)):
                 return
-            if len(line) > _MAX_LINE:
-                self._stop("too_large", f"A line is read up to {_MAX_LINE} bytes.", number)
+            if len(line) > self._budget.line:
+                message = f"A line is read up to {self._budget.line} bytes."
+                self._stop("too_large", message, number)
                 return
             try:
                 yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
@@ -172,6 +181,10 @@ def has_rows(path: str) -> bool:
 
 def _suffix(path: str) -> str:
     return PurePosixPath(path).suffix.lower()
+
+
+def _reason(error: ValueError | RecursionError) -> str:
+    return "It is nested too deeply." if isinstance(error, RecursionError) else f"{error}"
 
 
 def _checked(value: object) -> Row:

@@ -27,20 +27,3 @@ class Finding:
     traceback: str | None = None
     path: str | None = None
     line: int | None = None
-
-
-@dataclass(frozen=True)
-class Report:
-    """All findings, and whether the author's code failed while it was run.
-
-    `layers` names the sandbox layers that were on; it is empty if nothing was run.
-    """
-
-    findings: tuple[Finding, ...]
-    code_failed: bool = False
-    layers: tuple[str, ...] = ()
-
-    @property
-    def ok(self) -> bool:
-        """Whether there is no error."""
-        return not any(finding.severity is Severity.ERROR for finding in self.findings)

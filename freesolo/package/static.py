@@ -1,18 +1,35 @@
 """What can be said of an environment's folder without running any of its code."""
 
-import ast
-import json
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from freesolo.datasets.records import load_records
+from freesolo.domain.distributions import Distribution
 from freesolo.domain.manifest import MANIFEST_NAME, Manifest
 from freesolo.domain.packaging import ENVIRONMENT_LIMITS, tree_problems
-from freesolo.domain.train_spec import parse_document, parse_train_spec
+from freesolo.domain.refs import EnvRef
+from freesolo.domain.train_spec import TrainSpec, parse_document, parse_train_spec
 from freesolo.errors import InvalidEnvironment, InvalidInput
+from freesolo.package.code_checks import (
+    CodeFacts,
+    check_factories,
+    check_hooks,
+    check_params,
+    check_reach,
+    code_facts,
+)
+from freesolo.package.dataset_checks import check_dataset_files
 from freesolo.package.files import IGNORE_FILES, collect_files, has_manifest, load_manifest
 from freesolo.package.findings import Finding, Severity
+from freesolo.package.modules import (
+    Import,
+    Module,
+    check_imports,
+    foreign_imports,
+    parse_modules,
+    reachable,
+    shadowing,
+)
 from freesolo.package.secrets import scan_files
 from freesolo.runtime.client import ENTRY_POINT
 
@@ -20,20 +37,59 @@ _LICENSE_NAMES = ("license", "licence", "copying")
 _LEFT_OUT = f"is left out of the package by {' or '.join(IGNORE_FILES)}"
 
 
-def check_files(root: Path, *, name: str | None) -> list[Finding]:
+@dataclass(frozen=True)
+class Files:
+    """What the files say: `imports` are those of modules that dependencies must bring, `specs` the
+    training configs by their paths, `secrets` the names that the manifest declares.
+    """
+
+    findings: list[Finding]
+    code: CodeFacts = field(default_factory=CodeFacts)
+    imports: list[Import] = field(default_factory=list)
+    specs: dict[str, TrainSpec] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
+
+
+def check_files(root: Path, *, name: str | None) -> Files:
     """Check the files that would be packed. `name` is for a folder without a manifest."""
+    if not root.is_dir():
+        return Files([_error("folder_missing", f"There is no folder {root}.")])
     try:
         paths = collect_files(root)
     except InvalidEnvironment as error:
-        return [_error("package_limits", error.message)]
-    return [
-        *_manifest(root, name, paths),
-        *_limits(root, paths),
-        *_code(root, paths),
-        *_datasets(root, paths),
-        *_configs(root, paths),
-        *_secrets(root, paths),
-    ]
+        return Files([_error("package_limits", error.message)])
+    manifest, findings = _manifest(root, name, paths)
+    findings += _limits(root, paths)
+    modules, broken = parse_modules(root, paths)
+    specs, wrong = _configs(root, paths)
+    run = reachable(modules)
+    imports = foreign_imports(modules, paths)
+    facts = code_facts(run)
+    findings += [*_entry_point(root, paths), *broken, *wrong]
+    if not broken:
+        findings += _code(run, manifest, specs, facts)
+        findings += check_imports(imports, _others(manifest, specs))
+        findings += shadowing(paths)
+    findings += [*check_dataset_files(root, paths), *_secrets(root, paths)]
+    return Files(findings, facts, imports, specs, manifest.secrets)
+
+
+def declared_secrets(root: Path) -> set[str]:
+    """Return the names of all secrets that the manifest and the configs declare, as far as they can
+    be read.
+    """
+    try:
+        paths = collect_files(root)
+        manifest = load_manifest(root, name=None if has_manifest(root) else "unnamed")
+    except InvalidInput:
+        return set()
+    specs, _ = _configs(root, paths)
+    return {*manifest.secrets, *secrets_of(specs.values())}
+
+
+def secrets_of(specs: Iterable[TrainSpec]) -> set[str]:
+    """Return the names of the secrets that configs declare."""
+    return {name for spec in specs for name in spec.environment.secrets}
 
 
 def left_out(root: Path) -> Iterator[Finding]:
@@ -46,15 +102,16 @@ def left_out(root: Path) -> Iterator[Finding]:
         )
 
 
-def _manifest(root: Path, name: str | None, paths: Sequence[str]) -> Iterator[Finding]:
+def _manifest(root: Path, name: str | None, paths: Sequence[str]) -> tuple[Manifest, list[Finding]]:
+    """Return the manifest, or an empty one, and what is wrong with it."""
     try:
         manifest = load_manifest(root, name=name)
     except InvalidInput as error:
-        yield from _problems("manifest_invalid", MANIFEST_NAME, error)
-        return
+        return Manifest(name="unnamed"), list(_problems("manifest_invalid", MANIFEST_NAME, error))
+    findings = list(_documents(manifest, paths))
     if has_manifest(root) and MANIFEST_NAME not in paths:
-        yield _error("manifest_invalid", f"{MANIFEST_NAME} {_LEFT_OUT}.")
-    yield from _documents(manifest, paths)
+        findings.append(_error("manifest_invalid", f"{MANIFEST_NAME} {_LEFT_OUT}."))
+    return manifest, findings
 
 
 def _documents(manifest: Manifest, paths: Sequence[str]) -> Iterator[Finding]:
@@ -71,10 +128,10 @@ def _limits(root: Path, paths: Sequence[str]) -> Iterator[Finding]:
     sizes = ((path, (root / path).stat().st_size) for path in paths)
     for problem in tree_problems(sizes, ENVIRONMENT_LIMITS):
         place = f"{problem.path}: " if problem.path else ""
-        yield _error("package_limits", f"{place}{problem.message}")
+        yield _error("package_limits", f"{place}{problem.message}", problem.path or None)
 
 
-def _code(root: Path, paths: Sequence[str]) -> Iterator[Finding]:
+def _entry_point(root: Path, paths: Sequence[str]) -> Iterator[Finding]:
     if ENTRY_POINT not in paths:
         left_out = (root / ENTRY_POINT).is_file()
         yield _error(
@@ -83,46 +140,47 @@ def _code(root: Path, paths: Sequence[str]) -> Iterator[Finding]:
             if left_out
             else f"There is no {ENTRY_POINT}; it must define `load_environment(**params)`.",
         )
-    for path in paths:
-        if not path.endswith(".py"):
-            continue
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                ast.parse((root / path).read_bytes(), path)
-        except (SyntaxError, ValueError) as error:
-            yield _error("syntax_error", f"{path} is not Python: {error}.")
-        except (RecursionError, MemoryError):
-            yield _error("syntax_error", f"{path} is nested too deeply for Python.")
 
 
-def _datasets(root: Path, paths: Sequence[str]) -> Iterator[Finding]:
-    for path in paths:
-        file = root / path
-        if not path.startswith("dataset/"):
-            continue
-        try:
-            if file.suffix == ".jsonl":
-                load_records(file)
-            elif file.suffix == ".json":
-                json.loads(file.read_bytes())
-        except ValueError as error:
-            reason = str(error).replace(f"{root}/", "")
-            yield _error("dataset_unreadable", f"{path} cannot be read: {reason}.")
-        except RecursionError:
-            yield _error("dataset_unreadable", f"{path} cannot be read: it is nested too deeply.")
+def _code(
+    modules: Sequence[Module],
+    manifest: Manifest,
+    specs: Mapping[str, TrainSpec],
+    facts: CodeFacts,
+) -> Iterator[Finding]:
+    yield from check_factories(modules)
+    yield from check_hooks(modules)
+    declared = {*manifest.secrets, *secrets_of(specs.values())}
+    yield from check_reach(modules, manifest, declared)
+    if facts.parameters is not None:
+        for path, spec in specs.items():
+            yield from check_params(facts.parameters, spec.environment.params, path)
+        if not specs:
+            yield from check_params(facts.parameters, {}, ENTRY_POINT)
 
 
-def _configs(root: Path, paths: Sequence[str]) -> Iterator[Finding]:
+def _others(manifest: Manifest, specs: Mapping[str, TrainSpec]) -> Iterable[str] | None:
+    """Return the modules that are not the package's own; None if only installing tells."""
+    if manifest.dependencies or any(spec.environment.pip for spec in specs.values()):
+        return None
+    refs = map(EnvRef.parse, manifest.environments)
+    return [Distribution.of(ref.org, ref.name).module for ref in refs]
+
+
+def _configs(root: Path, paths: Sequence[str]) -> tuple[dict[str, TrainSpec], list[Finding]]:
+    specs: dict[str, TrainSpec] = {}
+    findings: list[Finding] = []
     for path in paths:
         if not (path.startswith("configs/") and path.endswith(".toml")):
             continue
         try:
-            parse_train_spec(parse_document((root / path).read_text(encoding="utf-8")))
+            text = (root / path).read_text(encoding="utf-8")
+            specs[path] = parse_train_spec(parse_document(text))
         except UnicodeDecodeError as error:
-            yield _error("config_invalid", f"{path} is not UTF-8: {error}.")
+            findings.append(_error("config_invalid", f"{path} is not UTF-8: {error}.", path))
         except InvalidInput as error:
-            yield from _problems("config_invalid", path, error)
+            findings += _problems("config_invalid", path, error)
+    return specs, findings
 
 
 def _secrets(root: Path, paths: Sequence[str]) -> Iterator[Finding]:
@@ -132,19 +190,21 @@ def _secrets(root: Path, paths: Sequence[str]) -> Iterator[Finding]:
             f"{secret.path}, line {secret.line}, looks like a secret ({secret.kind}). Name it under "
             "`secrets` in the manifest instead, leave the file out with .freesoloignore, or, if it "
             "is none, write `pragma: allowlist secret` on its line.",
+            secret.path,
+            secret.line,
         )
 
 
 def _problems(code: str, path: str, error: InvalidInput) -> Iterator[Finding]:
     """Yield a finding for everything that is wrong with a file."""
     if not error.problems:
-        yield _error(code, f"{path}: {error.message}")
+        yield _error(code, f"{path}: {error.message}", path)
     for problem in error.problems:
-        yield _error(code, f"{path}: `{problem.path}`: {problem.message}")
+        yield _error(code, f"{path}: `{problem.path}`: {problem.message}", path)
 
 
-def _error(code: str, message: str) -> Finding:
-    return Finding(code, Severity.ERROR, message)
+def _error(code: str, message: str, path: str | None = None, line: int | None = None) -> Finding:
+    return Finding(code, Severity.ERROR, message, path=path, line=line)
 
 
 def _info(code: str, message: str) -> Finding:

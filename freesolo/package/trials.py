@@ -4,47 +4,67 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pydantic import JsonValue
-
-from freesolo.domain.train_spec import parse_document, parse_train_spec
+from freesolo.datasets import TaskExample
+from freesolo.domain.train_spec import TrainSpec
 from freesolo.errors import EnvironmentFailed
-from freesolo.package.audit import check_contract, code_failure
+from freesolo.package.audit import audit_rewards, effort_for
+from freesolo.package.dataset_checks import (
+    check_held_out,
+    check_rows,
+    check_think_tags,
+    places,
+    question_of,
+)
+from freesolo.package.dataset_report import fingerprint
+from freesolo.package.files import collect_files
 from freesolo.package.findings import Finding, Severity
-from freesolo.runtime.client import Foundation, HostOptions, open_host
+from freesolo.package.modules import Import, check_imports, installed_modules
+from freesolo.package.prompts import FindModel, check_lengths, counters_for, read_prompts
+from freesolo.package.report import UseFacts
+from freesolo.runtime.client import (
+    EnvironmentHost,
+    Foundation,
+    HostOptions,
+    open_host,
+    read_manifest,
+)
 
 # Each is a process of its own, and asks the reward about every row.
 _MOST_TRIALS = 4
 
 
 @dataclass(frozen=True)
-class Use:
-    """How a config loads the environment."""
-
-    config: str
-    params: Mapping[str, JsonValue]
-    requirements: Sequence[str]
-
-
-@dataclass(frozen=True)
 class Trial:
     """What was found with one use of the environment; `layers` is empty if it did not load."""
 
-    use: Use
+    facts: UseFacts
     findings: Sequence[Finding]
     layers: tuple[str, ...] = ()
 
 
-def try_code(
-    folder: Path, options: HostOptions, foundation: Foundation, *, secrets: Mapping[str, str]
-) -> list[Trial]:
-    """Load the environment in `folder` in each way its configs do, or plainly without any config.
+@dataclass(frozen=True)
+class Bench:
+    """What trials are made with: the packed files, how to run them, and what is known of them.
 
-    Of many ways only the first few are tried. The configs must be valid.
+    Of `secrets` an environment gets those that are `declared` by the manifest, or by the config.
     """
-    uses = list(_distinct_uses(folder)) or [Use("", {}, ())]
-    trials = [
-        _try(folder, options, foundation, use, secrets=secrets) for use in uses[:_MOST_TRIALS]
-    ]
+
+    folder: Path
+    options: HostOptions
+    foundation: Foundation
+    secrets: Mapping[str, str]
+    declared: Sequence[str]
+    imports: Sequence[Import]
+    find_model: FindModel
+
+
+def try_code(bench: Bench, specs: Mapping[str, TrainSpec]) -> list[Trial]:
+    """Load the environment in each way its configs do, or plainly without any config.
+
+    Of many ways only the first few are tried.
+    """
+    uses = _distinct_uses(specs) or [{}]
+    trials = [_try(bench, use) for use in uses[:_MOST_TRIALS]]
     if len(uses) > _MOST_TRIALS:
         message = f"Only {_MOST_TRIALS} of the {len(uses)} configs' parameters were tried."
         sampled = Finding("sampled", Severity.INFO, message)
@@ -63,38 +83,112 @@ def merged_findings(trials: Sequence[Trial]) -> Iterator[Finding]:
     for trial in trials:
         for finding in trial.findings:
             if finding not in shared:
-                message = f"{finding.message} (with the parameters of {trial.use.config})"
+                config = next(iter(trial.facts.configs), "")
+                message = f"{finding.message} (with the parameters of {config})"
                 yield replace(finding, message=message)
 
 
-def _distinct_uses(folder: Path) -> Iterator[Use]:
-    seen: list[tuple[object, object]] = []
-    for path in sorted(folder.glob("configs/**/*.toml")):
-        spec = parse_train_spec(parse_document(path.read_text(encoding="utf-8"))).environment
-        if (spec.params, spec.pip) not in seen:
-            seen.append((spec.params, spec.pip))
-            yield Use(path.relative_to(folder).as_posix(), spec.params, spec.pip)
+def _distinct_uses(specs: Mapping[str, TrainSpec]) -> list[dict[str, TrainSpec]]:
+    """Put those configs together that load the environment in the same way."""
+    uses: list[dict[str, TrainSpec]] = []
+    for path, spec in specs.items():
+        same = next((use for use in uses if _loads_alike(spec, *use.values())), None)
+        if same is None:
+            uses.append({path: spec})
+        else:
+            same[path] = spec
+    return uses
 
 
-def _try(
-    folder: Path,
-    options: HostOptions,
-    foundation: Foundation,
-    use: Use,
-    *,
-    secrets: Mapping[str, str],
-) -> Trial:
+def _loads_alike(spec: TrainSpec, other: TrainSpec, *_: TrainSpec) -> bool:
+    first, second = spec.environment, other.environment
+    return (first.params, first.pip, first.secrets) == (second.params, second.pip, second.secrets)
+
+
+def _try(bench: Bench, use: Mapping[str, TrainSpec]) -> Trial:
+    facts = UseFacts(configs=tuple(use))
     layers: tuple[str, ...] = ()
     try:
-        with open_host(
-            folder,
-            options,
-            params=use.params,
-            requirements=use.requirements,
-            secrets=secrets,
-            foundation=foundation,
-        ) as host:
+        with _open(bench, use) as host:
             layers = host.layers
-            return Trial(use, check_contract(host), layers)
+            facts, findings = _look(bench, host, use)
     except EnvironmentFailed as error:
-        return Trial(use, [code_failure(error)], layers)
+        failed = Finding("env_failed", Severity.ERROR, error.message, traceback=error.traceback)
+        return Trial(facts, [failed], layers)
+    return Trial(facts, findings, layers)
+
+
+def _open(bench: Bench, use: Mapping[str, TrainSpec]) -> EnvironmentHost:
+    # Any config of a use stands for all of them.
+    specs = [spec.environment for spec in use.values()][:1]
+    declared = {*bench.declared, *(name for spec in specs for name in spec.secrets)}
+    return open_host(
+        bench.folder,
+        bench.options,
+        params={name: value for spec in specs for name, value in spec.params.items()},
+        requirements=[text for spec in specs for text in spec.pip],
+        secrets={name: bench.secrets[name] for name in declared},
+        foundation=bench.foundation,
+    )
+
+
+def _look(
+    bench: Bench, host: EnvironmentHost, use: Mapping[str, TrainSpec]
+) -> tuple[UseFacts, list[Finding]]:
+    """Check a loaded environment: its rows, its prompts, its rewards."""
+    examples = host.examples()
+    facts, findings = _look_at_data(bench, host, use)
+    findings += _check_late_imports(bench, host)
+    if not any(finding.code == "prompt_failed" for finding in findings):
+        audit = audit_rewards(
+            host,
+            examples,
+            effort=effort_for(read_manifest(bench.folder)),
+            reopen=lambda: _open(bench, use),
+        )
+        facts = replace(facts, audit=audit.facts)
+        findings += audit.findings
+    return facts, list(_placed(bench.folder, examples, findings))
+
+
+def _look_at_data(
+    bench: Bench, host: EnvironmentHost, use: Mapping[str, TrainSpec]
+) -> tuple[UseFacts, list[Finding]]:
+    examples = host.examples()
+    suites = host.suites()
+    data, findings = check_rows(examples, multi_turn=host.multi_turn)
+    if not suites:
+        message = "There is no evaluations.py, so nothing can be measured later."
+        findings.append(Finding("no_heldout", Severity.INFO, message))
+    counters = counters_for(use, bench.find_model)
+    prompts = read_prompts(host, examples, counters)
+    cases = [case for suite in suites for case in suite.cases]
+    lengths, too_long = check_lengths(use, bench.find_model, counters, prompts.tokens)
+    findings += prompts.findings
+    findings += check_held_out(prompts.questions, (question_of(case.messages) for case in cases))
+    findings += too_long
+    for path, spec in use.items():
+        if spec.thinking:
+            findings += check_think_tags(examples, path)
+    return UseFacts(tuple(use), replace(data, cases=len(cases)), tuple(lengths)), findings
+
+
+def _check_late_imports(bench: Bench, host: EnvironmentHost) -> Iterator[Finding]:
+    """Yield the modules that are imported only when they are needed, and are not installed."""
+    others = {*installed_modules(host.python), *bench.foundation.modules}
+    return check_imports(bench.imports, others)
+
+
+def _placed(
+    folder: Path, examples: Sequence[TaskExample], findings: Sequence[Finding]
+) -> Iterator[Finding]:
+    """Yield findings, those about rows with the place of the first one in the files."""
+    first = {
+        index: examples[finding.rows[0]].record
+        for index, finding in enumerate(findings)
+        if finding.rows and finding.path is None
+    }
+    found = places(folder, collect_files(folder), first.values())
+    for index, finding in enumerate(findings):
+        place = found.get(fingerprint(first[index])) if index in first else None
+        yield replace(finding, path=place[0], line=place[1]) if place else finding

@@ -162,7 +162,7 @@ def test_a_broken_file_is_told(name: str, content: bytes) -> None:
 
 
 def test_values_without_a_column_are_told() -> None:
-    assert codes(a_csv="input\na,b\nc\n") == [(2, "broken_row")]
+    assert codes(a_csv="input\na,b\nc\n") == [(2, "extra_values")]
 
 
 def test_short_rows_below_a_wide_header_cost_what_they_are_filled_up_with() -> None:
