@@ -1,6 +1,7 @@
 """Freesolo: describe a task, train an adapter on it, serve it.
 
-`freesolo.load("org/name")` returns a published environment, for a trainer of your own.
+`freesolo.load("org/name")` returns a published environment, for a trainer of your own;
+`freesolo.OpenAI` and `freesolo.AsyncOpenAI` are the official clients, led to a Freesolo gateway.
 
 Importing this package needs only the standard library, so that `freesolo.environments` and
 `freesolo.datasets` work in the interpreter of an environment that has none of our dependencies.
@@ -11,8 +12,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from freesolo.environments import Environment
+    from freesolo.openai_client import AsyncOpenAI, OpenAI
+
+__all__ = ["AsyncOpenAI", "OpenAI", "load"]
 
 __version__ = "0.1.0"
+
+_CLIENTS = ("AsyncOpenAI", "OpenAI")
 
 
 def load(ref: str, **params: object) -> "Environment":
@@ -27,3 +33,9 @@ def load(ref: str, **params: object) -> "Environment":
     """
     environment: Environment = importlib.import_module("freesolo.loading").load(ref, params)
     return environment
+
+
+def __getattr__(name: str) -> object:
+    if name in _CLIENTS:
+        return getattr(importlib.import_module("freesolo.openai_client"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
