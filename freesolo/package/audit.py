@@ -1,25 +1,298 @@
-"""What shows only when an environment runs: its rows, its prompts, its rewards.
+"""The reward audit: what a reward makes of gold answers, and of answers that are surely wrong.
 
-A reward is asked about every gold answer twice, about no answer at all, and about the gold answer
-of another row. From that it can be seen whether it raises, varies, is zero where it should not be,
-or cannot tell right from wrong.
+A reward is asked about gold answers twice, about answers made from them, and about some of both
+again in a fresh process. An environment of several turns is played against scripts instead.
 """
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from freesolo.datasets import TaskExample
 from freesolo.datasets.types import Message
+from freesolo.domain.manifest import Manifest
 from freesolo.errors import EnvironmentFailed
+from freesolo.package.audit_answers import AnswerTrial
+from freesolo.package.audit_episodes import EpisodeTrial
+from freesolo.package.audit_facts import AuditResult
+from freesolo.package.audit_verdicts import (
+    Outcome,
+    facts_of,
+    latency_of,
+    same_rewards,
+    slow,
+    varying_rows,
+    verdicts,
+)
 from freesolo.package.findings import Finding, Severity
-from freesolo.runtime.client import EnvironmentHost, Score
+from freesolo.package.perturbations import labels_of
+from freesolo.runtime.client import EnvironmentHost
 
-# Enough to judge by, and few enough for a reward that asks another model.
-_GOLD_ROWS = 256
+# Of a GRPO step by the defaults: 32 prompts, 8 answers each.
+DEFAULT_ROLLOUTS = 256
+
 _PROMPT_ROWS = 5000
 # Each failure may have cost a whole timeout or several.
 _ENOUGH_FAILURES = 3
+# An episode is many calls.
+_EPISODE_ROWS, _WRONG_EPISODE_ROWS = 64, 16
+_STRIDE = 8
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is asked of a reward: on how many rows gold answers are tried, on how many wrong ones,
+    and how many rows once more in a fresh process. No row is begun after `seconds`. Without
+    `variants`, only surely wrong answers are tried.
+    """
+
+    gold_rows: int
+    wrong_rows: int
+    fresh_rows: int
+    seconds: float = 20.0
+    variants: bool = True
+
+
+THOROUGH = Effort(gold_rows=256, wrong_rows=64, fresh_rows=8)
+# A reward that may reach the network or holds a key may cost money with each answer.
+FRUGAL = Effort(gold_rows=8, wrong_rows=4, fresh_rows=2, seconds=60.0, variants=False)
+# Before a run: only whether it can be trained at all.
+PREFLIGHT = Effort(gold_rows=256, wrong_rows=0, fresh_rows=0)
+
+
+# Starts another process of the same environment.
+Reopen = Callable[[], AbstractContextManager[EnvironmentHost]]
+
+
+class Trial(Protocol):
+    """Asks the reward about one row, in any host of the environment."""
+
+    def __call__(self, host: EnvironmentHost, row: int, *, perturbed: bool) -> Outcome:
+        """Ask about the gold answer, if there is one, and if `perturbed` about others."""
+        ...
+
+
+def effort_for(manifest: Manifest | None) -> Effort:
+    """Return how much may be asked of a reward, by what its manifest declares."""
+    costly = manifest is not None and (manifest.network or bool(manifest.secrets))
+    return FRUGAL if costly else THOROUGH
+
+
+def audit_rewards(
+    host: EnvironmentHost,
+    examples: Sequence[TaskExample],
+    *,
+    effort: Effort = THOROUGH,
+    rollouts: int = DEFAULT_ROLLOUTS,
+    reopen: Reopen | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> AuditResult:
+    """Try the reward on `examples`, or on some spread over them.
+
+    `rollouts` are what a step of GRPO has to score. Without `reopen`, nothing is asked again in a
+    fresh process.
+    """
+    plan = _plan(examples, effort, multi_turn=host.multi_turn)
+    try:
+        golds = dict(_golds(host, examples, plan))
+    except EnvironmentFailed as error:
+        return AuditResult((_failed("prompt_failed", error),))
+    trial = _trial(host, examples, golds, effort)
+    end = clock() + effort.seconds
+    outcomes = list(_ask(trial, host, plan, in_time=lambda: clock() < end))
+    if host.multi_turn:
+        outcomes = [_without_doubt(outcome, examples[outcome.row]) for outcome in outcomes]
+    latency = latency_of(outcomes, rollouts=rollouts)
+    findings = [*verdicts(outcomes), *slow(latency), *_unlabelled(outcomes, plan)]
+    if not any(finding.severity is Severity.ERROR for finding in findings):
+        fresh = reopen if clock() < end else None
+        findings += _consistency(trial, outcomes, fresh, effort.fresh_rows)
+    findings += _sampled(outcomes, plan, effort)
+    return AuditResult(tuple(findings), facts_of(outcomes, labelled=plan.labelled, latency=latency))
+
+
+def check_gold(host: EnvironmentHost) -> list[Finding]:
+    """Check what the reward makes of the dataset's gold answers, and of nothing else."""
+    return list(audit_rewards(host, host.examples(), effort=PREFLIGHT).findings)
+
+
+def code_failure(error: EnvironmentFailed) -> Finding:
+    """Return the finding for an environment that does not load."""
+    return _failed("env_failed", error)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Which rows are tried: those with gold answers if there are any, else some of the others."""
+
+    labelled: int
+    total: int
+    rows: Sequence[int]
+    perturbed: frozenset[int]
+
+
+def _plan(examples: Sequence[TaskExample], effort: Effort, *, multi_turn: bool) -> _Plan:
+    labelled = [row for row, example in enumerate(examples) if example.output is not None]
+    most = min(effort.gold_rows, _EPISODE_ROWS) if multi_turn else effort.gold_rows
+    wrong = min(effort.wrong_rows, _WRONG_EPISODE_ROWS) if multi_turn else effort.wrong_rows
+    rows = _spread(labelled or range(len(examples)), most)
+    perturbed = _spread(rows, wrong)
+    # Those that tell most come first, and from all over the dataset: time may run out.
+    first = [row for start in range(_STRIDE) for row in perturbed[start::_STRIDE]]
+    chosen = frozenset(first)
+    rest = [row for row in rows if row not in chosen]
+    return _Plan(len(labelled), len(examples), [*first, *rest], chosen)
+
+
+def _trial(
+    host: EnvironmentHost,
+    examples: Sequence[TaskExample],
+    golds: Mapping[int, Sequence[str]],
+    effort: Effort,
+) -> Trial:
+    if host.multi_turn:
+        return EpisodeTrial(examples, golds)
+    answers = {row: spoken[-1] for row, spoken in golds.items()}
+    labels = labels_of((examples[row].input, text) for row, text in answers.items())
+    return AnswerTrial(examples, answers, labels, effort.variants)
+
+
+def _ask(
+    trial: Trial, host: EnvironmentHost, plan: _Plan, *, in_time: Callable[[], bool]
+) -> Iterator[Outcome]:
+    """Yield what the reward says of each row, until it has failed often enough."""
+    failed = fragile = 0
+    for row in plan.rows:
+        perturbed = row in plan.perturbed and fragile < _ENOUGH_FAILURES
+        outcome = trial(host, row, perturbed=perturbed)
+        yield outcome
+        failed += bool(outcome.first and outcome.first.error)
+        fragile += any(tried.score.error for tried in outcome.tried)
+        if failed == _ENOUGH_FAILURES or not in_time():
+            return
+
+
+def _consistency(
+    trial: Trial, outcomes: Sequence[Outcome], reopen: Reopen | None, rows: int
+) -> Iterator[Finding]:
+    """Yield what shows that a reward depends on chance, or on what it was asked before.
+
+    One that changed its mind is asked the same in a fresh process: if it changes it in just the
+    same way, it is not chance. One that did not is asked in the opposite order.
+    """
+    varying = varying_rows(outcomes)
+    if varying:
+        stateful = reopen is not None and not _differing(trial, outcomes[:rows], reopen, _golden)
+        yield _stateful(varying) if stateful else _varies(varying)
+    elif reopen and (differing := _differing(trial, outcomes[: -rows - 1 : -1], reopen, _every)):
+        yield _stateful(differing)
+    if strayed := [outcome for outcome in outcomes if outcome.strayed]:
+        message = (
+            "An episode went another way when the same actions were taken again; first differs "
+            f"the {strayed[0].strayed}."
+        )
+        yield Finding(
+            "episode_varies", Severity.WARNING, message, tuple(outcome.row for outcome in strayed)
+        )
+
+
+def _golden(outcome: Outcome) -> Sequence[float | None]:
+    # Not of what was scored together: threads may come in another order each time.
+    return [score.reward for score in (outcome.first, outcome.again) if score]
+
+
+def _every(outcome: Outcome) -> Sequence[float | None]:
+    return outcome.rewards
+
+
+def _differing(
+    trial: Trial,
+    outcomes: Sequence[Outcome],
+    reopen: Reopen,
+    rewards: Callable[[Outcome], Sequence[float | None]],
+) -> tuple[int, ...]:
+    """Ask the same again in a fresh process; return the rows whose rewards are others then."""
+    with reopen() as host:
+        again = [trial(host, outcome.row, perturbed=bool(outcome.tried)) for outcome in outcomes]
+    return tuple(
+        before.row
+        for before, after in zip(outcomes, again, strict=True)
+        if not same_rewards(rewards(before), rewards(after))
+    )
+
+
+def _golds(
+    host: EnvironmentHost, examples: Sequence[TaskExample], plan: _Plan
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield what the gold answer of a row says, turn by turn; calls of tools alone say nothing."""
+    for row in plan.rows if plan.labelled else ():
+        messages = host.sft_completion(examples[row])
+        spoken = [message.get("content") for message in messages if message["role"] == "assistant"]
+        texts = [text for text in spoken if isinstance(text, str)]
+        if texts:
+            yield row, texts
+
+
+def _without_doubt(outcome: Outcome, example: TaskExample) -> Outcome:
+    """Return the outcome without a gold answer that seems to be no way to act.
+
+    The `output` of an environment of several turns may be what is to be found out, rather than what
+    is to be said. If it gets nothing, only one that is messages tells of a flaw.
+    """
+    failed = outcome.first is not None and outcome.first.error is not None
+    if outcome.credited or failed or isinstance(example.output, list | dict):
+        return outcome
+    return replace(outcome, gold=None, first=None, again=None)
+
+
+def _unlabelled(outcomes: Sequence[Outcome], plan: _Plan) -> Iterator[Finding]:
+    if not plan.labelled:
+        message = "No row has an `output`, so the reward was tried on wrong answers only."
+        yield Finding("gold_missing", Severity.INFO, message)
+    elif not any(outcome.first for outcome in outcomes):
+        message = (
+            "No `output` is a way to act, so gold answers were not scored; make `sft_completion` "
+            "return the turns of one."
+        )
+        yield Finding("gold_not_scored", Severity.INFO, message)
+
+
+def _sampled(outcomes: Sequence[Outcome], plan: _Plan, effort: Effort) -> Iterator[Finding]:
+    """Yield what was left out: rows beyond the sample, and what there was no time for."""
+    rows = plan.labelled or plan.total
+    if len(outcomes) == rows:
+        return
+    perturbed = sum(bool(outcome.tried) for outcome in outcomes)
+    message = f"The reward was tried on {len(outcomes)} of {rows} rows, on {perturbed} of them with"
+    late = f", since its {effort.seconds:g} s were up" if len(outcomes) < len(plan.rows) else ""
+    yield Finding("sampled", Severity.INFO, f"{message} wrong answers too{late}.")
+
+
+def _stateful(rows: tuple[int, ...]) -> Finding:
+    message = (
+        "The reward depends on what it was asked before, or on the process that it runs in: asked "
+        "again in a fresh one, it says something else."
+    )
+    return Finding("reward_stateful", Severity.WARNING, message, rows)
+
+
+def _varies(rows: tuple[int, ...]) -> Finding:
+    message = "The same answer got different rewards when it was scored again."
+    return Finding("reward_varies", Severity.WARNING, message, rows)
+
+
+def _spread(rows: Sequence[int], most: int) -> Sequence[int]:
+    """Return at most `most` of `rows`, evenly spread and always the same ones."""
+    if len(rows) <= most:
+        return rows
+    return [rows[index * len(rows) // most] for index in range(most)]
+
+
+def _failed(code: str, error: EnvironmentFailed, rows: tuple[int, ...] = ()) -> Finding:
+    return Finding(code, Severity.ERROR, error.message, rows, error.traceback)
 
 
 def check_contract(host: EnvironmentHost) -> list[Finding]:
@@ -34,48 +307,7 @@ def check_contract(host: EnvironmentHost) -> list[Finding]:
         )
     cases = {_fingerprint(case.messages) for suite in suites for case in suite.cases}
     findings += _overlap(prompts, cases)
-    return findings + audit_gold(host, examples)
-
-
-def check_gold(host: EnvironmentHost) -> list[Finding]:
-    """Check what the reward makes of the dataset's gold answers."""
-    return audit_gold(host, host.examples())
-
-
-def audit_gold(host: EnvironmentHost, examples: Sequence[TaskExample]) -> list[Finding]:
-    """Check what the reward makes of the gold answers of `examples`, or of some spread over them."""
-    if host.multi_turn:
-        return [_info("gold_not_scored", "Gold answers of several turns are not scored.")]
-    labelled = [row for row, example in enumerate(examples) if example.output is not None]
-    if not labelled:
-        return [_info("gold_missing", "No row has an `output`, so the reward was not tried.")]
-    rows = _spread(labelled, _GOLD_ROWS)
-    try:
-        gold = {row: _answer_text(host.sft_completion(examples[row])) for row in rows}
-    except EnvironmentFailed as error:
-        return [_failed("prompt_failed", error)]
-    outcomes = _outcomes(host, examples, gold)
-    findings = [*_failures(outcomes), *_zeros(outcomes), *_doubts(outcomes)]
-    if len(rows) < len(labelled):
-        findings.append(
-            _info("sampled", f"The reward was tried on {len(rows)} of {len(labelled)} rows.")
-        )
-    return findings
-
-
-def code_failure(error: EnvironmentFailed) -> Finding:
-    """Return the finding for an environment that does not load."""
-    return _failed("env_failed", error)
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    """What the reward said about one row: its gold answer, twice, and some wrong answers."""
-
-    row: int
-    gold: Score
-    again: Score
-    wrong: Sequence[Score]
+    return [*findings, *audit_rewards(host, examples).findings]
 
 
 def _prompts(
@@ -94,75 +326,6 @@ def _prompts(
         return prompts, []
     rows = tuple(row for row, _ in failures)
     return prompts, [_failed("prompt_failed", failures[0][1], rows)]
-
-
-def _outcomes(
-    host: EnvironmentHost, examples: Sequence[TaskExample], gold: dict[int, str]
-) -> list[_Outcome]:
-    outcomes: list[_Outcome] = []
-    others = [*list(gold.values())[1:], *list(gold.values())[:1]]
-    failed = fragile = 0
-    for (row, answer), other in zip(gold.items(), others, strict=True):
-        tried = ("", other) if fragile < _ENOUGH_FAILURES else ()
-        wrong = [text for text in tried if text.strip() != answer.strip()]
-        first, again, *rest = host.score_responses(examples[row], [answer, answer, *wrong])
-        outcomes.append(_Outcome(row, first, again, rest))
-        failed += first.error is not None
-        fragile += any(score.error for score in rest)
-        if failed == _ENOUGH_FAILURES:
-            break
-    return outcomes
-
-
-def _failures(outcomes: Sequence[_Outcome]) -> Iterator[Finding]:
-    for code, raised in (("gold_failed", True), ("gold_unusable", False)):
-        failed = [
-            (outcome.row, outcome.gold.error)
-            for outcome in outcomes
-            if outcome.gold.error and outcome.gold.raised is raised
-        ]
-        if failed:
-            yield _failed(code, failed[0][1], tuple(row for row, _ in failed))
-    fragile = [
-        (outcome.row, score.error)
-        for outcome in outcomes
-        for score in outcome.wrong
-        if score.error and not outcome.gold.error
-    ]
-    if fragile:
-        rows = tuple(dict.fromkeys(row for row, _ in fragile))
-        error = fragile[0][1]
-        message = f"A wrong answer cannot be scored: {error.message}"
-        yield Finding("wrong_failed", Severity.WARNING, message, rows, error.traceback)
-
-
-def _zeros(outcomes: Sequence[_Outcome]) -> Iterator[Finding]:
-    scored = [outcome for outcome in outcomes if outcome.gold.reward is not None]
-    zero = tuple(outcome.row for outcome in scored if (outcome.gold.reward or 0.0) <= 0.0)
-    if zero and len(zero) == len(scored):
-        message = "No gold answer gets a positive reward; the reward does not see what is right."
-        yield Finding("gold_all_zero", Severity.ERROR, message, zero)
-    elif zero:
-        message = f"{len(zero)} of {len(scored)} gold answers get no positive reward."
-        yield Finding("gold_some_zero", Severity.WARNING, message, zero)
-
-
-def _doubts(outcomes: Sequence[_Outcome]) -> Iterator[Finding]:
-    varying = tuple(
-        outcome.row for outcome in outcomes if outcome.gold.reward != outcome.again.reward
-    )
-    if varying:
-        message = "The same answer got different rewards when it was scored again."
-        yield Finding("reward_varies", Severity.WARNING, message, varying)
-    compared = [
-        (outcome.gold.reward, score.reward)
-        for outcome in outcomes
-        for score in outcome.wrong
-        if outcome.gold.reward is not None and score.reward is not None
-    ]
-    if compared and all(wrong >= gold for gold, wrong in compared):
-        message = "No wrong answer gets less than the gold answer; there is nothing to learn."
-        yield Finding("reward_blind", Severity.WARNING, message)
 
 
 def _duplicates(examples: Sequence[TaskExample]) -> Iterator[Finding]:
@@ -185,27 +348,10 @@ def _overlap(prompts: dict[int, str], cases: set[str]) -> Iterator[Finding]:
         yield Finding("heldout_overlap", Severity.WARNING, message, leaked)
 
 
-def _answer_text(messages: Sequence[Message]) -> str:
-    """Return what the model says last, as the reward gets it."""
-    spoken = [message.get("content") for message in messages if message["role"] == "assistant"]
-    return spoken[-1] if spoken and isinstance(spoken[-1], str) else ""
-
-
 def _fingerprint(messages: Sequence[Message]) -> str:
     """Return what makes two prompts the same question, whatever their spacing and case."""
     contents = [(message["role"], message.get("content")) for message in messages]
     return " ".join(json.dumps(contents, sort_keys=True).casefold().split())
-
-
-def _spread(rows: Sequence[int], most: int) -> Sequence[int]:
-    """Return at most `most` of `rows`, evenly spread and always the same ones."""
-    if len(rows) <= most:
-        return rows
-    return [rows[index * len(rows) // most] for index in range(most)]
-
-
-def _failed(code: str, error: EnvironmentFailed, rows: tuple[int, ...] = ()) -> Finding:
-    return Finding(code, Severity.ERROR, error.message, rows, error.traceback)
 
 
 def _info(code: str, message: str) -> Finding:

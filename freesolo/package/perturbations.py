@@ -35,7 +35,6 @@ class Kind(StrEnum):
     IN_JSON = "in_json"
     IN_LIST = "in_list"
     IN_WORDS = "in_words"
-    REPEATED = "repeated"
     GARBAGE = "garbage"
 
 
@@ -58,7 +57,7 @@ class Question:
 
 
 REFUSAL = "I'm sorry, but I can't help with that."
-FILLER = "This is a long answer, and it says nothing about what was asked. "
+_FILLER = "This is a long answer, and it says nothing about what was asked. "
 LONG_CHARS = 20_000
 
 _NULLS = ("None", "null", "[]", "{}")
@@ -94,14 +93,19 @@ def labels_of(golds: Iterable[tuple[str, str]]) -> list[Label]:
     return [Label(text, frozenset(inputs[key])) for key, text in texts.items()]
 
 
-def perturb(gold: str, question: Question, labels: Sequence[Label]) -> Iterator[Perturbation]:
-    """Yield answers that are not `gold`, the surely wrong ones first."""
+def perturb(
+    gold: str | None, question: Question, labels: Sequence[Label]
+) -> Iterator[Perturbation]:
+    """Yield answers that are not `gold`, the surely wrong ones first.
+
+    Without a gold answer they are some that hardly any question is answered by.
+    """
     seen = set()
-    for kind, text in _wrong(gold, question, _wrong_labels(gold, question, labels)):
-        if text not in seen and not same_answer(text, gold):
+    for kind, text in _wrong(gold, question, labels):
+        if text not in seen and (gold is None or not same_answer(text, gold)):
             seen.add(text)
             yield Perturbation(kind, text, wrong=True)
-    for kind, text in _variants(gold):
+    for kind, text in _variants(gold) if gold is not None else ():
         if text not in seen and text != gold:
             seen.add(text)
             yield Perturbation(kind, text, wrong=False)
@@ -119,6 +123,11 @@ def same_answer(first: str, second: str) -> bool:
     return one == other
 
 
+def filler(chars: int) -> str:
+    """Return about so much text that answers nothing."""
+    return _FILLER * (chars // len(_FILLER))
+
+
 def _wrong_labels(gold: str, question: Question, labels: Sequence[Label]) -> list[str]:
     """Return some of the labels that are no answer to `question`, others for each row."""
     start = question.row % max(1, len(labels))
@@ -130,19 +139,27 @@ def _wrong_labels(gold: str, question: Question, labels: Sequence[Label]) -> lis
     return list(islice(wrong, _MOST_LABELS))
 
 
-def _wrong(gold: str, question: Question, labels: Sequence[str]) -> Iterator[tuple[Kind, str]]:
+def _wrong(
+    gold: str | None, question: Question, labels: Sequence[Label]
+) -> Iterator[tuple[Kind, str]]:
     yield Kind.EMPTY, ""
     yield Kind.BLANK, " \n\t "
     yield Kind.NULL, _NULLS[question.row % len(_NULLS)]
-    if not _REFUSES.search(gold.casefold()):
+    if gold is None or not _REFUSES.search(gold.casefold()):
         yield Kind.REFUSAL, REFUSAL
-    if labels:
-        yield Kind.OTHER_GOLD, labels[0]
     for text in (question.prompt, question.input):
         if text.strip():
             yield Kind.PROMPT, text
-    yield from _strung_together(gold, labels)
-    yield Kind.LONG, _filler(LONG_CHARS)
+    yield Kind.LONG, filler(LONG_CHARS)
+    if gold is not None:
+        yield from _misplaced(gold, _wrong_labels(gold, question, labels))
+
+
+def _misplaced(gold: str, others: Sequence[str]) -> Iterator[tuple[Kind, str]]:
+    """Yield answers to other questions, the gold answer among such, and half of it."""
+    if others:
+        yield Kind.OTHER_GOLD, others[0]
+        yield from _strung_together(gold, others)
     if _is_one_token(gold):
         yield Kind.TRUNCATED, gold.strip()[: len(gold.strip()) // 2]
 
@@ -157,7 +174,7 @@ def _variants(gold: str) -> Iterator[tuple[Kind, str]]:
     yield Kind.CASE, gold.swapcase()
     yield Kind.PADDED, f"\n  {gold}\n"
     yield Kind.CHATTER, f"The answer is {text}. I hope that this helps!"
-    yield Kind.LONG_WITH_GOLD, f"{_filler(LONG_CHARS)}{text}"
+    yield Kind.LONG_WITH_GOLD, f"{filler(LONG_CHARS)}{text}"
     yield Kind.IN_JSON, json.dumps({"answer": text}, ensure_ascii=False)
     yield Kind.IN_LIST, json.dumps([text], ensure_ascii=False)
     if text.isdecimal() and int(text) < len(_WORDS):
@@ -182,10 +199,6 @@ def _is_one_token(gold: str) -> bool:
     """Say whether half of the gold answer is no answer, as it may be of a sentence."""
     text = gold.strip()
     return len(text) >= _TOKEN_CHARS and text.isascii() and len(text.split()) == 1
-
-
-def _filler(chars: int) -> str:
-    return FILLER * (chars // len(FILLER))
 
 
 def _canonical(text: str) -> object:

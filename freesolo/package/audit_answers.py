@@ -1,0 +1,51 @@
+"""The reward of an environment of one turn, asked about answers to a row."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from freesolo.datasets import TaskExample
+from freesolo.errors import EnvironmentFailed
+from freesolo.package.audit_verdicts import Outcome, Tried
+from freesolo.package.perturbations import Label, Perturbation, Question, perturb
+from freesolo.runtime.client import EnvironmentHost
+
+
+@dataclass(frozen=True)
+class AnswerTrial:
+    """Asks the reward about rows: their gold answers in `golds`, and answers made from them.
+
+    Without `variants`, only surely wrong answers are made.
+    """
+
+    examples: Sequence[TaskExample]
+    golds: Mapping[int, str]
+    labels: Sequence[Label]
+    variants: bool
+
+    def __call__(self, host: EnvironmentHost, row: int, *, perturbed: bool) -> Outcome:
+        """Ask about the gold answer of a row, twice, and if `perturbed` about others, together."""
+        example, gold = self.examples[row], self.golds.get(row)
+        first = again = None
+        if gold is not None:
+            (first,) = host.score_responses(example, [gold])
+            if first.error is None:
+                (again,) = host.score_responses(example, [gold])
+        answers = []
+        if perturbed and not (first and first.error):
+            answers = self._answers(_question(host, example, row), gold)
+        scores = host.score_responses(example, [answer.text for answer in answers])
+        tried = [Tried(*pair) for pair in zip(answers, scores, strict=True)]
+        return Outcome(row, gold, first, again, tried)
+
+    def _answers(self, question: Question, gold: str | None) -> list[Perturbation]:
+        answers = perturb(gold, question, self.labels)
+        return [answer for answer in answers if answer.wrong or self.variants]
+
+
+def _question(host: EnvironmentHost, example: TaskExample, row: int) -> Question:
+    try:
+        content = host.start_episode(example)[-1].get("content")
+    except EnvironmentFailed:
+        # The reward may be sound for all that; whoever reads the prompts tells of this one.
+        content = None
+    return Question(row, example.input, content if isinstance(content, str) else "")
