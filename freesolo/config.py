@@ -63,11 +63,14 @@ class ClientSettings(BaseSettings):
 
 @dataclass(frozen=True)
 class Profile:
-    """One hub this user has a key for. `data_dir` is set if it runs on this machine."""
+    """One hub this user has a key for. `data_dir` is set if it runs on this machine, `org` is the
+    one that the key acted in at `login`.
+    """
 
     hub_url: str
     api_key: str
     data_dir: str | None = None
+    org: str | None = None
 
 
 class CredentialStore:

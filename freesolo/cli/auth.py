@@ -21,7 +21,7 @@ def login(app: App, hub_url: str | None, api_key_stdin: bool) -> None:
     key = _read_key(app, from_stdin=api_key_stdin)
     with HubClient(hub_url, key, org=app.settings.org) as hub:
         who = hub.whoami()
-    app.credentials.save(Profile(hub_url=hub_url.rstrip("/"), api_key=key))
+    app.credentials.save(Profile(hub_url=hub_url.rstrip("/"), api_key=key, org=who.org))
     app.out.document({"hub_url": hub_url, **_document(who)})
     app.out.data(f"Logged in to {hub_url} as {who.user or who.key_name}, {who.role} of {who.org}.")
     app.out.next_step("freesolo init my-task")

@@ -5,24 +5,80 @@ from pathlib import Path
 import click
 
 from freesolo.cli.context import App, json_option, pass_app
-from freesolo.package.templates import list_templates, write_template
+from freesolo.errors import TemplateNotFound
+from freesolo.package.templates import TEMPLATES, Template, find_template, write_environment
+
+_DEFAULT = TEMPLATES[0]
+_WIDEST = max(len(template.name) for template in TEMPLATES)
+# Of the platform that `freesolo up` starts.
+_LOCAL_ORG = "local"
+_LIST = "\n".join(f"  {template.name:{_WIDEST}}  {template.summary}" for template in TEMPLATES)
 
 
-@click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--template", default="single-turn", show_default=True, help="What to start from.")
+@click.command(epilog=f"\b\nTemplates:\n{_LIST}")
+@click.argument("folder", required=False, type=click.Path(path_type=Path))
+@click.option("--template", help=f"What to start from; {_DEFAULT.name} by default.")
 @click.option("--name", help="Name of the environment; the folder's by default.")
-@json_option("folder, name, template, files")
+@click.option(
+    "--org", help="Org that it will be published under, for its configs; your key's by default."
+)
+@json_option("folder, name, org, template, files")
 @pass_app
-def init(app: App, folder: Path, *, template: str, name: str | None) -> None:
-    """Make FOLDER: an environment that works, to change into your own."""
+def init(
+    app: App, folder: Path | None, *, template: str | None, name: str | None, org: str | None
+) -> None:
+    """Make FOLDER: an environment that works, to change into your own.
+
+    On a terminal, FOLDER and the template are asked for unless they are given.
+    """
+    folder = folder or _ask_folder(app)
+    source = find_template(template) if template else _ask_template(app)
     name = name or folder.resolve().name
-    files = write_template(template, folder, name=name)
+    org = org or _org_in_use(app)
+    files = write_environment(source, folder, name=name, org=org)
     app.out.document(
-        {"folder": str(folder), "name": name, "template": template, "files": sorted(files)}
+        {
+            "folder": str(folder),
+            "name": name,
+            "org": org,
+            "template": source.name,
+            "files": files,
+        }
     )
-    for file in sorted(files):
+    for file in files:
         app.out.data(str(folder / file))
-    others = ", ".join(item for item in list_templates() if item != template)
-    app.out.talk(f"Made from the template {template}." + (f" Others: {others}." if others else ""))
+    app.out.talk(f"Made {org}/{name} from {source.title}.")
     app.out.next_step(f"freesolo validate {folder}")
+
+
+def _ask_folder(app: App) -> Path:
+    if not app.out.interactive:
+        raise click.MissingParameter(param_hint="FOLDER", param_type="argument")
+    return Path(click.prompt("Folder of the new environment", default="my-task", err=True))
+
+
+def _ask_template(app: App) -> Template:
+    if not app.out.interactive:
+        return _DEFAULT
+    for number, template in enumerate(TEMPLATES, start=1):
+        app.out.talk(f"{number}  {template.name:{_WIDEST}}  {template.summary}")
+    chosen: Template = click.prompt(
+        "Template, by number or name", default="1", value_proc=_read_choice, err=True
+    )
+    return chosen
+
+
+def _read_choice(text: str) -> Template:
+    """Return the template that was meant; what is wrong with a choice is shown before the next."""
+    if text.isdecimal() and 1 <= int(text) <= len(TEMPLATES):
+        return TEMPLATES[int(text) - 1]
+    try:
+        return find_template(text.strip())
+    except TemplateNotFound as error:
+        raise click.BadParameter(f"{error.message} {error.hint}") from None
+
+
+def _org_in_use(app: App) -> str:
+    """Return the org that a publish would use, as far as it is known without asking the hub."""
+    profile = app.credentials.active()
+    return app.settings.org or (profile and profile.org) or _LOCAL_ORG

@@ -1,0 +1,56 @@
+"""The process that runs an answer: a task as JSON on standard input, its results on standard output.
+
+The task names the calls but not what they should return. See `sandbox.py`, which starts this.
+"""
+
+import json
+import os
+import resource
+import sys
+
+LIMITS = {
+    resource.RLIMIT_CPU: 2,  # seconds
+    resource.RLIMIT_AS: 512 * 1024**2,
+    resource.RLIMIT_FSIZE: 64 * 1024,
+    resource.RLIMIT_NPROC: 0,
+    resource.RLIMIT_CORE: 0,
+}
+
+
+def main() -> None:
+    """Define the function and make the calls, after all that can be done is limited."""
+    task = json.load(sys.stdin)
+    results = keep_standard_output()
+    for limit, value in LIMITS.items():
+        lower_limit(limit, value)
+    names: dict[str, object] = {}
+    exec(compile(task["source"], "<answer>", "exec"), names)
+    values = [call(names[task["function"]], arguments) for arguments in task["calls"]]
+    os.write(results, f"[{', '.join(values)}]".encode())
+    os._exit(0)  # whatever the answer left to be done on the way out is not done
+
+
+def keep_standard_output() -> int:
+    """Return a way to standard output that `print` does not write to."""
+    kept = os.dup(1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return kept
+
+
+def lower_limit(limit: int, value: int) -> None:
+    """Lower a limit for good; one that is lower already stays."""
+    _, hard = resource.getrlimit(limit)
+    bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(limit, (bound, bound))
+
+
+def call(function: object, arguments: list[object]) -> str:
+    """Return what the function returns as JSON; of one that fails, an object, which is never right."""
+    try:
+        return json.dumps(function(*arguments))
+    except BaseException as error:
+        return json.dumps({"failed": type(error).__name__})
+
+
+if __name__ == "__main__":
+    main()

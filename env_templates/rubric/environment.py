@@ -1,0 +1,101 @@
+"""Replies: answer a customer's complaint as the house rules want it, graded by a rubric.
+
+A rubric is a list of things that a good answer does, each checked by a few lines of code and each
+with a weight. The reward is the weighted share; its parts are kept as metrics, so that it can be
+seen which of them a model has learned. A reply that is no honest reply at all gets nothing: without
+such a gate, a rubric is won by writing down everything that it looks for.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from freesolo.datasets import TaskExample, load_dataset
+from freesolo.environments import EnvironmentSingleTurn, RewardMetric, RewardResult
+
+DATASET = Path(__file__).parent / "dataset"
+RULES = (
+    "Write a short reply to this customer. Greet them by name, say sorry for what happened, say "
+    "what arrives when, and sign as The Lantern Shop."
+)
+SIGNATURE = "The Lantern Shop"
+MOST_WORDS = 45
+
+Facts = dict[str, str]
+
+
+class Replies(EnvironmentSingleTurn):
+    """One complaint, one reply. `dataset` holds the rows that training uses."""
+
+    def __init__(self, split: str) -> None:
+        self.dataset = load_dataset(DATASET / f"{split}.jsonl").examples
+
+    def build_prompt_messages(self, example: TaskExample, prompt_text: str) -> list[dict[str, str]]:
+        """Return what the model is asked. `prompt_text` is the system prompt, added for us."""
+        return [{"role": "user", "content": f"{RULES}\n{example.input}"}]
+
+    def score_response(self, example: TaskExample, response_text: str) -> RewardResult:
+        """Give the weighted share of the rubric that the reply fulfils, 0 if it is no honest one."""
+        facts = example.metadata["facts"]
+        objection = find_objection(example.input, response_text)
+        if objection:
+            return RewardResult(0.0, success=False, reason=objection)
+        metrics = [
+            RewardMetric(check.__name__, score=float(check(facts, response_text)), weight=weight)
+            for check, weight in RUBRIC.items()
+        ]
+        score = sum(metric.score * metric.weight for metric in metrics) / sum(RUBRIC.values())
+        return RewardResult(score, success=score == 1.0, metrics=tuple(metrics))
+
+
+def greets(facts: Facts, reply: str) -> bool:
+    """The reply begins with the customer's name."""
+    return reply.lstrip().startswith(f"Dear {facts['name']},")
+
+
+def apologises(facts: Facts, reply: str) -> bool:
+    """A sentence is sorry about the thing that was ordered."""
+    return any(
+        re.search(r"\b(sorry|apologi[sz]e)\b", sentence) and facts["item"] in sentence.split()
+        for sentence in sentences(reply)
+    )
+
+
+def promises(facts: Facts, reply: str) -> bool:
+    """A sentence says that this order will arrive, and on which day."""
+    return any(
+        " will " in sentence and facts["order"] in sentence and facts["date"] in sentence
+        for sentence in sentences(reply)
+    )
+
+
+def signs(facts: Facts, reply: str) -> bool:
+    """The reply ends with the name of the shop, and has it nowhere else."""
+    return reply.rstrip().endswith(SIGNATURE) and reply.count(SIGNATURE) == 1
+
+
+# What a good reply does, and how much it counts.
+RUBRIC: dict[Callable[[Facts, str], bool], int] = {greets: 1, apologises: 3, promises: 4, signs: 2}
+
+
+def find_objection(note: str, reply: str) -> str | None:
+    """Return why a text is no honest reply, None if it is one."""
+    words = reply.split()
+    said = sentences(reply)
+    if not 8 <= len(words) <= MOST_WORDS:
+        return f"{len(words)} words; 8 to {MOST_WORDS} are wanted"
+    if len(said) != len(set(said)) or any(len(sentence.split()) < 4 for sentence in said):
+        return "not made of sentences, each of them once"
+    invented = set(re.findall(r"\d+", reply)) - set(re.findall(r"\d+", note))
+    return f"{', '.join(sorted(invented))}: not in the note" if invented else None
+
+
+def sentences(reply: str) -> list[str]:
+    """Return the sentences of a reply, without the signature."""
+    body = reply.strip().removesuffix(SIGNATURE)
+    return [part.strip() for part in re.split(r"[.!?]", body) if part.strip()]
+
+
+def load_environment(split: str = "train") -> Replies:
+    """Return the environment over `dataset/<split>.jsonl`."""
+    return Replies(split)
