@@ -58,9 +58,10 @@ class App:
         """Close what was opened."""
         self._opened.close()
 
-    def gateway(self) -> ChatClient:
+    def gateway(self, *, attempts: int = 1) -> ChatClient:
         """Open a connection to the gateway that the hub names."""
-        return ChatClient(self.hub.whoami().gateway_url, self.connection.api_key)
+        url = f"{self.hub.whoami().gateway_url}/v1"
+        return ChatClient(url, self.connection.api_key, attempts=attempts)
 
     def host_options(self, sandbox: str) -> HostOptions:
         """Return how environments run on this machine."""

@@ -1,4 +1,7 @@
-"""Chat with a model through the gateway: the few parts of OpenAI's API that the command line needs."""
+"""Chat with a model: the few parts of OpenAI's API that the command line needs.
+
+The platform's gateway speaks it, and so do others' servers: `EndpointClient` is for those.
+"""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,8 +9,15 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from freesolo.client.transport import Transport
-from freesolo.errors import Unavailable
+from freesolo.client.transport import Transport, repeating
+from freesolo.errors import (
+    ContextLengthExceeded,
+    Internal,
+    InvalidInput,
+    NotFound,
+    Unauthorized,
+    Unavailable,
+)
 
 
 @dataclass(frozen=True)
@@ -19,20 +29,32 @@ class Usage:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a model said; `finish_reason` is `stop`, or `length` when it ran out of room."""
+class Reply:
+    """What a model said; `finish_reason` is `stop`, or `length` when it ran out of room.
+
+    `reasoning` is what it thought, if the server tells that apart; `fingerprint`, which state of the
+    model and its server answered, if that is told at all.
+    """
 
     text: str
     finish_reason: str
     usage: Usage
+    reasoning: str | None = None
+    fingerprint: str | None = None
 
 
 class ChatClient:
-    """A connection to one gateway with one key."""
+    """A connection to one server with one key; `base_url` is what OpenAI's clients are given.
+
+    A whole answer that is not to be had is asked for `attempts` times.
+    """
 
     # The engine may have to start first; the gateway waits for it up to its own limit.
-    def __init__(self, gateway_url: str, api_key: str | None, *, timeout: float = 300.0) -> None:
-        self._transport = Transport(gateway_url, api_key, timeout=timeout)
+    def __init__(
+        self, base_url: str, api_key: str | None, *, timeout: float = 300.0, attempts: int = 1
+    ) -> None:
+        self._transport = Transport(base_url, api_key, timeout=timeout)
+        self._attempts = repeating(attempts)
 
     def __enter__(self) -> Self:
         return self
@@ -52,16 +74,22 @@ class ChatClient:
         *,
         max_tokens: int,
         temperature: float,
-    ) -> Answer:
+        seed: int | None = None,
+    ) -> Reply:
         """Return the whole answer of `model`, a base model's id or a deployed run's."""
         body = _body(model, messages, max_tokens=max_tokens, temperature=temperature)
-        document = self._transport.request("POST", "/v1/chat/completions", json_body=body).json()
-        choice = document["choices"][0]
-        return Answer(
-            text=choice["message"]["content"] or "",
-            finish_reason=choice["finish_reason"],
-            usage=_usage(document["usage"]),
+        if seed is not None:
+            body["seed"] = seed
+        response = self._attempts(
+            self._transport.request, "POST", "/chat/completions", json_body=body
         )
+        try:
+            return _reply(response.json())
+        except (ValueError, LookupError, TypeError, AttributeError):
+            raise Unavailable(
+                f"{self._transport.base_url} does not answer as OpenAI's API does.",
+                hint="Is it the address that OpenAI's clients take? Most end in `/v1`.",
+            ) from None
 
     def stream(
         self,
@@ -74,7 +102,7 @@ class ChatClient:
         """Yield the answer as it comes. Raise `Unavailable` if the engine stops in the middle."""
         body = _body(model, messages, max_tokens=max_tokens, temperature=temperature)
         with self._transport.stream(
-            "POST", "/v1/chat/completions", json_body={**body, "stream": True}
+            "POST", "/chat/completions", json_body={**body, "stream": True}
         ) as response:
             for line in response.iter_lines():
                 data = line.removeprefix("data: ")
@@ -85,6 +113,43 @@ class ChatClient:
                     raise Unavailable(f"The answer broke off: {event['error']['message']}")
                 for choice in event["choices"]:
                     yield choice["delta"].get("content") or ""
+
+
+class EndpointClient(ChatClient):
+    """A connection to a server that is not the platform's.
+
+    What it refuses to answer is `Unavailable`: whose fault that is, others' words do not say.
+    """
+
+    def complete(
+        self,
+        model: str,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        max_tokens: int,
+        temperature: float,
+        seed: int | None = None,
+    ) -> Reply:
+        """Return the whole answer of `model`, by whatever name the server knows it."""
+        url = self._transport.base_url
+        try:
+            return super().complete(
+                model, messages, max_tokens=max_tokens, temperature=temperature, seed=seed
+            )
+        except Unauthorized as error:
+            raise Unauthorized(
+                f"{url} does not take the key, or wants one.",
+                hint="`--endpoint-key-env` names the environment variable that holds it.",
+            ) from error
+        except NotFound as error:
+            raise NotFound(
+                f"{url} has no chat completions, or no model {model!r}: {error.message}",
+                hint="The address is the one that OpenAI's clients take; most end in `/v1`.",
+            ) from error
+        except ContextLengthExceeded:
+            raise
+        except (InvalidInput, Internal) as error:
+            raise Unavailable(f"{url} does not answer: {error.message}") from error
 
 
 def _body(
@@ -98,5 +163,18 @@ def _body(
     }
 
 
+def _reply(document: Mapping[str, Any]) -> Reply:
+    choice = document["choices"][0]
+    message = choice["message"]
+    return Reply(
+        text=str(message.get("content") or message.get("refusal") or ""),
+        finish_reason=str(choice.get("finish_reason")),
+        usage=_usage(document.get("usage") or {}),
+        # Servers differ in the name.
+        reasoning=message.get("reasoning_content") or message.get("reasoning"),
+        fingerprint=document.get("system_fingerprint"),
+    )
+
+
 def _usage(document: Mapping[str, Any]) -> Usage:
-    return Usage(document["prompt_tokens"], document["completion_tokens"])
+    return Usage(document.get("prompt_tokens", 0), document.get("completion_tokens", 0))

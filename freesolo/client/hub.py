@@ -9,6 +9,7 @@ from freesolo.client.access import AccessCalls
 from freesolo.client.accounts import AccountCalls
 from freesolo.client.changes import ChangeCalls
 from freesolo.client.connection import path_part
+from freesolo.client.evaluations import EvaluationCalls
 from freesolo.client.lifecycle import LifecycleCalls
 from freesolo.client.publishing import PublishingCalls
 from freesolo.client.search import SearchCalls
@@ -43,6 +44,7 @@ class HubClient(
     AccessCalls,
     AccountCalls,
     ChangeCalls,
+    EvaluationCalls,
     LifecycleCalls,
     PublishingCalls,
     SearchCalls,

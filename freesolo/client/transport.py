@@ -194,6 +194,9 @@ def error_of(response: httpx.Response) -> FreesoloError:
     except (json.JSONDecodeError, UnicodeDecodeError):
         body = {}
     error = from_wire(body if isinstance(body, dict) else {}, response.status_code)
+    asked = response.headers.get("Retry-After", "")
+    if error.retry_after is None and asked.isascii() and asked.isdigit():
+        error.retry_after = float(asked)
     if isinstance(error, Unauthorized) and error.hint is None:
         error.hint = "`freesolo login` stores a key; `freesolo up` makes one on this machine."
     return error

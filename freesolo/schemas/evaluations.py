@@ -21,12 +21,13 @@ _Text = Annotated[str, Field(max_length=MAX_TEXT)]
 _Small = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
-def _address(url: str) -> str:
+def public_address(url: str) -> str:
+    """Return the address of an endpoint; raise `ValueError` for one that is none, or holds secrets."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("an address begins with http:// or https://")
     if parts.username or parts.password or parts.query:
-        raise ValueError("an address that is kept holds no name, password or query")
+        raise ValueError("an address may hold no name, password or query")
     return url
 
 
@@ -90,7 +91,7 @@ class NewEvaluation(Wire):
     project: UUID | None = None
     target: str = Field(min_length=1, max_length=300)
     revision: str | None = Field(default=None, max_length=200)
-    endpoint: Annotated[str, Field(max_length=500), AfterValidator(_address)] | None = None
+    endpoint: Annotated[str, Field(max_length=500), AfterValidator(public_address)] | None = None
     settings: EvaluationSettings
     suites: list[NewSuite] = Field(min_length=1, max_length=100)
 
