@@ -4,7 +4,6 @@ A reward is asked about gold answers twice, about answers made from them, and ab
 again in a fresh process. An environment of several turns is played against scripts instead.
 """
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -12,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from freesolo.datasets import TaskExample
-from freesolo.datasets.types import Message
 from freesolo.domain.manifest import Manifest
 from freesolo.errors import EnvironmentFailed
 from freesolo.package.audit_answers import AnswerTrial
@@ -29,12 +27,12 @@ from freesolo.package.audit_verdicts import (
 )
 from freesolo.package.findings import Finding, Severity
 from freesolo.package.perturbations import labels_of
+from freesolo.package.prompts import spread
 from freesolo.runtime.client import EnvironmentHost
 
 # Of a GRPO step by the defaults: 32 prompts, 8 answers each.
 DEFAULT_ROLLOUTS = 256
 
-_PROMPT_ROWS = 5000
 # Each failure may have cost a whole timeout or several.
 _ENOUGH_FAILURES = 3
 # An episode is many calls.
@@ -104,7 +102,7 @@ def audit_rewards(
     end = clock() + effort.seconds
     outcomes = list(_ask(trial, host, plan, in_time=lambda: clock() < end))
     if host.multi_turn:
-        outcomes = [_without_doubt(outcome, examples[outcome.row]) for outcome in outcomes]
+        outcomes = _without_doubtful_golds(outcomes, examples)
     latency = latency_of(outcomes, rollouts=rollouts)
     findings = [*verdicts(outcomes), *slow(latency), *_unlabelled(outcomes, plan)]
     if not any(finding.severity is Severity.ERROR for finding in findings):
@@ -117,11 +115,6 @@ def audit_rewards(
 def check_gold(host: EnvironmentHost) -> list[Finding]:
     """Check what the reward makes of the dataset's gold answers, and of nothing else."""
     return list(audit_rewards(host, host.examples(), effort=PREFLIGHT).findings)
-
-
-def code_failure(error: EnvironmentFailed) -> Finding:
-    """Return the finding for an environment that does not load."""
-    return _failed("env_failed", error)
 
 
 @dataclass(frozen=True)
@@ -138,8 +131,8 @@ def _plan(examples: Sequence[TaskExample], effort: Effort, *, multi_turn: bool) 
     labelled = [row for row, example in enumerate(examples) if example.output is not None]
     most = min(effort.gold_rows, _EPISODE_ROWS) if multi_turn else effort.gold_rows
     wrong = min(effort.wrong_rows, _WRONG_EPISODE_ROWS) if multi_turn else effort.wrong_rows
-    rows = _spread(labelled or range(len(examples)), most)
-    perturbed = _spread(rows, wrong)
+    rows = spread(labelled, most) if labelled else spread(range(len(examples)), wrong)
+    perturbed = spread(rows, wrong)
     # Those that tell most come first, and from all over the dataset: time may run out.
     first = [row for start in range(_STRIDE) for row in perturbed[start::_STRIDE]]
     chosen = frozenset(first)
@@ -169,7 +162,7 @@ def _ask(
         perturbed = row in plan.perturbed and fragile < _ENOUGH_FAILURES
         outcome = trial(host, row, perturbed=perturbed)
         yield outcome
-        failed += bool(outcome.first and outcome.first.error)
+        failed += outcome.gold_failed
         fragile += any(tried.score.error for tried in outcome.tried)
         if failed == _ENOUGH_FAILURES or not in_time():
             return
@@ -187,16 +180,10 @@ def _consistency(
     if varying:
         stateful = reopen is not None and not _differing(trial, outcomes[:rows], reopen, _golden)
         yield _stateful(varying) if stateful else _varies(varying)
-    elif reopen and (differing := _differing(trial, outcomes[: -rows - 1 : -1], reopen, _every)):
-        yield _stateful(differing)
-    if strayed := [outcome for outcome in outcomes if outcome.strayed]:
-        message = (
-            "An episode went another way when the same actions were taken again; first differs "
-            f"the {strayed[0].strayed}."
-        )
-        yield Finding(
-            "episode_varies", Severity.WARNING, message, tuple(outcome.row for outcome in strayed)
-        )
+    elif reopen and outcomes:
+        backwards = [outcomes[index] for index in reversed(spread(range(len(outcomes)), rows))]
+        if differing := _differing(trial, backwards, reopen, _every):
+            yield _stateful(differing)
 
 
 def _golden(outcome: Outcome) -> Sequence[float | None]:
@@ -236,16 +223,23 @@ def _golds(
             yield row, texts
 
 
-def _without_doubt(outcome: Outcome, example: TaskExample) -> Outcome:
-    """Return the outcome without a gold answer that seems to be no way to act.
+def _without_doubtful_golds(
+    outcomes: Sequence[Outcome], examples: Sequence[TaskExample]
+) -> list[Outcome]:
+    """Return outcomes without the gold answers that seem to be no way to act.
 
     The `output` of an environment of several turns may be what is to be found out, rather than what
-    is to be said. If it gets nothing, only one that is messages tells of a flaw.
+    is to be said. Unless it is messages, it has to prove itself by getting more than nonsense does.
     """
-    failed = outcome.first is not None and outcome.first.error is not None
-    if outcome.credited or failed or isinstance(example.output, list | dict):
-        return outcome
-    return replace(outcome, gold=None, first=None, again=None)
+    proven = any(outcome.gold_wins for outcome in outcomes)
+    return [
+        outcome
+        if outcome.gold_failed
+        or (outcome.credited and proven)
+        or isinstance(examples[outcome.row].output, list | dict)
+        else replace(outcome, gold=None, first=None, again=None)
+        for outcome in outcomes
+    ]
 
 
 def _unlabelled(outcomes: Sequence[Outcome], plan: _Plan) -> Iterator[Finding]:
@@ -266,9 +260,12 @@ def _sampled(outcomes: Sequence[Outcome], plan: _Plan, effort: Effort) -> Iterat
     if len(outcomes) == rows:
         return
     perturbed = sum(bool(outcome.tried) for outcome in outcomes)
-    message = f"The reward was tried on {len(outcomes)} of {rows} rows, on {perturbed} of them with"
-    late = f", since its {effort.seconds:g} s were up" if len(outcomes) < len(plan.rows) else ""
-    yield Finding("sampled", Severity.INFO, f"{message} wrong answers too{late}.")
+    message = f"The reward was tried on {len(outcomes)} of {rows} rows, with wrong answers on "
+    stopped = ""
+    if len(outcomes) < len(plan.rows):
+        often = sum(outcome.gold_failed for outcome in outcomes) == _ENOUGH_FAILURES
+        stopped = ", since it fails" if often else f": its {effort.seconds:g} s were up"
+    yield Finding("sampled", Severity.INFO, f"{message}{perturbed}{stopped}.")
 
 
 def _stateful(rows: tuple[int, ...]) -> Finding:
@@ -284,75 +281,5 @@ def _varies(rows: tuple[int, ...]) -> Finding:
     return Finding("reward_varies", Severity.WARNING, message, rows)
 
 
-def _spread(rows: Sequence[int], most: int) -> Sequence[int]:
-    """Return at most `most` of `rows`, evenly spread and always the same ones."""
-    if len(rows) <= most:
-        return rows
-    return [rows[index * len(rows) // most] for index in range(most)]
-
-
 def _failed(code: str, error: EnvironmentFailed, rows: tuple[int, ...] = ()) -> Finding:
     return Finding(code, Severity.ERROR, error.message, rows, error.traceback)
-
-
-def check_contract(host: EnvironmentHost) -> list[Finding]:
-    """Check a loaded environment. Raise `EnvironmentFailed` if its data or suites do not load."""
-    examples = host.examples()
-    suites = host.suites()
-    prompts, findings = _prompts(host, examples)
-    findings += _duplicates(examples)
-    if not suites:
-        findings.append(
-            _info("no_heldout", "There is no evaluations.py, so nothing can be measured later.")
-        )
-    cases = {_fingerprint(case.messages) for suite in suites for case in suite.cases}
-    findings += _overlap(prompts, cases)
-    return [*findings, *audit_rewards(host, examples).findings]
-
-
-def _prompts(
-    host: EnvironmentHost, examples: Sequence[TaskExample]
-) -> tuple[dict[int, str], list[Finding]]:
-    prompts: dict[int, str] = {}
-    failures: list[tuple[int, EnvironmentFailed]] = []
-    for row in _spread(range(len(examples)), _PROMPT_ROWS):
-        try:
-            prompts[row] = _fingerprint(host.start_episode(examples[row]))
-        except EnvironmentFailed as error:
-            failures.append((row, error))
-            if len(failures) == _ENOUGH_FAILURES:
-                break
-    if not failures:
-        return prompts, []
-    rows = tuple(row for row, _ in failures)
-    return prompts, [_failed("prompt_failed", failures[0][1], rows)]
-
-
-def _duplicates(examples: Sequence[TaskExample]) -> Iterator[Finding]:
-    seen = set()
-    repeated = []
-    for row, example in enumerate(examples):
-        content = json.dumps([example.input, example.output, example.record], sort_keys=True)
-        if content in seen:
-            repeated.append(row)
-        seen.add(content)
-    if repeated:
-        message = f"{len(repeated)} rows repeat an earlier one."
-        yield Finding("duplicate_rows", Severity.WARNING, message, tuple(repeated))
-
-
-def _overlap(prompts: dict[int, str], cases: set[str]) -> Iterator[Finding]:
-    leaked = tuple(row for row, prompt in prompts.items() if prompt in cases)
-    if leaked:
-        message = f"{len(leaked)} training rows ask what a held-out case asks."
-        yield Finding("heldout_overlap", Severity.WARNING, message, leaked)
-
-
-def _fingerprint(messages: Sequence[Message]) -> str:
-    """Return what makes two prompts the same question, whatever their spacing and case."""
-    contents = [(message["role"], message.get("content")) for message in messages]
-    return " ".join(json.dumps(contents, sort_keys=True).casefold().split())
-
-
-def _info(code: str, message: str) -> Finding:
-    return Finding(code, Severity.INFO, message)

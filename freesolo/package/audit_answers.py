@@ -33,13 +33,22 @@ class AnswerTrial:
         answers = []
         if perturbed and not (first and first.error):
             answers = self._answers(_question(host, example, row), gold)
-        scores = host.score_responses(example, [answer.text for answer in answers])
-        tried = [Tried(*pair) for pair in zip(answers, scores, strict=True)]
-        return Outcome(row, gold, first, again, tried)
+        return Outcome(row, gold, first, again, _try(host, example, answers))
 
     def _answers(self, question: Question, gold: str | None) -> list[Perturbation]:
         answers = perturb(gold, question, self.labels)
         return [answer for answer in answers if answer.wrong or self.variants]
+
+
+def _try(
+    host: EnvironmentHost, example: TaskExample, answers: Sequence[Perturbation]
+) -> list[Tried]:
+    """Score answers together, but one of them first: if it hangs, the others may do so too."""
+    texts = [answer.text for answer in answers]
+    scores = host.score_responses(example, texts[:1])
+    if not any(score.error and not score.raised for score in scores):
+        scores += host.score_responses(example, texts[1:])
+    return [Tried(*pair) for pair in zip(answers, scores, strict=False)]
 
 
 def _question(host: EnvironmentHost, example: TaskExample, row: int) -> Question:

@@ -56,6 +56,10 @@ def scripted(actions: Sequence[str]) -> Callable[[list[Message]], str]:
     return lambda _: left.pop() if len(left) > 1 else left[0]
 
 
+def _has_acted(messages: list[Message]) -> bool:
+    return any(message["role"] == "assistant" for message in messages)
+
+
 def _echo(messages: list[Message]) -> str:
     content = messages[-1].get("content")
     return content if isinstance(content, str) else ""
@@ -66,7 +70,8 @@ _WRONG: tuple[tuple[Kind, Callable[[list[Message]], str]], ...] = (
     (Kind.GARBAGE, lambda _: GARBAGE),
     (Kind.PROMPT, _echo),
     (Kind.NULL, lambda _: "null"),
-    (Kind.LONG, lambda _: filler(LONG_CHARS)),
+    # Once is enough: an episode may have a thousand turns, and each call holds all before it.
+    (Kind.LONG, lambda messages: GARBAGE if _has_acted(messages) else filler(LONG_CHARS)),
 )
 
 

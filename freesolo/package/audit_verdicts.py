@@ -69,6 +69,17 @@ class Outcome:
         return self.first.reward if self.first else None
 
     @property
+    def gold_failed(self) -> bool:
+        """Whether the gold answer could not be scored."""
+        return self.first is not None and self.first.error is not None
+
+    @property
+    def gold_wins(self) -> bool:
+        """Whether the gold answer got more than some wrong one."""
+        gold = self.gold_reward
+        return gold is not None and any(gold > reward for _, reward in self.wrong)
+
+    @property
     def wrong(self) -> list[tuple[Perturbation, float]]:
         """The surely wrong answers that could be scored."""
         return [
@@ -88,7 +99,7 @@ class Outcome:
 
 def verdicts(outcomes: Sequence[Outcome]) -> list[Finding]:
     """Return what is wrong with a reward: its gravest flaw rather than all that follows from it."""
-    findings = [*_failures(outcomes)]
+    findings = [*_failures(outcomes), *_strays(outcomes), *_turn_rewards(outcomes)]
     scored = [outcome for outcome in outcomes if outcome.gold_reward is not None]
     if not scored:
         return [*findings, *_indifferent(outcomes)]
@@ -140,8 +151,8 @@ def facts_of(outcomes: Sequence[Outcome], *, labelled: int, latency: Latency | N
 def latency_of(outcomes: Sequence[Outcome], *, rollouts: int) -> Latency | None:
     """Return how long the author's code takes, None if nothing was scored.
 
-    One answer is timed where it was scored alone. A step scores its answers together, as the
-    perturbed ones were.
+    One answer is timed where it was scored alone. A step scores its answers together, as all
+    perturbed ones but the first were.
     """
     alone = [
         score.seconds
@@ -152,9 +163,9 @@ def latency_of(outcomes: Sequence[Outcome], *, rollouts: int) -> Latency | None:
     if not alone:
         return None
     together = [
-        outcome.tried[0].score.seconds / len(outcome.tried)
+        outcome.tried[-1].score.seconds / (len(outcome.tried) - 1)
         for outcome in outcomes
-        if outcome.tried and not any(tried.score.error for tried in outcome.tried)
+        if len(outcome.tried) > 1 and not any(tried.score.error for tried in outcome.tried)
     ]
     return Latency(
         p50=percentile(alone, 0.5),
@@ -190,7 +201,7 @@ def _failures(outcomes: Sequence[Outcome]) -> Iterator[Finding]:
         (outcome.row, tried.answer, tried.score.error)
         for outcome in outcomes
         for tried in outcome.tried
-        if tried.score.error and not (outcome.first and outcome.first.error)
+        if tried.score.error and not outcome.gold_failed
     ]
     if fragile:
         rows = tuple(dict.fromkeys(row for row, _, _ in fragile))
@@ -201,6 +212,23 @@ def _failures(outcomes: Sequence[Outcome]) -> Iterator[Finding]:
             f"{_quote(answer.text)}: {error.message}"
         )
         yield Finding("wrong_failed", Severity.ERROR, message, rows, error.traceback)
+
+
+def _strays(outcomes: Sequence[Outcome]) -> Iterator[Finding]:
+    strayed = [outcome for outcome in outcomes if outcome.strayed]
+    if strayed:
+        message = (
+            "An episode went another way when the same actions were taken again; the first to "
+            f"differ is the {strayed[0].strayed}."
+        )
+        yield _warning("episode_varies", message, _rows(strayed))
+
+
+def _turn_rewards(outcomes: Sequence[Outcome]) -> Iterator[Finding]:
+    noted = [outcome for outcome in outcomes if outcome.first and outcome.first.note]
+    if noted and noted[0].first:
+        message = f"`per_turn_rewards` are left aside: {noted[0].first.note}"
+        yield _warning("turn_rewards_unusable", message, _rows(noted))
 
 
 def _all_zero(scored: Sequence[Outcome]) -> Finding:
@@ -224,12 +252,11 @@ def _constant(scored: Sequence[Outcome]) -> Finding | None:
 
 
 def _indifferent(outcomes: Sequence[Outcome]) -> Iterator[Finding]:
-    """Yield a finding if, without any gold answer, one nonsense is worth as much as the other."""
-    rewards = {reward for outcome in outcomes for _, reward in outcome.wrong}
-    if len(rewards) == 1 and max(rewards) > 0:
-        message = (
-            f"Nothing that was tried makes sense as an answer, yet all of it gets {max(rewards):g}."
-        )
+    """Yield a finding if, without any gold answer, each nonsense is as much of a success."""
+    scores = [tried.score for outcome in outcomes for tried in outcome.tried]
+    rewards = {score.reward for score in scores if score.success}
+    if len(rewards) == 1 and all(score.success for score in scores):
+        message = "Nothing that was tried makes sense as an answer, yet all of it succeeds alike."
         yield _warning("reward_constant", message)
 
 
