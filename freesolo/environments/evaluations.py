@@ -19,7 +19,7 @@ class EvalSuite(ABC):
     """A named list of cases with its own grading.
 
     With `grades_episodes = True` each case is played to its end, and `score` gets the episode as
-    third argument, `state`: see `EpisodeState`.
+    third argument, `state`: see `PlayedEpisode`.
     """
 
     grades_episodes: bool = False

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from freesolo.datasets.types import TaskExample
 from freesolo.environments.base import Environment, EnvironmentMultiTurn
 from freesolo.environments.evaluations import EvalSuite, has_evaluations, load_evaluation_suites
 from freesolo.environments.types import EnvironmentEpisode, RewardResult
-from freesolo.environments.wrapper import EpisodeState, EvaluatedEnvironment, unwrapped
+from freesolo.environments.wrapper import EvaluatedEnvironment, PlayedEpisode, unwrapped
 
 
 def held_out_suites(environment: Environment, folder: str | Path = ".") -> list["HeldOut"]:
@@ -27,8 +27,8 @@ def held_out_suites(environment: Environment, folder: str | Path = ".") -> list[
     return [HeldOut(suite, environment) for suite in suites]
 
 
-class HeldOut:
-    """A suite of either shape. `examples` are its cases as a model is asked them, in their order.
+class HeldOut(EvalSuite):
+    """A suite of either shape, with examples as cases and a `RewardResult` for each answer.
 
     `environment` is the suite's own if it has one, else the one it was loaded with. If
     `grades_episodes` is true, each case is to be played to its end; otherwise one answer is graded,
@@ -38,24 +38,35 @@ class HeldOut:
     def __init__(self, suite: EvalSuite, environment: Environment) -> None:
         own = unwrapped(getattr(suite, "environment", None))
         self.environment = own if isinstance(own, Environment) else environment
-        self.name = str(getattr(suite, "name", "") or type(suite).__name__)
         self.grades_episodes = bool(getattr(suite, "grades_episodes", False))
         self._suite = suite
-        self._cases: list[object] = list(suite.cases())
-        self.examples = [as_example(case, index) for index, case in enumerate(self._cases)]
+        self._cases = [_held_out(case, index) for index, case in enumerate(suite.cases())]
 
-    def score(self, index: int, answer: str, episode: EnvironmentEpisode | None = None) -> object:
-        """Grade an answer to the case at `index`, or the episode that was played for it.
+    @property
+    def name(self) -> str:
+        """What the suite is called in reports."""
+        return str(getattr(self._suite, "name", "") or type(self._suite).__name__)
 
-        What the suite returns becomes a `RewardResult` where it can; the caller judges the rest.
-        Raise `ValueError` if a multi-turn episode is to be graded and there is none.
+    def cases(self) -> list[TaskExample]:
+        """Return the cases as examples with ids, in their order."""
+        return list(self._cases)
+
+    def score(
+        self, case: TaskExample, response_text: str, episode: EnvironmentEpisode | None = None
+    ) -> RewardResult:
+        """Grade an answer to one of `cases()`, or the episode that was played for it.
+
+        Raise `ValueError` if a multi-turn episode is to be graded and there is none, and
+        `TypeError` if the suite's verdict is none.
         """
-        case, score = self._cases[index], self._suite.score
+        own = case.case if isinstance(case, _HeldOutExample) else case
+        # The author's signature, which need not be the one that the base class declares.
+        score: Callable[..., object] = self._suite.score
         if not self.grades_episodes:
-            return as_reward(score(case, answer))  # type: ignore[arg-type]
-        example = self.examples[index]
-        state = EpisodeState(example, episode or self._answered(example, answer))
-        return as_reward(_score_with_state(score, case, answer, state))
+            return as_reward(score(own, response_text))
+        played = episode or self._answered(case, response_text)
+        state = PlayedEpisode(**vars(played), task=case)
+        return as_reward(_score_with_state(score, own, response_text, state))
 
     def _answered(self, example: TaskExample, answer: str) -> EnvironmentEpisode:
         if isinstance(self.environment, EnvironmentMultiTurn):
@@ -64,40 +75,60 @@ class HeldOut:
         return EnvironmentEpisode((*opening, {"role": "assistant", "content": answer}), answer)
 
 
-def as_example(case: object, index: int) -> TaskExample:
-    """Return a case, an example, a row or a case of the second shape, as an example with an id."""
-    match case:
-        case TaskExample():
-            example = case
-        case {"input": _}:
-            example = task_example_from_record(case)
-        case _:
-            example = _example_of_case(case)
-    own_id = case.get("id") if isinstance(case, dict) else getattr(case, "id", None)
-    return replace(example, id=str(own_id) if own_id else stable_example_id(index))
+def as_reward(verdict: object) -> RewardResult:
+    """Return a bool, a number or an `EvalResult` as a `RewardResult`; raise `TypeError` for others.
 
-
-def as_reward(result: object) -> object:
-    """Return a bool, a number or an `EvalResult` as a `RewardResult`, and anything else as it is."""
-    match result:
-        case bool():
-            return RewardResult(float(result), success=result, return_type="binary")
-        case int() | float():
-            return RewardResult(float(result))
+    A number passes if it is more than 0.
+    """
+    match verdict:
         case RewardResult():
-            return result
-    if hasattr(result, "passed") and hasattr(result, "score"):
-        return RewardResult(
-            result.score,
-            success=result.passed,
-            reason=getattr(result, "reason", None),
-            error=getattr(result, "error", None),
+            return verdict
+        case bool():
+            return RewardResult(float(verdict), success=verdict, return_type="binary")
+        case int() | float():
+            return RewardResult(float(verdict))
+    if not (hasattr(verdict, "passed") and hasattr(verdict, "score")):
+        raise TypeError(
+            f"A suite's `score` returned {verdict!r:.80}, not a RewardResult, an EvalResult, "
+            "a number or a bool"
         )
-    return result
+    return RewardResult(
+        verdict.score,
+        success=verdict.passed,
+        reason=getattr(verdict, "reason", None),
+        error=getattr(verdict, "error", None),
+    )
 
 
-def _example_of_case(case: object) -> TaskExample:
-    """Read a case by its attributes: `flash` itself may be installed, with a class of its own."""
+@dataclass(frozen=True)
+class _HeldOutExample(TaskExample):
+    """A case as an example, and as its author made it."""
+
+    case: object = None
+
+
+def _held_out(case: object, index: int) -> _HeldOutExample:
+    example = _example(case)
+    own_id = case.get("id") if isinstance(case, dict) else getattr(case, "id", None)
+    return _HeldOutExample(
+        record=example.record,
+        input=example.input,
+        id=str(own_id) if own_id else stable_example_id(index),
+        metadata=example.metadata,
+        output=example.output,
+        case=case,
+    )
+
+
+def _example(case: object) -> TaskExample:
+    """Read an example, a row, or a case of the second shape by its attributes.
+
+    `flash` itself may be installed, with a class of its own.
+    """
+    if isinstance(case, TaskExample):
+        return case
+    if isinstance(case, dict):
+        return task_example_from_record(case)
     if not hasattr(case, "input"):
         raise TypeError(f"A case must be a TaskExample, an EvalCase or a row, not {case!r:.80}")
     metadata: Mapping[str, Any] = getattr(case, "metadata", None) or {}
@@ -107,11 +138,15 @@ def _example_of_case(case: object) -> TaskExample:
 
 
 def _score_with_state(
-    score: Callable[..., object], case: object, answer: str, state: EpisodeState
+    score: Callable[..., object], case: object, answer: str, state: PlayedEpisode
 ) -> object:
     """Hand over the episode by name, or by place, or not at all, as `score` can take it."""
     signature = inspect.signature(score)
-    for arguments, named in (((case, answer), {"state": state}), ((case, answer, state), {})):
+    ways: list[tuple[tuple[object, ...], dict[str, object]]] = [
+        ((case, answer), {"state": state}),
+        ((case, answer, state), {}),
+    ]
+    for arguments, named in ways:
         try:
             signature.bind(*arguments, **named)
         except TypeError:

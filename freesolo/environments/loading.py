@@ -94,11 +94,14 @@ def _call(factory: object, kwargs: Mapping[str, object], *, location: str) -> ob
         raise TypeError(
             f"{getattr(factory, '__name__', factory)!r} of {location} is not a function"
         )
-    parameters = inspect.signature(factory).parameters
-    takes_all = any(
-        parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()
-    )
-    accepted = {key: value for key, value in kwargs.items() if takes_all or key in parameters}
+    parameters = inspect.signature(factory).parameters.values()
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    named = {
+        parameter.name
+        for parameter in parameters
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    }
+    accepted = {key: value for key, value in kwargs.items() if takes_all or key in named}
     result: object = factory(**accepted)
     return result
 

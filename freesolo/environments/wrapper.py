@@ -1,6 +1,7 @@
 """The environment as `load_evaluations(environment)` gets it, graded through rows and played episodes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from freesolo.datasets.records import task_example_from_record
@@ -9,27 +10,33 @@ from freesolo.environments.base import Environment, EnvironmentMultiTurn
 from freesolo.environments.types import EnvironmentEpisode, RewardResult
 
 
-class EpisodeState(dict[str, Any]):
-    """A played episode as a suite gets it: by the keys of a rollout, or by an episode's attributes.
+@dataclass(frozen=True)
+class PlayedEpisode(EnvironmentEpisode, Mapping[str, Any]):
+    """A played episode as a suite gets it: an episode, and a mapping with the keys of a rollout.
 
-    `state["messages"]` and `state.messages` are the same, and `state.episode` is the episode.
+    `state.messages` and `state["messages"]` hold the same. `task` is the example it was played on.
     """
 
-    def __init__(self, example: TaskExample, episode: EnvironmentEpisode) -> None:
-        super().__init__(
-            task=example,
-            messages=list(episode.messages),
-            turns=list(episode.turns),
-            response_text=episode.response_text,
-            step_metadata=list(episode.metadata.get("steps", ())),
-            done=True,
-        )
-        self.episode = episode
+    task: TaskExample | None = None
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - an episode's attribute
-        if name == "episode":
-            raise AttributeError(name)
-        return getattr(self.episode, name)
+    def __getitem__(self, key: str) -> Any:  # noqa: ANN401 - of the key's kind
+        return self._rollout()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rollout())
+
+    def __len__(self) -> int:
+        return len(self._rollout())
+
+    def _rollout(self) -> dict[str, Any]:
+        return {
+            "task": self.task,
+            "messages": list(self.messages),
+            "turns": list(self.turns),
+            "response_text": self.response_text,
+            "step_metadata": list(self.metadata.get("steps", ())),
+            "done": True,
+        }
 
 
 class EvaluatedEnvironment:
@@ -88,11 +95,12 @@ def unwrapped(environment: object) -> object:
 
 
 def _episode(state: Mapping[str, Any]) -> EnvironmentEpisode:
-    if isinstance(state, EpisodeState):
-        return state.episode
+    if isinstance(state, EnvironmentEpisode):
+        return state
+    steps = list(state.get("step_metadata") or ())
     return EnvironmentEpisode(
         messages=tuple(state.get("messages") or ()),
         response_text=state.get("response_text") or "",
         turns=tuple(state.get("turns") or ()),
-        metadata={"steps": steps} if (steps := list(state.get("step_metadata") or ())) else {},
+        metadata={"steps": steps} if steps else {},
     )
