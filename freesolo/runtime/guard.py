@@ -38,8 +38,8 @@ class Guard:
     """One environment's process and its descendants.
 
     The order has `command`, `env` and `folder`; `connection`, the number of the socket that the
-    process gets; `scratch`, where to make a folder for its files, null if it has one of its own; and
-    the bounds `memory` and `disk`, in bytes, `files` and `processes`.
+    process gets; `scratch`, the folder to make for its temporary files, null if it has its own place;
+    and the bounds `memory` and `disk`, in bytes, `files` and `processes`.
     """
 
     def __init__(self, order: dict[str, Any]) -> None:
@@ -47,7 +47,7 @@ class Guard:
         self._printed = bytearray()
         self._status: int | None = None
         self._signals = _hear_signals()
-        self._scratch = order["scratch"] and _make_scratch(Path(order["scratch"]))
+        self._scratch = Path(order["scratch"]) if order["scratch"] else None
 
     def run(self, control: socket.socket, parent: int) -> dict[str, object]:
         """Start the process, wait for a reason to end it, leave nothing behind; return the report."""
@@ -61,11 +61,13 @@ class Guard:
             breach = self._wait(control, parent)
             self._end()
         if self._scratch is not None:
-            _remove(self._scratch)
+            remove_folder(self._scratch)
         printed = self._printed.decode(errors="replace")
         return {"status": self._status, "breach": breach, "printed": printed}
 
     def _start(self) -> None:
+        if self._scratch is not None:
+            self._scratch.mkdir(mode=0o700)
         private = {"HOME": str(self._scratch), "TMPDIR": str(self._scratch)}
         connection: int = self._order["connection"]
         process = subprocess.Popen(
@@ -168,6 +170,15 @@ def main() -> None:
             control.sendall(json.dumps(report).encode())
 
 
+def remove_folder(folder: Path) -> None:
+    """Remove a folder and all in it, also what its author closed to its owner."""
+    for entry in _entries(folder):
+        if entry.is_dir(follow_symlinks=False):
+            with suppress(OSError):
+                Path(entry.path).chmod(0o700)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def _hear_signals() -> socket.socket:
     """Return what becomes readable when a child ends, or somebody asks us to end."""
     heard, write = socket.socketpair()
@@ -239,12 +250,6 @@ def _read_text(path: Path) -> str:
         return ""
 
 
-def _make_scratch(parent: Path) -> Path:
-    folder = parent / f"freesolo-environment-{os.getpid()}-{os.urandom(8).hex()}"
-    folder.mkdir(mode=0o700)
-    return folder
-
-
 def _overflow(folder: Path, *, size: int, files: int) -> str | None:
     """Say which bound a folder exceeds, None if it does not; look no further than that."""
     for entry in _entries(folder):
@@ -266,15 +271,6 @@ def _entries(folder: Path) -> Iterator["os.DirEntry[str]"]:
                 yield entry
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(entry.path)
-
-
-def _remove(folder: Path) -> None:
-    # A folder that its author closed has to be opened before it can be emptied.
-    for entry in _entries(folder):
-        if entry.is_dir(follow_symlinks=False):
-            with suppress(OSError):
-                Path(entry.path).chmod(0o700)
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":
