@@ -47,7 +47,7 @@ class Guard:
         self._printed = bytearray()
         self._status: int | None = None
         self._signals = _hear_signals()
-        self._scratch = Path(order["scratch"]) if order["scratch"] else None
+        self._scratch: Path | None = None
 
     def run(self, control: socket.socket, parent: int) -> dict[str, object]:
         """Start the process, wait for a reason to end it, leave nothing behind; return the report."""
@@ -66,8 +66,10 @@ class Guard:
         return {"status": self._status, "breach": breach, "printed": printed}
 
     def _start(self) -> None:
-        if self._scratch is not None:
-            self._scratch.mkdir(mode=0o700)
+        if (folder := self._order["scratch"]) is not None:
+            # Only from here on is it ours to remove.
+            Path(folder).mkdir(mode=0o700)
+            self._scratch = Path(folder)
         private = {"HOME": str(self._scratch), "TMPDIR": str(self._scratch)}
         connection: int = self._order["connection"]
         process = subprocess.Popen(
