@@ -1,68 +1,102 @@
-"""`freesolo eval`: ask a model every case of an environment's held-out suites and score the answers."""
+"""`freesolo eval`: ask models every case of an environment's held-out suites and score the answers."""
 
+import json
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
 
 from freesolo.cli.context import App, json_option, pass_app, sandbox_option
-from freesolo.client.chat import ChatClient
+from freesolo.cli.scores import (
+    COMPARISON_KEYS,
+    SUITE_KEYS,
+    case_document,
+    comparison_document,
+    show_cases,
+    show_comparison,
+    show_suites,
+    suite_document,
+)
+from freesolo.client.chat import ChatClient, EndpointClient
 from freesolo.datasets.serialize import json_view
+from freesolo.domain.evaluations import CaseResult, Comparison, Outcome, compare, summarize
 from freesolo.domain.refs import EnvRef
-from freesolo.domain.statistics import mean, wilson_interval
 from freesolo.domain.suggest import did_you_mean
 from freesolo.domain.train_spec import parse_document
 from freesolo.errors import (
-    ContextLengthExceeded,
     EnvironmentFailed,
-    FreesoloError,
     InvalidEnvironment,
-    LimitExceeded,
+    InvalidInput,
     NotFound,
     Unavailable,
 )
-from freesolo.runtime.client import Case, EnvironmentHost, Foundation, Suite, open_host
+from freesolo.evaluation.models import AskedModel, Sampling, Target, find_target
+from freesolo.evaluation.running import Played, run_suite
+from freesolo.evaluation.storing import Asked, NotKept, Version, find_home, to_store
+from freesolo.package.local_secrets import gather_secrets
+from freesolo.package.lockfile import LockedEnvironment
+from freesolo.runtime.client import (
+    EnvironmentHost,
+    Foundation,
+    HostOptions,
+    Suite,
+    open_host,
+    read_manifest,
+)
+from freesolo.schemas.evaluations import public_address
+
+# How often one answer is asked for, while the model's server says that it cannot give it now.
+_ATTEMPTS = 3
+# How many cases that did not pass are shown, unless all are asked for.
+_SHOWN = 10
+_DOCUMENT = (
+    "target, revision, environment (ref, version, tree_digest), evaluation, endpoint, "
+    f"suites[] ({SUITE_KEYS}, cases[]); with --compare first and second, each of them so, and "
+    f"comparisons[] ({COMPARISON_KEYS})"
+)
 
 
 @dataclass(frozen=True)
-class CaseResult:
-    """One answer and its score; `error` says why there is no score."""
+class _Subject:
+    """The environment: its folder, what it stands on, and the published version if one was named."""
 
-    id: str
-    prompt: str
-    expected: str | None
-    answer: str | None
-    score: float | None
-    passed: bool
-    error: str | None
+    text: str
+    folder: Path
+    foundation: Foundation
+    placed: LockedEnvironment | None
 
 
-@dataclass(frozen=True)
-class SuiteResult:
-    """What a model got in one suite; errors count neither as passed nor into the mean."""
+@dataclass
+class _Report:
+    """What one model got, suite by suite, and under which id the hub keeps it."""
 
-    name: str
-    cases: tuple[CaseResult, ...]
+    model: AskedModel
+    suites: dict[str, list[Played]]
+    evaluation: str | None = None
 
-    def document(self) -> dict[str, object]:
-        """Return the result as `--json` prints it; `interval` is of passed / total at 95 %."""
-        passed = sum(case.passed for case in self.cases)
-        return {
-            "name": self.name,
-            "total": len(self.cases),
-            "passed": passed,
-            "errors": sum(case.error is not None for case in self.cases),
-            "mean_score": mean([case.score for case in self.cases if case.score is not None]),
-            "interval": list(wilson_interval(passed, len(self.cases))),
-            "cases": [asdict(case) for case in self.cases],
-        }
+    @property
+    def results(self) -> dict[str, list[CaseResult]]:
+        """The results without their episodes."""
+        return {name: [each.result for each in played] for name, played in self.suites.items()}
+
+    @property
+    def every(self) -> list[CaseResult]:
+        """The results of all suites."""
+        return [result for results in self.results.values() for result in results]
 
 
 @click.command(name="eval")
-@click.argument("target")
+@click.argument("targets", nargs=-1, metavar="TARGET")
 @click.argument("environment")
+@click.option(
+    "--compare",
+    "pair",
+    nargs=2,
+    metavar="A B",
+    help="Instead of TARGET: ask both the same and say whether B is better than A.",
+)
 @click.option("--suite", "names", multiple=True, help="Only this suite. Repeatable.")
 @click.option(
     "--param",
@@ -72,161 +106,338 @@ class SuiteResult:
     help="An argument for `load_environment`, such as split=hard. Repeatable.",
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first cases of each suite.")
+@click.option(
+    "--samples",
+    type=click.IntRange(1, 100),
+    default=1,
+    show_default=True,
+    help="Answers to each case; more than one tells something only with a temperature above 0.",
+)
 @click.option("--concurrency", type=click.IntRange(1, 256), default=8, show_default=True)
 @click.option("--max-tokens", type=click.IntRange(min=1), default=256, show_default=True)
 @click.option("--temperature", type=click.FloatRange(0, 2), default=0.0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**31), help="Sent with each request.")
+@click.option(
+    "--endpoint",
+    metavar="URL",
+    help="Ask this OpenAI-compatible server instead of the platform, as in http://host:8000/v1.",
+)
+@click.option(
+    "--endpoint-key-env",
+    metavar="NAME",
+    help="The variable that holds the endpoint's key: in the shell, `.env.local` or `.env`.",
+)
+@click.option("--store/--no-store", default=True, help="Keep the results in the hub, or do not.")
+@click.option(
+    "--out",
+    "out_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write every answer to this file, with its whole episode: one JSON object a line.",
+)
+@click.option("--cases", "every", is_flag=True, help="Show every case, not only some that failed.")
 @sandbox_option
-@json_option("target, suites[] (name, total, passed, errors, mean_score, interval, cases[])")
+@json_option(_DOCUMENT)
 @pass_app
 def evaluate(  # noqa: PLR0913 - one parameter for each option
     app: App,
-    target: str,
+    targets: Sequence[str],
     environment: str,
     *,
+    pair: tuple[str, str] | None,
     names: Sequence[str],
     params: Sequence[str],
     limit: int | None,
+    samples: int,
     concurrency: int,
     max_tokens: int,
     temperature: float,
+    seed: int | None,
+    endpoint: str | None,
+    endpoint_key_env: str | None,
+    store: bool,
+    out_file: Path | None,
+    every: bool,
     sandbox: str,
 ) -> None:
-    """Score TARGET (a deployed run or a base model) on ENVIRONMENT (a folder or a reference)."""
-    results = []
-    # A date in TOML is text in JSON, as which a config would hold it.
-    arguments = json_view(parse_document("", params))
-    folder, foundation = _find(app, environment)
-    options = app.host_options(sandbox)
+    """Score TARGET on ENVIRONMENT.
+
+    TARGET is a deployed run, one of its checkpoints (RUN_ID/step-N, or a revision) as far as it is
+    deployed, a base model, or whatever --endpoint calls a model. ENVIRONMENT is a folder or a
+    reference. What a published version's suites give is kept: `freesolo results ENVIRONMENT`.
+    """
+    asked = Asked(
+        Sampling(max_tokens, temperature, seed),
+        samples=samples,
+        limit=limit,
+        # A date in TOML is text in JSON, as which a config would hold it.
+        params=json_view(parse_document("", params)),
+        endpoint=None if endpoint is None else _address(endpoint),
+    )
+    chosen = _chosen_targets(targets, pair)
+    subject = _find(app, environment)
+    home = _home(app, subject) if store else None
     with (
-        open_host(folder, options, params=arguments, foundation=foundation) as host,
-        app.gateway() as gateway,
+        _client(app, asked.endpoint, endpoint_key_env) as client,
+        _open(subject, app.host_options(sandbox), asked) as host,
     ):
-        for suite in _chosen(host.suites(), names, environment):
-            asking = _Asking(gateway, target, max_tokens=max_tokens, temperature=temperature)
-            cases = suite.cases[:limit]
-            with app.out.progress(f"{suite.name} on {target}", len(cases)) as bar:
-                done = []
-                for result in _results(host, asking, suite.name, cases, concurrency=concurrency):
-                    bar.advance()
-                    done.append(result)
-            results.append(SuiteResult(suite.name, tuple(done)))
-    _show(app, target, results)
+        suites = _chosen_suites(host.suites(), names, subject)
+        reports = []
+        for text in chosen:
+            model = _model(app, text, client, asked)
+            played = _ask(app, host, model, _first(suites, limit), asked, concurrency=concurrency)
+            reports.append(_Report(model, played))
+    _keep(app, reports, home, asked, out_file, every=every)
 
 
-@dataclass(frozen=True)
-class _Asking:
-    gateway: ChatClient
-    model: str
-    max_tokens: int
-    temperature: float
-
-    def __call__(self, case: Case) -> str:
-        answer = self.gateway.complete(
-            self.model,
-            case.messages,
-            max_tokens=self.max_tokens,
-            temperature=self.temperature,
-        )
-        return answer.text
+def _chosen_targets(targets: Sequence[str], pair: tuple[str, str] | None) -> Sequence[str]:
+    if pair is None and len(targets) == 1:
+        return targets
+    if pair is not None and not targets:
+        return pair
+    raise InvalidInput(
+        f"{len(targets)} targets were given{' beside --compare' if pair else ''}.",
+        hint="Write `freesolo eval TARGET ENVIRONMENT`, or "
+        "`freesolo eval --compare A B ENVIRONMENT` for two of them.",
+    )
 
 
-def _find(app: App, environment: str) -> tuple[Path, Foundation]:
+def _address(url: str) -> str:
+    try:
+        return public_address(url.rstrip("/"))
+    except ValueError as error:
+        raise InvalidInput(
+            f"{url!r} cannot be an endpoint: {error}.",
+            hint="Write it as OpenAI's clients take it, such as http://127.0.0.1:8000/v1; "
+            "`--endpoint-key-env` is for its key.",
+        ) from None
+
+
+def _find(app: App, environment: str) -> _Subject:
     """Return a local folder, or that of a published version, and what its environment stands on."""
     folder = Path(environment)
     if folder.is_dir():
-        return folder, app.environments.foundation_of(folder)
+        return _Subject(environment, folder, app.environments.foundation_of(folder), None)
     placed = app.environments.place(EnvRef.parse(environment), Path.cwd())
-    return placed.folder, placed.foundation
+    return _Subject(environment, placed.folder, placed.foundation, placed.version)
 
 
-def _chosen(suites: Sequence[Suite], names: Sequence[str], environment: str) -> list[Suite]:
+def _home(app: App, subject: _Subject) -> Version | None:
+    """Return the version that the results belong to; say at once if they are not to be stored."""
+    home = find_home(lambda: app.hub, subject.folder, subject.placed)
+    if isinstance(home, NotKept):
+        app.out.talk(f"The results will not be stored: {home.reason}")
+        return None
+    return home
+
+
+@contextmanager
+def _client(app: App, endpoint: str | None, key_name: str | None) -> Iterator[ChatClient]:
+    if endpoint is None:
+        if key_name is not None:
+            raise InvalidInput("`--endpoint-key-env` goes with `--endpoint`.")
+        with app.gateway(attempts=_ATTEMPTS) as client:
+            yield client
+        return
+    names = [] if key_name is None else [key_name]
+    key = next(iter(gather_secrets(names, Path.cwd()).values()), None)
+    with EndpointClient(endpoint, key, attempts=_ATTEMPTS) as client:
+        yield client
+
+
+def _open(subject: _Subject, options: HostOptions, asked: Asked) -> EnvironmentHost:
+    manifest = read_manifest(subject.folder)
+    return open_host(
+        subject.folder,
+        options,
+        params=asked.params,
+        secrets=gather_secrets(manifest.secrets if manifest else (), Path.cwd()),
+        foundation=subject.foundation,
+    )
+
+
+def _chosen_suites(
+    suites: Sequence[Suite], names: Sequence[str], subject: _Subject
+) -> Sequence[Suite]:
     if not suites:
         raise InvalidEnvironment(
-            f"{environment} has no evaluation suite.",
+            f"{subject.text} has no evaluation suite.",
             hint="Add an `evaluations.py` with `load_evaluations()`; `freesolo init` makes one.",
         )
     by_name = {suite.name: suite for suite in suites}
     for name in names:
         if name not in by_name:
             raise NotFound(
-                f"{environment} has no suite {name!r}.",
+                f"{subject.text} has no suite {name!r}.",
                 hint=did_you_mean(name, by_name) or f"It has: {', '.join(by_name)}.",
             )
-    return [by_name[name] for name in names] if names else list(suites)
+    return [by_name[name] for name in names] if names else suites
 
 
-def _results(
-    host: EnvironmentHost, ask: _Asking, suite: str, cases: Sequence[Case], *, concurrency: int
-) -> Iterator[CaseResult]:
-    """Yield the results in the order of the cases; the answers are asked for side by side."""
-    with ThreadPoolExecutor(max_workers=concurrency) as pool:
-        pending = [pool.submit(_answer, ask, case) for case in cases]
-        try:
-            for case, future in zip(cases, pending, strict=True):
-                yield _scored(host, suite, case, future.result())
-        finally:
-            # A wrong key or an unknown model fails every case alike: the rest is not asked for.
-            pool.shutdown(cancel_futures=True)
+def _first(suites: Sequence[Suite], limit: int | None) -> list[Suite]:
+    return [Suite(suite.name, suite.cases[:limit]) for suite in suites]
 
 
-def _answer(ask: _Asking, case: Case) -> str | FreesoloError:
-    """Return the model's answer, or why there is none; what would fail every case is raised."""
-    try:
-        return ask(case)
-    except (ContextLengthExceeded, LimitExceeded, Unavailable) as error:
-        return error
+def _model(app: App, text: str, client: ChatClient, asked: Asked) -> AskedModel:
+    ours = asked.endpoint is None
+    target = find_target(text, app.hub) if ours else Target(text, text)
+    return AskedModel(client, target, asked.sampling, settled=ours)
 
 
-def _scored(
-    host: EnvironmentHost, suite: str, case: Case, answer: str | FreesoloError
-) -> CaseResult:
-    if isinstance(answer, FreesoloError):
-        return _result(case, None, error=answer.message)
-    score = host.score_case(suite, case.index, answer)
-    if score.error is not None:
-        return _result(case, answer, error=score.error.message)
-    return _result(case, answer, score=score.reward, passed=bool(score.success))
-
-
-def _result(
-    case: Case,
-    answer: str | None,
+def _ask(
+    app: App,
+    host: EnvironmentHost,
+    model: AskedModel,
+    suites: Sequence[Suite],
+    asked: Asked,
     *,
-    score: float | None = None,
-    passed: bool = False,
-    error: str | None = None,
-) -> CaseResult:
-    prompt = str(case.messages[-1]["content"]) if case.messages else ""
-    expected = None if case.expected is None else str(case.expected)
-    return CaseResult(case.id, prompt, expected, answer, score, passed, error)
+    concurrency: int,
+) -> dict[str, list[Played]]:
+    found = {}
+    for suite in suites:
+        count = len(suite.cases) * asked.samples
+        played = []
+        with app.out.progress(f"{suite.name} on {model.target.text}", count) as bar:
+            for each in run_suite(
+                host, model.ask, suite, samples=asked.samples, concurrency=concurrency
+            ):
+                bar.advance()
+                played.append(each)
+        found[suite.name] = played
+    return found
 
 
-def _show(app: App, target: str, results: Sequence[SuiteResult]) -> None:
-    documents = [result.document() for result in results]
-    app.out.document({"target": target, "suites": documents})
-    app.out.table(
-        ("suite", "passed", "total", "95 % interval", "mean score", "errors"),
-        [
-            (
-                result.name,
-                sum(case.passed for case in result.cases),
-                len(result.cases),
-                "{:.1%} - {:.1%}".format(
-                    *wilson_interval(sum(case.passed for case in result.cases), len(result.cases))
-                ),
-                f"{mean([case.score for case in result.cases if case.score is not None]):.3f}",
-                sum(case.error is not None for case in result.cases),
-            )
-            for result in results
-        ],
-    )
-    for result in results:
-        failed = [case for case in result.cases if case.error is not None]
-        for case in failed[:3]:
-            app.out.talk(f"{result.name} {case.id}: {case.error}")
-    cases = [case for result in results for case in result.cases]
-    if not cases or any(case.error is None for case in cases):
+def _keep(
+    app: App,
+    reports: Sequence[_Report],
+    home: Version | None,
+    asked: Asked,
+    out_file: Path | None,
+    *,
+    every: bool,
+) -> None:
+    """Store and show what the models got. What cannot be stored is shown all the same."""
+    try:
+        if out_file is not None:
+            _write(out_file, reports)
+        for report in reports:
+            _require_scores(report)
+            if home is not None:
+                new = to_store(home, report.model, asked, report.results)
+                report.evaluation = str(app.hub.store_evaluation(new).id)
+    finally:
+        _show(app, reports, home, asked, every=every)
+    if home is not None:
+        app.out.next_step(f"freesolo results {home.ref}")
+
+
+def _write(path: Path, reports: Sequence[_Report]) -> None:
+    """Write all answers with their episodes, or nothing at all."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        with unfinished.open("w", encoding="utf-8") as file:
+            for report in reports:
+                for line in _lines(report):
+                    file.write(f"{json.dumps(line)}\n")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _lines(report: _Report) -> Iterator[dict[str, object]]:
+    head = {"target": report.model.target.text, "revision": report.model.revision}
+    for name, suite in report.suites.items():
+        for played in suite:
+            case = case_document(played.result)
+            yield {**head, "suite": name, **case, "transcript": played.transcript.document()}
+
+
+def _require_scores(report: _Report) -> None:
+    """Raise if not one answer could be scored: then nothing was found out."""
+    results = report.every
+    if not results or any(result.score is not None for result in results):
         return
-    if all(case.answer is None for case in cases):
-        raise Unavailable(f"{target} answered not one case.", hint=cases[0].error)
-    raise EnvironmentFailed("Not one case could be scored.", hint=cases[0].error)
+    if all(result.outcome is Outcome.UNANSWERED for result in results):
+        raise Unavailable(
+            f"{report.model.target.text} answered not one case.", hint=results[0].error
+        )
+    reason = next(each.error for each in results if each.outcome is Outcome.UNSCORABLE)
+    raise EnvironmentFailed("Not one case could be scored.", hint=reason)
+
+
+def _show(
+    app: App, reports: Sequence[_Report], home: Version | None, asked: Asked, *, every: bool
+) -> None:
+    comparisons = _comparisons(reports)
+    documents = [_document(report, home, asked) for report in reports]
+    if len(reports) == 1:
+        app.out.document(documents[0])
+    elif reports:
+        app.out.document(
+            {
+                "first": documents[0],
+                "second": documents[1],
+                "comparisons": [comparison_document(each) for each in comparisons],
+            }
+        )
+    rows = [
+        (report.model.target.text, summarize(name, results))
+        for report in reports
+        for name, results in report.results.items()
+    ]
+    show_suites(app.out, rows)
+    for report in reports if len(reports) == 1 or every else ():
+        _show_cases(app, report, every=every)
+    for each in comparisons:
+        app.out.data()
+        show_comparison(app.out, each, [report.model.target.text for report in reports])
+    for report in reports:
+        _tell(app, report)
+
+
+def _comparisons(reports: Sequence[_Report]) -> list[Comparison]:
+    if len(reports) != 2:
+        return []
+    first, second = (report.results for report in reports)
+    found = (compare(name, first[name], second[name]) for name in first)
+    return [comparison for comparison in found if comparison is not None]
+
+
+def _document(report: _Report, home: Version | None, asked: Asked) -> dict[str, object]:
+    return {
+        "target": report.model.target.text,
+        "revision": report.model.revision,
+        "environment": home and asdict(home),
+        "evaluation": report.evaluation,
+        "endpoint": asked.endpoint,
+        "suites": [
+            {
+                **suite_document(summarize(name, results)),
+                "cases": [case_document(result) for result in results],
+            }
+            for name, results in report.results.items()
+        ],
+    }
+
+
+def _show_cases(app: App, report: _Report, *, every: bool) -> None:
+    results = report.every
+    shown = results if every else [each for each in results if not each.passed][:_SHOWN]
+    if shown:
+        app.out.data()
+        show_cases(app.out, shown)
+    hidden = len(results) - len(shown)
+    if shown and hidden:
+        app.out.talk(f"{hidden} more cases: --cases shows all, --out FILE writes them whole.")
+
+
+def _tell(app: App, report: _Report) -> None:
+    """Say what the figures do not."""
+    model = report.model
+    if model.revision is not None:
+        app.out.talk(f"{model.target.text} answered as {model.revision}.")
+    if model.cut_off:
+        app.out.talk(
+            f"{model.cut_off} answers of {model.target.text} were cut off by --max-tokens."
+        )
+    if report.evaluation is not None:
+        app.out.talk(f"Kept as {report.evaluation}.")

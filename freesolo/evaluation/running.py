@@ -33,7 +33,7 @@ class Played:
     transcript: Transcript
 
 
-def evaluate(
+def run_suite(
     host: EnvironmentHost, ask: Ask, suite: Suite, *, samples: int = 1, concurrency: int = 1
 ) -> Iterator[Played]:
     """Ask a model every case of a suite `samples` times; yield what came of it, in order.

@@ -1,6 +1,6 @@
 """Results on their way to the hub: to which version they belong, and cut to what it keeps."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,11 +9,13 @@ from pydantic import JsonValue
 from freesolo.client.hub import HubClient
 from freesolo.domain.evaluations import CaseResult, Outcome
 from freesolo.domain.refs import EnvRef, Selector, SelectorKind
-from freesolo.errors import NotFound
+from freesolo.errors import NotFound, Unauthorized, Unavailable
 from freesolo.evaluation.models import AskedModel, Sampling
 from freesolo.package.difference import Tree
 from freesolo.package.files import collect_files
+from freesolo.package.lockfile import LockedEnvironment
 from freesolo.runtime.client import read_manifest
+from freesolo.schemas.accounts import Scope
 from freesolo.schemas.evaluations import (
     MAX_TEXT,
     EvaluationCase,
@@ -39,6 +41,13 @@ class Version:
 
 
 @dataclass(frozen=True)
+class NotKept:
+    """Why results are not stored."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class Asked:
     """How a model was asked: what decides its answers besides itself and the environment."""
 
@@ -49,16 +58,42 @@ class Asked:
     endpoint: str | None
 
 
-def published_as(folder: Path, org: str, hub: HubClient) -> Version | None:
-    """Return the version of an org's that has exactly the files of `folder`, None if none has."""
+def find_home(
+    open_hub: Callable[[], HubClient], folder: Path, placed: LockedEnvironment | None
+) -> Version | NotKept:
+    """Return the published version that results of an environment belong to.
+
+    `placed` is the version that was asked for; without one, `folder` is its author's own, whose
+    files may be just those of a version. An evaluation needs no hub, so one that does not answer is
+    a reason like any other.
+    """
+    try:
+        hub = open_hub()
+        caller = hub.whoami()
+    except (Unauthorized, Unavailable) as error:
+        return NotKept(error.message)
+    if Scope.RUNS_WRITE not in caller.scopes:
+        return NotKept(f"The key {caller.key_name!r} lacks the scope {Scope.RUNS_WRITE.value!r}.")
+    if placed is None:
+        return _published_as(folder, caller.org, hub)
+    if placed.source != hub.url:
+        return NotKept(f"{placed} comes from {placed.source}.")
+    return Version(placed.id, placed.version, placed.tree)
+
+
+def _published_as(folder: Path, org: str, hub: HubClient) -> Version | NotKept:
+    """Return the version of the org's that has exactly the files of `folder`."""
     manifest = read_manifest(folder)
     if manifest is None:
-        return None
+        return NotKept(f"{folder} has no manifest, so it is no published version.")
     digest = Tree(folder, tuple(collect_files(folder))).digest
     try:
         found = hub.resolve(EnvRef(org, manifest.name, Selector(SelectorKind.DIGEST, digest)))
     except NotFound:
-        return None
+        return NotKept(
+            f"{folder} is as it stands no published version of {org}/{manifest.name}; "
+            f"`freesolo publish {folder}` makes it one."
+        )
     return Version(found.ref, found.version, found.tree_digest)
 
 
