@@ -65,7 +65,7 @@ class HeldOut(EvalSuite):
         if not self.grades_episodes:
             return as_reward(score(own, response_text))
         played = episode or self._answered(case, response_text)
-        state = PlayedEpisode(**vars(played), task=case)
+        state = PlayedEpisode(**{**vars(played), "task": case})
         return as_reward(_score_with_state(score, own, response_text, state))
 
     def _answered(self, example: TaskExample, answer: str) -> EnvironmentEpisode:

@@ -4,8 +4,10 @@ from typing import Any
 import pytest
 
 from freesolo.environments import EnvironmentEpisode, EnvironmentTurn, RewardResult
+from tests.contract.environment.clauses import clause
 
 
+@clause("C2.3")
 @pytest.mark.parametrize(
     ("result", "solved"),
     [
@@ -24,6 +26,7 @@ def test_success_is_resolved_by_the_first_rule_that_applies(
     assert result.resolved_success() is solved
 
 
+@clause("C2.4")
 @pytest.mark.parametrize(
     ("result", "value"),
     [
@@ -39,12 +42,14 @@ def test_value_is_resolved_by_the_first_rule_that_applies(
     assert result.resolved_value() == value
 
 
+@clause("C2.2")
 def test_constructors_keep_what_they_are_given() -> None:
     score: Any = "0.5"
 
     assert RewardResult(score).score is score
 
 
+@clause("C2.5")
 def test_a_turn_shows_only_what_is_set() -> None:
     turn = EnvironmentTurn("tool", "ok", name="search")
 
@@ -52,6 +57,7 @@ def test_a_turn_shows_only_what_is_set() -> None:
     assert turn.to_dict() == {"role": "tool", "content": "ok", "name": "search"}
 
 
+@clause("C2.6")
 def test_an_episode_shows_only_what_is_set_and_keeps_zero() -> None:
     message = {"role": "user", "content": "a", "name": "x"}
     episode = EnvironmentEpisode((message,), "b", total_tokens=0)

@@ -10,6 +10,7 @@ import pytest
 
 from freesolo.datasets import load_dataset
 from freesolo.datasets.records import load_records
+from tests.contract.environment.clauses import clause
 
 
 def write(folder: Path, name: str, text: str) -> Path:
@@ -18,6 +19,7 @@ def write(folder: Path, name: str, text: str) -> Path:
     return path
 
 
+@clause("C7.2", "C7.3", "C7.4", "C7.5")
 @pytest.mark.parametrize(
     ("name", "text", "inputs"),
     [
@@ -35,6 +37,7 @@ def test_every_format_is_read(tmp_path: Path, name: str, text: str, inputs: list
     assert [example.input for example in dataset.examples] == inputs
 
 
+@clause("C7.4")
 def test_csv_values_are_text_and_missing_cells_are_absent(tmp_path: Path) -> None:
     first, second = load_dataset(write(tmp_path, "a.csv", "input,output\na,1\nb\n")).examples
 
@@ -57,32 +60,38 @@ def test_a_byte_order_mark_is_no_part_of_the_data(tmp_path: Path, name: str, tex
     assert [example.input for example in dataset.examples] == ["a"]
 
 
+@clause("C7.2")
 def test_a_broken_line_is_named(tmp_path: Path) -> None:
     with pytest.raises(json.JSONDecodeError, match="Line 2 of"):
         load_records(write(tmp_path, "a.jsonl", '"a"\n{"input": \n'))
 
 
+@clause("C7.2")
 def test_a_line_that_is_no_row_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"Line 1 of .*not int"):
         load_records(write(tmp_path, "a.jsonl", "3\n"))
 
 
+@clause("C7.3")
 def test_an_object_without_rows_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="`data`"):
         load_records(write(tmp_path, "a.json", '{"rows": []}'))
 
 
+@clause("C7.8")
 def test_other_formats_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"Unsupported dataset extension: '\.xml'"):
         load_records(write(tmp_path, "a.xml", ""))
 
 
+@clause("C7.8")
 @pytest.mark.parametrize("name", ["missing.jsonl", "missing.xml", "missing"])
 def test_a_missing_file_is_not_found(tmp_path: Path, name: str) -> None:
     with pytest.raises(FileNotFoundError, match="missing"):
         load_records(tmp_path / name)
 
 
+@clause("C7.8")
 @pytest.mark.parametrize("name", ["dataset", "dataset.jsonl"])
 def test_a_folder_is_no_file(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
@@ -108,6 +117,7 @@ def write_parquet(path: Path) -> Path:
     return path
 
 
+@clause("C7.6")
 def test_documents_of_bson_are_rows(tmp_path: Path) -> None:
     path = write_bson(tmp_path / "a.bson")
 
@@ -115,6 +125,7 @@ def test_documents_of_bson_are_rows(tmp_path: Path) -> None:
     assert load_dataset(path).examples[0].output == "4"
 
 
+@clause("C7.7")
 def test_rows_of_parquet_keep_their_types_and_what_is_null_is_absent(tmp_path: Path) -> None:
     examples = load_dataset(write_parquet(tmp_path / "a.parquet")).examples
 
@@ -142,6 +153,7 @@ def test_bson_that_ends_too_early_is_refused(tmp_path: Path) -> None:
         load_records(path)
 
 
+@clause("C7.6", "C7.7")
 @pytest.mark.parametrize(
     ("suffix", "module", "package"),
     [
@@ -158,6 +170,7 @@ def test_a_format_whose_package_is_missing_says_how_to_get_it(
         load_records(write(tmp_path, f"a{suffix}", ""))
 
 
+@clause("C7.6")
 def test_another_package_s_module_bson_is_not_taken_for_the_right_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,17 +180,20 @@ def test_another_package_s_module_bson_is_not_taken_for_the_right_one(
         load_records(write(tmp_path, "a.bson", ""))
 
 
+@clause("C7.4")
 def test_cells_beyond_the_header_are_kept_apart(tmp_path: Path) -> None:
     (row,) = load_records(write(tmp_path, "a.csv", "input,output\na,1,2,3\n"))
 
     assert row == {"input": "a", "output": "1", None: ["2", "3"]}
 
 
+@clause("C7.3")
 def test_a_broken_document_is_named(tmp_path: Path) -> None:
     with pytest.raises(json.JSONDecodeError, match=r"a\.json: Expecting"):
         load_records(write(tmp_path, "a.json", "["))
 
 
+@clause("C7.3")
 def test_a_row_of_a_document_that_is_none_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"Row 1 of .*not int"):
         load_records(write(tmp_path, "a.json", '["a", 3]'))

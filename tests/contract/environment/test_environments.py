@@ -13,6 +13,7 @@ from freesolo.environments import (
     EnvironmentStepResult,
     RewardResult,
 )
+from tests.contract.environment.clauses import clause
 
 EXAMPLE = TaskExample(record={}, input="q", output="gold")
 
@@ -55,6 +56,7 @@ class Countdown(EnvironmentMultiTurn):
         return RewardResult(float(len(episode.response_text)), reason=str(episode.messages))
 
 
+@clause("C3.3")
 def test_the_system_prompt_is_put_first_and_stripped() -> None:
     environment = Echo()
 
@@ -64,6 +66,7 @@ def test_the_system_prompt_is_put_first_and_stripped() -> None:
     assert len(environment.messages) == 1
 
 
+@clause("C3.3")
 @pytest.mark.parametrize("role", ["system", " System "])
 def test_a_system_message_of_the_authors_is_left_alone(role: str) -> None:
     own = [{"role": "user", "content": "q"}, {"role": role, "content": ""}]
@@ -71,31 +74,37 @@ def test_a_system_message_of_the_authors_is_left_alone(role: str) -> None:
     assert Echo(own).start_episode(EXAMPLE, "be brief") == own
 
 
+@clause("C3.3")
 def test_a_blank_system_prompt_adds_nothing() -> None:
     assert len(Echo().start_episode(EXAMPLE, " \n")) == 1
 
 
+@clause("C3.5")
 def test_a_single_turn_episode_ends_with_its_first_action() -> None:
     step = Echo().step_episode(EXAMPLE, [], " a ")
 
     assert step == EnvironmentStepResult(done=True, final_response_text="a")
 
 
+@clause("C3.8", "C5.3")
 def test_answers_are_normalised_and_scored_in_their_order() -> None:
     results = Echo().score_responses(EXAMPLE, [" aaa ", "a", "aa"])
 
     assert [result.score for result in results] == [3.0, 1.0, 2.0]
 
 
+@clause("C5.3")
 def test_no_answers_have_no_rewards() -> None:
     assert Echo().score_responses(EXAMPLE, []) == []
 
 
+@clause("C5.3")
 def test_the_first_exception_of_a_reward_is_raised() -> None:
     with pytest.raises(ValueError, match="bad"):
         Echo().score_responses(EXAMPLE, ["a", "bad"])
 
 
+@clause("C5.1")
 def test_rewards_of_concurrency_one_are_computed_on_the_callers_thread() -> None:
     environment = Echo()
     environment.max_score_concurrency = 1
@@ -105,6 +114,7 @@ def test_rewards_of_concurrency_one_are_computed_on_the_callers_thread() -> None
     assert environment.threads == {threading.get_ident()}
 
 
+@clause("C5.2")
 def test_concurrency_is_bounded_across_overlapping_calls() -> None:
     class Counting(Echo):
         max_score_concurrency = 2
@@ -134,12 +144,14 @@ def test_concurrency_is_bounded_across_overlapping_calls() -> None:
     assert environment.highest == 2
 
 
+@clause("C3.9")
 def test_episodes_of_a_single_turn_environment_are_scored_as_answers() -> None:
     episode = EnvironmentEpisode((), " aaa ")
 
     assert Echo().score_episodes(EXAMPLE, [episode])[0].score == 3.0
 
 
+@clause("C3.9")
 def test_a_single_turn_environment_that_scores_episodes_gets_them_whole() -> None:
     class OfEpisodes(Echo):
         def score_episode(self, example: TaskExample, episode: EnvironmentEpisode) -> RewardResult:
@@ -148,26 +160,31 @@ def test_a_single_turn_environment_that_scores_episodes_gets_them_whole() -> Non
     assert OfEpisodes().score_episodes(EXAMPLE, [EnvironmentEpisode((), " a ")])[0].score == 3.0
 
 
+@clause("C3.6")
 def test_an_answer_to_a_multi_turn_environment_is_an_episode_without_messages() -> None:
     result = Countdown().score_responses(EXAMPLE, ["aa"])[0]
 
     assert (result.score, result.reason) == (2.0, "()")
 
 
+@clause("C3.4")
 def test_the_prompt_of_a_multi_turn_environment_is_the_start_of_its_episode() -> None:
     assert Countdown().build_prompt_messages(EXAMPLE, "p") == [{"role": "user", "content": "p"}]
 
 
+@clause("C3.11")
 def test_the_gold_answer_is_what_the_example_says() -> None:
     assert Echo().sft_completion(EXAMPLE) == [{"role": "assistant", "content": "gold"}]
 
 
+@clause("C3.1")
 @pytest.mark.parametrize("base", [EnvironmentSingleTurn, EnvironmentMultiTurn])
 def test_an_environment_that_lacks_a_method_cannot_be_made(base: type[Environment]) -> None:
     with pytest.raises(TypeError, match="abstract"):
         type("Incomplete", (base,), {})()
 
 
+@clause("C3.10")
 @pytest.mark.parametrize(
     ("message", "text"),
     [

@@ -17,6 +17,7 @@ import pytest
 import freesolo
 from freesolo.config import CredentialStore, Profile
 from freesolo.openai_client import AsyncOpenAI, FreesoloConfig, OpenAI
+from tests.contract.environment.clauses import clause
 from tests.hubs import LiveHub
 
 MESSAGES: Any = [{"role": "user", "content": "hello"}]
@@ -111,6 +112,7 @@ both_clients = pytest.mark.parametrize(
 Ask = Callable[..., None]
 
 
+@clause("C10.1", "C10.2", "C10.7")
 @both_clients
 def test_a_completion_goes_to_the_gateway_with_the_key(
     gateway: Gateway, client_class: type[Any], ask: Ask
@@ -122,6 +124,7 @@ def test_a_completion_goes_to_the_gateway_with_the_key(
     assert gateway.last.body == {"model": "m", "messages": MESSAGES, "store": True}
 
 
+@clause("C10.2")
 @pytest.mark.parametrize("suffix", ["", "/", "/v1", "/v1/", "//"])
 def test_the_version_is_part_of_the_address_once(gateway: Gateway, suffix: str) -> None:
     complete(OpenAI(api_key="fs-1", base_url=f"{gateway.url}{suffix}"))
@@ -129,6 +132,7 @@ def test_the_version_is_part_of_the_address_once(gateway: Gateway, suffix: str) 
     assert gateway.last.path == "/v1/chat/completions"
 
 
+@clause("C10.1")
 @pytest.mark.parametrize(
     ("arguments", "key"),
     [
@@ -148,6 +152,7 @@ def test_the_first_key_that_is_set_is_used(
     assert gateway.last.headers["authorization"] == f"Bearer {key}"
 
 
+@clause("C10.2")
 @pytest.mark.parametrize("first", range(4))
 def test_the_first_address_that_is_set_is_used(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch, first: int
@@ -168,6 +173,7 @@ def test_the_first_address_that_is_set_is_used(
     assert len(gateway.heard) == 1
 
 
+@clause("C10.4")
 @pytest.mark.parametrize(
     ("arguments", "project"),
     [
@@ -186,6 +192,7 @@ def test_the_first_project_that_is_set_replaces_any_other(
     assert gateway.last.headers["x-freesolo-project-id"] == project
 
 
+@clause("C10.4")
 def test_without_a_project_the_caller_s_header_is_kept(gateway: Gateway) -> None:
     headers = {"X-Freesolo-Project-ID": "mine", "X-Freesolo-Provider": "openai"}
 
@@ -195,6 +202,7 @@ def test_without_a_project_the_caller_s_header_is_kept(gateway: Gateway) -> None
     assert gateway.last.headers["x-freesolo-provider"] == "openai"
 
 
+@clause("C10.6")
 @both_clients
 def test_nothing_that_is_set_up_for_openai_is_sent(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch, client_class: type[Any], ask: Ask
@@ -213,6 +221,7 @@ def test_nothing_that_is_set_up_for_openai_is_sent(
     assert not {"openai-organization", "openai-project"} & gateway.last.headers.keys()
 
 
+@clause("C10.7")
 @pytest.mark.parametrize("arguments", [{"store": False}, {"extra_body": {"store": False}}])
 @both_clients
 def test_a_request_may_say_that_it_is_not_recorded(
@@ -223,6 +232,7 @@ def test_a_request_may_say_that_it_is_not_recorded(
     assert gateway.last.body["store"] is False
 
 
+@clause("C10.7")
 def test_other_requests_are_left_alone(gateway: Gateway) -> None:
     with OpenAI(api_key="fs-1", base_url=gateway.url) as client:
         client.completions.create(model="m", prompt="hello")
@@ -230,6 +240,7 @@ def test_other_requests_are_left_alone(gateway: Gateway) -> None:
     assert gateway.last.body == {"model": "m", "prompt": "hello"}
 
 
+@clause("C10.8")
 @both_clients
 def test_a_copy_keeps_key_address_and_project(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch, client_class: type[Any], ask: Ask
@@ -249,12 +260,14 @@ def test_a_copy_keeps_key_address_and_project(
     assert gateway.last.headers["x-freesolo-project-id"] == "mine"
 
 
+@clause("C10.5")
 @pytest.mark.parametrize("name", ["api_key", "base_url", "project_id"])
 def test_configured_values_must_be_text(name: str) -> None:
     with pytest.raises(TypeError, match=rf"freesolo\.{name} must be a string"):
         OpenAI(freesolo={name: 3})  # type: ignore[dict-item]
 
 
+@clause("C10.1")
 @pytest.mark.parametrize("client_class", [OpenAI, AsyncOpenAI])
 @pytest.mark.parametrize("arguments", [{}, {"api_key": ""}, {"freesolo_api_key": ""}])
 def test_without_a_key_there_is_no_client(
@@ -266,11 +279,13 @@ def test_without_a_key_there_is_no_client(
         client_class(base_url="http://127.0.0.1:1", **arguments)
 
 
+@clause("C10.3")
 def test_without_an_address_there_is_no_client_and_nobody_is_asked() -> None:
     with pytest.raises(openai.OpenAIError, match="FREESOLO_BASE_URL"):
         OpenAI(api_key="fs-1")
 
 
+@clause("C10.3")
 def test_without_an_address_the_platform_s_own_gateway_is_used(
     live_hub: LiveHub, tmp_path: Path
 ) -> None:
@@ -282,6 +297,7 @@ def test_without_an_address_the_platform_s_own_gateway_is_used(
         assert str(client.base_url).endswith("/v1/")
 
 
+@clause("C10.3")
 def test_the_stored_key_is_never_sent_to_another_address(live_hub: LiveHub, tmp_path: Path) -> None:
     CredentialStore(tmp_path / "home").save(Profile(live_hub.url, live_hub.user_key))
 
@@ -289,6 +305,7 @@ def test_the_stored_key_is_never_sent_to_another_address(live_hub: LiveHub, tmp_
         OpenAI(base_url="http://127.0.0.1:1")
 
 
+@clause("C10.3")
 def test_a_platform_that_does_not_answer_is_told_with_the_way_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -299,6 +316,7 @@ def test_a_platform_that_does_not_answer_is_told_with_the_way_out(
         OpenAI()
 
 
+@clause("C1.5")
 def test_importing_freesolo_imports_no_client() -> None:
     code = (
         "import sys, freesolo, freesolo.environments, freesolo.datasets, freesolo.contracts; "
@@ -309,6 +327,7 @@ def test_importing_freesolo_imports_no_client() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@clause("C1.5")
 def test_the_clients_are_there_when_they_are_asked_for() -> None:
     assert freesolo.OpenAI is OpenAI
     assert freesolo.AsyncOpenAI is AsyncOpenAI

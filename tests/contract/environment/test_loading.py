@@ -1,23 +1,16 @@
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from freesolo.environments import has_evaluations, load_environment, load_evaluation_suites
+from tests.contract.environment.clauses import clause
 from tests.environment_folders import SOUND, write_environment
 
-
-@pytest.fixture(autouse=True)
-def restored_imports() -> Iterator[None]:
-    """Forget what a test has put on the path and among the modules."""
-    path, modules = list(sys.path), set(sys.modules)
-    yield
-    sys.path[:] = path
-    for name in set(sys.modules) - modules:
-        del sys.modules[name]
+pytestmark = pytest.mark.usefixtures("restored_imports")
 
 
+@clause("C6.1", "C6.2", "C6.4")
 def test_a_file_is_loaded_with_its_siblings(tmp_path: Path) -> None:
     folder = write_environment(
         tmp_path, "from sibling_of_test import load_environment\n", sibling_of_test=SOUND
@@ -77,12 +70,14 @@ def test_a_module_of_pythons_own_is_not_taken_for_one_of_an_environment(tmp_path
     assert sys.modules["types"] is before
 
 
+@clause("C6.1", "C6.2")
 def test_another_factory_can_be_named(tmp_path: Path) -> None:
     folder = write_environment(tmp_path, f"{SOUND}\ndef other():\n    return Sums()\n")
 
     assert type(load_environment(f"{folder / 'environment.py'}:other")).__name__ == "Sums"
 
 
+@clause("C6.3")
 def test_without_a_reference_the_usual_place_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,6 +89,7 @@ def test_without_a_reference_the_usual_place_is_used(
     assert type(load_environment()).__name__ == "Sums"
 
 
+@clause("C6.8")
 def test_a_factory_gets_only_the_arguments_it_names(tmp_path: Path) -> None:
     code = SOUND.replace(
         "def load_environment():", "def load_environment(split):\n    assert split"
@@ -103,6 +99,7 @@ def test_a_factory_gets_only_the_arguments_it_names(tmp_path: Path) -> None:
     load_environment(str(folder / "environment.py"), split="train", other=1)
 
 
+@clause("C6.8")
 def test_a_factory_with_open_arguments_gets_all(tmp_path: Path) -> None:
     code = SOUND.replace(
         "def load_environment():", "def load_environment(**params):\n    assert params == {'a': 1}"
@@ -112,6 +109,7 @@ def test_a_factory_with_open_arguments_gets_all(tmp_path: Path) -> None:
     load_environment(str(folder / "environment.py"), a=1)
 
 
+@clause("C6.9")
 @pytest.mark.parametrize(
     "result", ["Sums", "object()", "None", "coroutine()", "[]"], ids=lambda result: str(result)
 )
@@ -123,6 +121,7 @@ def test_anything_but_an_environment_is_refused(tmp_path: Path, result: str) -> 
         load_environment(f"{folder / 'environment.py'}:wrong")
 
 
+@clause("C6.4", "C6.6", "C6.7")
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     folder = write_environment(tmp_path, "load_environment = 3\n")
 
@@ -136,6 +135,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         load_environment(str(folder / "environment.py"))
 
 
+@clause("C6.5")
 def test_a_module_that_raises_leaves_no_trace(tmp_path: Path) -> None:
     folder = write_environment(tmp_path, "raise KeyError('x')\n")
     before = set(sys.modules)
@@ -146,6 +146,7 @@ def test_a_module_that_raises_leaves_no_trace(tmp_path: Path) -> None:
     assert set(sys.modules) == before
 
 
+@clause("C9.3", "C9.4")
 def test_only_suites_are_accepted_as_suites(tmp_path: Path) -> None:
     folder = write_environment(
         tmp_path, SOUND, evaluations="def load_evaluations():\n    return [1]\n"
@@ -157,6 +158,7 @@ def test_only_suites_are_accepted_as_suites(tmp_path: Path) -> None:
         load_evaluation_suites(str(folder / "evaluations.py"))
 
 
+@clause("C9.3")
 def test_no_suites_are_fine(tmp_path: Path) -> None:
     folder = write_environment(
         tmp_path, SOUND, evaluations="def load_evaluations():\n    return []\n"

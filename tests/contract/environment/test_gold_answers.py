@@ -1,8 +1,10 @@
 import pytest
 
 from freesolo.datasets import target_messages
+from tests.contract.environment.clauses import clause
 
 
+@clause("C8.2")
 @pytest.mark.parametrize(
     ("output", "content"),
     [
@@ -18,6 +20,7 @@ def test_a_plain_answer_becomes_one_assistant_message(output: object, content: s
     assert target_messages(output) == [{"role": "assistant", "content": content}]
 
 
+@clause("C8.1", "C8.3")
 @pytest.mark.parametrize(
     "wrap", [lambda messages: messages, lambda messages: {"messages": messages}]
 )
@@ -34,6 +37,7 @@ def test_messages_are_kept_with_all_their_keys(wrap: object) -> None:
     assert second == messages[1]
 
 
+@clause("C8.3")
 @pytest.mark.parametrize(
     "messages",
     [

@@ -2,6 +2,7 @@ import pytest
 
 from freesolo.datasets import TaskExample, load_dataset
 from freesolo.datasets.types import Message
+from tests.contract.environment.clauses import clause
 
 
 class Plain:
@@ -18,6 +19,7 @@ class Starting(Plain):
         return [{"role": "system", "content": prompt_text}]
 
 
+@clause("C8.4")
 def test_a_conversation_is_a_prompt_and_its_gold_answer() -> None:
     dataset = load_dataset([{"input": "q", "output": 3}])
 
@@ -26,6 +28,7 @@ def test_a_conversation_is_a_prompt_and_its_gold_answer() -> None:
     ]
 
 
+@clause("C8.4")
 def test_a_builder_that_begins_episodes_is_asked_for_one() -> None:
     dataset = load_dataset([{"input": "q", "output": ""}])
 
@@ -34,6 +37,7 @@ def test_a_builder_that_begins_episodes_is_asked_for_one() -> None:
     assert first == {"role": "system", "content": "p"}
 
 
+@clause("C8.4")
 def test_an_example_without_a_gold_answer_makes_no_conversation() -> None:
     with pytest.raises(ValueError, match="example_000000 has no output"):
         load_dataset([{"input": "q"}]).build_conversations(Plain())

@@ -4,8 +4,10 @@ import pytest
 
 from freesolo.datasets import Dataset, TaskExample, load_dataset, warn_missing_think_tags
 from freesolo.datasets.records import load_task_examples
+from tests.contract.environment.clauses import clause
 
 
+@clause("C7.13")
 def test_examples_are_numbered_by_position_whatever_their_own_ids() -> None:
     rows: list[Any] = [{"input": "a", "id": "mine"}, TaskExample(record={}, input="b", id="other")]
 
@@ -15,6 +17,7 @@ def test_examples_are_numbered_by_position_whatever_their_own_ids() -> None:
     ]
 
 
+@clause("C7.11")
 def test_text_inputs_are_stripped_and_others_become_sorted_json() -> None:
     text, number = load_task_examples([{"input": "  hi "}, {"input": {"b": 2, "a": "é"}}])
 
@@ -22,12 +25,14 @@ def test_text_inputs_are_stripped_and_others_become_sorted_json() -> None:
     assert number.input == '{\n  "a": "\\u00e9",\n  "b": 2\n}'
 
 
+@clause("C7.10")
 def test_an_empty_input_is_accepted_and_a_missing_one_is_not() -> None:
     assert load_task_examples([{"input": ""}])[0].input == ""
     with pytest.raises(ValueError, match="Row 1: Each record must contain input, not only: prompt"):
         load_task_examples([{"input": ""}, {"prompt": "a"}])
 
 
+@clause("C7.12")
 def test_the_record_is_kept_as_it_was() -> None:
     row = {"input": 1, "output": "", "metadata": "not an object", "extra": [1]}
 
@@ -38,16 +43,19 @@ def test_the_record_is_kept_as_it_was() -> None:
     assert example.metadata == {}
 
 
+@clause("C7.1")
 def test_one_row_is_not_a_dataset() -> None:
     with pytest.raises(AttributeError, match="list of rows"):
         load_dataset({"input": "a"})  # type: ignore[dict-item]
 
 
+@clause("C7.1")
 def test_texts_are_not_rows() -> None:
     with pytest.raises(ValueError, match="must contain input"):
         load_dataset(["a"])  # type: ignore[list-item]
 
 
+@clause("C8.5")
 def test_missing_think_tags_are_warned_about_once() -> None:
     dataset = load_dataset(
         [
@@ -61,5 +69,6 @@ def test_missing_think_tags_are_warned_about_once() -> None:
         assert warn_missing_think_tags(dataset.examples) == ["example_000001"]
 
 
+@clause("C7.1")
 def test_an_empty_dataset_is_a_dataset() -> None:
     assert load_dataset([]) == Dataset([])
