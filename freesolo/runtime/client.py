@@ -5,21 +5,21 @@ A call that hangs, crashes its process or returns nonsense fails as `Environment
 process is started again for the next call, so the caller goes on.
 """
 
-import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypedDict, Unpack
 
 from freesolo.datasets.types import Message, TaskExample
 from freesolo.domain.manifest import MANIFEST_NAME, Manifest, parse_manifest
 from freesolo.domain.secrets import check_secret_name
 from freesolo.environments.types import EnvironmentEpisode
 from freesolo.errors import EnvironmentFailed, InvalidEnvironment, InvalidManifest
-from freesolo.runtime.child import AuthorRaised, Child, ChildLost, Program
+from freesolo.runtime.child import Child, Program
 from freesolo.runtime.examples import Examples, Page, read_page
 from freesolo.runtime.host import answer_document
+from freesolo.runtime.pool import Launch, Pool
 from freesolo.runtime.sandbox import (
     Limits,
     Sandbox,
@@ -27,19 +27,20 @@ from freesolo.runtime.sandbox import (
     choose_sandbox,
     machine_limits,
 )
+from freesolo.runtime.scoring import Scoring, failed_score, score_apart, score_together
 from freesolo.runtime.values import (
     Case,
     Score,
     Step,
     Suite,
     episode_document,
+    read_facts,
     read_messages,
     read_scores,
     read_step,
     read_suites,
     read_turns,
     subject_of,
-    unscorable,
 )
 from freesolo.runtime.venvs import ensure_contract, ensure_venv, interpreter_prefix, venv_folder
 
@@ -53,6 +54,7 @@ __all__ = [
     "Step",
     "Suite",
     "open_host",
+    "open_pool",
     "read_manifest",
 ]
 
@@ -63,7 +65,7 @@ ENTRY_POINT = "environment.py"
 class HostOptions:
     """How hosts run. `call_timeout` bounds one call of the author's code, `load_timeout` the
     building of the environment and the reading of its data; both are in seconds. `limits` bound
-    what each environment may use.
+    what each process may use, of which there are up to `processes`.
     """
 
     cache_dir: Path
@@ -71,6 +73,7 @@ class HostOptions:
     call_timeout: float = 60.0
     load_timeout: float = 120.0
     limits: Limits = field(default_factory=machine_limits)
+    processes: int = 1
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,27 @@ def open_host(
         )
     launch = _prepare(folder, options, foundation or Foundation(), requirements, secrets or {})
     return EnvironmentHost(launch, options, params or {})
+
+
+class Handed(TypedDict, total=False):
+    """What `open_host` hands to an environment."""
+
+    params: Mapping[str, object]
+    requirements: Iterable[str]
+    secrets: Mapping[str, str]
+    foundation: Foundation
+
+
+def open_pool(
+    folder: Path, options: HostOptions, *, size: int, **handed: Unpack[Handed]
+) -> "EnvironmentHost":
+    """Load the environment as `open_host` does, to be run in up to `size` processes at once.
+
+    It is for rewards that need a processor each: calls of several threads run side by side, and the
+    answers of one call are spread over the processes where the author's class scores them one by
+    one. `max_score_concurrency` holds in each process.
+    """
+    return open_host(folder, replace(options, processes=size), **handed)
 
 
 def read_manifest(folder: Path) -> Manifest | None:
@@ -148,23 +172,27 @@ def needs_of(*folders: Path) -> Needs:
 
 
 class EnvironmentHost:
-    """A loaded environment. A context manager; calls from several threads take turns."""
+    """A loaded environment. A context manager.
+
+    Each call has one of the host's processes to itself; calls from more threads than there are
+    processes take turns. Any of them may answer a call: a reward that remembers earlier calls
+    remembers those that its process was asked.
+    """
 
     def __init__(
-        self, launch: "_Launch", options: HostOptions, params: Mapping[str, object]
+        self, prepared: "_Prepared", options: HostOptions, params: Mapping[str, object]
     ) -> None:
-        self._launch = launch
+        self._prepared = prepared
         self._options = options
         self._params = dict(params)
-        self._turn = threading.Lock()
-        self._child: Child | None = None
-        self._closed = False
         self._examples: Examples | None = None
         self._has_suites = False
-        self.multi_turn = False
-        self._score_concurrency = 1
-        with self._turn:
-            self._start()
+        launch = Launch(
+            start=lambda: Child(prepared.program), load=self._first, seconds=options.load_timeout
+        )
+        self._pool = Pool(launch, size=options.processes)
+        with self._pool.member() as member:
+            self._facts = read_facts(member.start())
 
     def __enter__(self) -> Self:
         return self
@@ -178,22 +206,23 @@ class EnvironmentHost:
         self.close()
 
     def close(self) -> None:
-        """End the process, for good."""
-        with self._turn:
-            self._closed = True
-            if self._child is not None:
-                self._child.close()
-                self._child = None
+        """End the host's processes, for good."""
+        self._pool.close()
+
+    @property
+    def multi_turn(self) -> bool:
+        """Whether the environment answers back."""
+        return self._facts.multi_turn
 
     @property
     def layers(self) -> tuple[str, ...]:
         """The layers of the sandbox that are on."""
-        return self._launch.sandbox.layers
+        return self._prepared.sandbox.layers
 
     @property
     def python(self) -> Path:
         """The interpreter in the environment's own virtual environment."""
-        return self._launch.python
+        return self._prepared.python
 
     def examples(self) -> Examples:
         """Return the environment's dataset. Raise `EnvironmentFailed` if it has none."""
@@ -224,28 +253,21 @@ class EnvironmentHost:
         return read_messages(self._call_on(example, "sft_completion"), "sft_completion")
 
     def score_responses(self, example: TaskExample, answers: Sequence[str]) -> list[Score]:
-        """Score answers to one example; those that cannot be scored say why.
+        """Score answers to one example, in their order; those that cannot be scored say why.
 
-        If scoring them together fails, each is scored on its own, so that one bad answer does not
-        take the others with it.
+        Unless the author's class scores a whole group at once, one bad answer takes no other with
+        it, and the answers are spread over the host's processes.
         """
-        return self._score(
-            example,
-            "score_responses",
-            {"answers": [answer_document(answer) for answer in answers]},
-            turns=[1] * len(answers),
-        )
+        items = [answer_document(answer) for answer in answers]
+        return self._score(example, "score_responses", {"answers": items}, [1] * len(items))
 
     def score_episodes(
         self, example: TaskExample, episodes: Sequence[EnvironmentEpisode]
     ) -> list[Score]:
         """Score episodes of one example, as `score_responses` does answers."""
-        return self._score(
-            example,
-            "score_episodes",
-            {"episodes": [episode_document(episode) for episode in episodes]},
-            turns=[_actions(episode) for episode in episodes],
-        )
+        items = [episode_document(episode) for episode in episodes]
+        turns = [_actions(episode) for episode in episodes]
+        return self._score(example, "score_episodes", {"episodes": items}, turns)
 
     def suites(self) -> list[Suite]:
         """Return the evaluation suites, none if the folder has no `evaluations.py`."""
@@ -269,7 +291,7 @@ class EnvironmentHost:
             )
             (score,) = read_scores(value, "score_case", [_actions(episode) if episode else 1])
         except EnvironmentFailed as error:
-            return _unscorable(error)
+            return failed_score(error)
         return score
 
     def _page(self, start: int, count: int) -> Page:
@@ -280,28 +302,18 @@ class EnvironmentHost:
         self,
         example: TaskExample,
         method: str,
-        items: Mapping[str, list[object]],
-        *,
+        named: Mapping[str, Sequence[object]],
         turns: Sequence[int],
     ) -> list[Score]:
         if not turns:
             return []
-        waves = -(-len(turns) // self._score_concurrency)
-        seconds = waves * self._options.call_timeout
-        try:
-            value = self._call_on(example, method, seconds=seconds, **items)
-            return read_scores(value, method, turns)
-        except EnvironmentFailed as error:
-            if len(turns) == 1:
-                return [_unscorable(error)]
-        # The others may still be at work in there, and one of them about to end the process.
-        self._start_afresh()
-        ((name, values),) = items.items()
-        return [
-            score
-            for value, actions in zip(values, turns, strict=True)
-            for score in self._score(example, method, {name: [value]}, turns=[actions])
-        ]
+        ((name, items),) = named.items()
+        scoring = Scoring(
+            method, subject_of(example), name, items, turns, self._options.call_timeout
+        )
+        if method in self._facts.apart:
+            return score_apart(self._pool, scoring)
+        return score_together(self._pool, scoring, concurrency=self._facts.score_concurrency)
 
     def _call_on(
         self,
@@ -314,71 +326,26 @@ class EnvironmentHost:
         return self._call(method, seconds=seconds, subject=subject_of(example), **arguments)
 
     def _call(self, method: str, *, seconds: float | None = None, **arguments: object) -> object:
-        with self._turn:
-            if self._closed:
-                raise RuntimeError("The environment's host is closed")
-            child = self._child or self._start()
-            return self._ask(child, method, arguments, seconds or self._options.call_timeout)
+        with self._pool.member() as member:
+            return member.ask(method, arguments, seconds=seconds or self._options.call_timeout)
 
-    def _start_afresh(self) -> None:
-        """Leave the process to its end; the next call starts another."""
-        with self._turn:
-            if self._child is not None:
-                self._drop(self._child)
-
-    def _start(self) -> Child:
-        child = self._child = Child(self._launch.program)
-        arguments = {
+    def _first(self) -> dict[str, object]:
+        """Return the arguments of a process's first call."""
+        return {
             "params": self._params,
-            "limits": self._launch.program.limits.of_one_process,
-            "modules": {name: str(path) for name, path in self._launch.modules.items()},
+            "limits": self._prepared.program.limits.of_one_process,
+            "modules": {name: str(path) for name, path in self._prepared.modules.items()},
             "examples": self._examples is not None,
             "suites": self._has_suites,
         }
-        try:
-            facts = self._ask(child, "load", arguments, self._options.load_timeout)
-        except EnvironmentFailed:
-            self._drop(child)
-            raise
-        match facts:
-            case {"multi_turn": bool() as multi_turn, "score_concurrency": int() as concurrency}:
-                self.multi_turn, self._score_concurrency = multi_turn, max(1, concurrency)
-        return child
-
-    def _ask(
-        self, child: Child, method: str, arguments: Mapping[str, object], seconds: float
-    ) -> object:
-        try:
-            return child.ask(
-                method, arguments, seconds=seconds, start_seconds=self._options.load_timeout
-            )
-        except ChildLost as error:
-            self._drop(child)
-            raise EnvironmentFailed(
-                f"The environment failed: {error}.", traceback=child.output() or None
-            ) from None
-        except AuthorRaised as error:
-            raise EnvironmentFailed(str(error), traceback=error.traceback) from error
-        except BaseException:
-            # Interrupted: the answer that still comes would be taken for that to the next call.
-            self._drop(child)
-            raise
-
-    def _drop(self, child: Child) -> None:
-        child.kill()
-        self._child = None
 
 
 def _actions(episode: EnvironmentEpisode) -> int:
     return sum(turn.role == "assistant" for turn in episode.turns)
 
 
-def _unscorable(error: EnvironmentFailed) -> Score:
-    return unscorable(error, raised=isinstance(error.__cause__, AuthorRaised))
-
-
 @dataclass(frozen=True)
-class _Launch:
+class _Prepared:
     """Everything needed to start the process, once and again."""
 
     python: Path
@@ -393,7 +360,7 @@ def _prepare(
     foundation: Foundation,
     requirements: Iterable[str],
     secrets: Mapping[str, str],
-) -> _Launch:
+) -> _Prepared:
     cache_dir = options.cache_dir.resolve()
     declared = read_manifest(folder) or Manifest(name="unnamed")
     modules = {name: path.resolve() for name, path in foundation.modules.items()}
@@ -420,4 +387,4 @@ def _prepare(
     handed = {check_secret_name(name): value for name, value in secrets.items()}
     private_tmp = sandbox.bubblewrap is not None
     program = Program(command, folder, options.limits, private_tmp=private_tmp, secrets=handed)
-    return _Launch(python, program, modules, sandbox)
+    return _Prepared(python, program, modules, sandbox)

@@ -8,6 +8,11 @@ is four bytes of length, big-endian, and as many of JSON. The parent asks one ca
     <- {"started": true}                                    now its deadline runs
     <- {"value": ...}   or   {"raised": "ValueError: ...", "traceback": "..."}
 
+A call on several items may tell of each in between, when it begins and what came of it::
+
+    <- {"item": 3}
+    <- {"item": 3, "value": ...}   or   {"item": 3, "raised": ...}
+
 The first call is `load`. Standard output and error belong to the author. The process ends when the
 parent closes the socket, and with the parent.
 """
@@ -22,15 +27,21 @@ import signal
 import socket
 import struct
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from freesolo.datasets import TaskExample
-    from freesolo.environments import Environment, EnvironmentEpisode, EvalSuite
+    from freesolo.environments import Environment, EnvironmentEpisode
+    from freesolo.environments.grading import HeldOut
+
+Item = TypeVar("Item")
 
 MAX_MESSAGE_BYTES = 64 * 1024**2
 
@@ -83,11 +94,33 @@ def answer_of(document: Any) -> str:  # noqa: ANN401 - JSON
 class Host:
     """The environment, once loaded, and the calls that the parent may make on it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, connection: socket.socket, folder: Path) -> None:
+        self._connection = connection
+        self._sending = threading.Lock()
+        self._folder = folder
         self._environment: Environment | None = None
+        self._scorers: ThreadPoolExecutor | None = None
         self._examples: list[TaskExample] | None = None
-        self._suites: list[tuple[EvalSuite, list[TaskExample]]] = []
+        self._suites: list[tuple[HeldOut, list[TaskExample]]] | None = None
+
+    def serve(self) -> None:
+        """Answer calls until the other side closes the connection."""
+        stream = self._connection.makefile("rb")
+
+        def read(size: int) -> bytes:
+            data = stream.read(size)
+            if len(data) < size:
+                raise EOFError
+            return data
+
+        while True:
+            try:
+                request = receive(read)
+                self._tell({"started": True})
+                call = partial(getattr(self, request["method"]), **request["arguments"])
+                self._tell(self._outcome(call))
+            except (EOFError, BrokenPipeError, ConnectionResetError):
+                return
 
     def load(
         self,
@@ -115,9 +148,13 @@ class Host:
             self._rows()
         if suites:
             self.suites()
+        concurrency = self._environment.max_score_concurrency
+        if concurrency > 1:
+            self._scorers = ThreadPoolExecutor(concurrency, "answer")
         return {
             "multi_turn": isinstance(self._environment, EnvironmentMultiTurn),
-            "score_concurrency": max(1, self._environment.max_score_concurrency),
+            "score_concurrency": max(1, concurrency),
+            "apart": _scored_apart(self._environment),
         }
 
     def examples(self, start: int, count: int) -> dict[str, Any]:
@@ -166,29 +203,33 @@ class Host:
         environment, example = self._task(subject)
         return list(environment.sft_completion(example))
 
-    def score_responses(self, subject: dict[str, Any], answers: list[Any]) -> dict[str, Any]:
-        """Score answers to one example."""
+    def score_responses(
+        self, subject: dict[str, Any], answers: list[Any], *, apart: bool
+    ) -> dict[str, Any] | None:
+        """Score answers to one example: with `apart` one by one, telling of each, or else together."""
         environment, example = self._task(subject)
         texts = [answer_of(answer) for answer in answers]
-        return _timed(lambda: environment.score_responses(example, texts))
+        return self._score(partial(environment.score_responses, example), texts, apart=apart)
 
     def score_episodes(
-        self, subject: dict[str, Any], episodes: list[dict[str, Any]]
-    ) -> dict[str, Any]:
-        """Score episodes of one example."""
+        self, subject: dict[str, Any], episodes: list[dict[str, Any]], *, apart: bool
+    ) -> dict[str, Any] | None:
+        """Score episodes of one example, as `score_responses` does answers."""
         environment, example = self._task(subject)
         played = [_episode_of(episode) for episode in episodes]
-        return _timed(lambda: environment.score_episodes(example, played))
+        return self._score(partial(environment.score_episodes, example), played, apart=apart)
 
     def suites(self) -> list[dict[str, Any]]:
         """Load the evaluation suites, if there are any, and return their cases."""
-        from freesolo.environments import has_evaluations, load_evaluation_suites
+        from freesolo.environments.grading import held_out_suites
 
-        if has_evaluations("."):
-            loaded = load_evaluation_suites("evaluations.py", environment=self.environment)
-            self._suites = [(suite, list(suite.cases())) for suite in loaded]
+        self._suites = [(suite, suite.cases()) for suite in held_out_suites(self.environment)]
         return [
-            {"name": suite.name, "cases": [self._case(suite, case) for case in cases]}
+            {
+                "name": suite.name,
+                "grades_episodes": suite.grades_episodes,
+                "cases": [_plain_case(suite, case) for case in cases],
+            }
             for suite, cases in self._suites
         ]
 
@@ -196,11 +237,9 @@ class Host:
         self, subject: dict[str, Any], answer: object, episode: dict[str, Any] | None
     ) -> dict[str, Any]:
         """Grade an answer to one case of a suite, or the episode that it came from."""
-        suite, case = self._suite_case(subject)
-        played = () if episode is None else (_episode_of(episode),)
-        if not getattr(suite, "grades_episodes", False):
-            played = ()
-        return _timed(lambda: [suite.score(case, answer_of(answer), *played)])
+        suite, case = self._case(subject)
+        played = None if episode is None else _episode_of(episode)
+        return _timed(lambda: [suite.score(case, answer_of(answer), played)])
 
     @property
     def environment(self) -> "Environment":
@@ -209,15 +248,34 @@ class Host:
             raise RuntimeError("The first call must be `load`")
         return self._environment
 
+    def _score(
+        self, score: Callable[[list[Item]], Iterable[object]], items: list[Item], *, apart: bool
+    ) -> dict[str, Any] | None:
+        if not apart:
+            return _timed(lambda: score(items))
+
+        def score_one(index: int, item: Item) -> None:
+            self._tell({"item": index})
+            self._tell({"item": index, **self._outcome(lambda: _timed(lambda: score([item])))})
+
+        if self._scorers is None:
+            for index, item in enumerate(items):
+                score_one(index, item)
+        else:
+            list(self._scorers.map(score_one, range(len(items)), items))
+        return None
+
     def _task(self, subject: dict[str, Any]) -> "tuple[Environment, TaskExample]":
         """Return the example that the parent means, and the environment that it belongs to."""
         if "suite" in subject:
-            suite, case = self._suite_case(subject)
-            return getattr(suite, "environment", self.environment), case
+            suite, case = self._case(subject)
+            return suite.environment, case
         return self.environment, self._example(subject["row"], subject["question"])
 
-    def _suite_case(self, subject: dict[str, Any]) -> "tuple[EvalSuite, TaskExample]":
-        for suite, cases in self._suites:
+    def _case(self, subject: dict[str, Any]) -> "tuple[HeldOut, TaskExample]":
+        if self._suites is None:
+            self.suites()
+        for suite, cases in self._suites or ():
             if suite.name == subject["suite"]:
                 return suite, cases[subject["index"]]
         raise LookupError(f"There is no suite {subject['suite']!r}")
@@ -248,12 +306,21 @@ class Host:
             raise AttributeError("The environment has no attribute `dataset`")
         return load_dataset(dataset.examples if isinstance(dataset, Dataset) else dataset).examples
 
-    def _case(self, suite: "EvalSuite", case: "TaskExample") -> dict[str, Any]:
-        from freesolo.datasets.serialize import json_view
+    def _tell(self, message: dict[str, Any]) -> None:
+        """Send a message. What is not JSON, or is too long, goes as an exception instead."""
+        with self._sending:
+            try:
+                send(self._connection, message)
+            except (TypeError, ValueError) as error:
+                problem = f"{type(error).__name__}: what it returns must be JSON: {error}"
+                about = {key: message[key] for key in ("item",) if key in message}
+                send(self._connection, {**about, "raised": problem, "traceback": None})
 
-        builder = getattr(suite, "environment", self.environment)
-        messages = list(builder.start_episode(case, ""))
-        return {"id": case.id, "messages": messages, "expected": json_view(case.output)}
+    def _outcome(self, call: Callable[[], object]) -> dict[str, Any]:
+        try:
+            return {"value": call()}
+        except BaseException as error:  # noqa: BLE001 - the boundary: whatever the author's code raises
+            return _raised(error, f"{self._folder}{os.sep}")
 
 
 def main() -> None:
@@ -263,39 +330,7 @@ def main() -> None:
     _die_with_parent()
     connection = socket.socket(fileno=int(sys.argv[1]))
     connection.set_inheritable(False)
-    serve(connection, Host(Path.cwd()))
-
-
-def serve(connection: socket.socket, host: Host) -> None:
-    """Answer calls on `host` until the other side closes the connection."""
-    stream = connection.makefile("rb")
-
-    def read(size: int) -> bytes:
-        data = stream.read(size)
-        if len(data) < size:
-            raise EOFError
-        return data
-
-    while True:
-        try:
-            request = receive(read)
-            send(connection, {"started": True})
-            _answer(connection, host, request)
-        except (EOFError, BrokenPipeError, ConnectionResetError):
-            return
-
-
-def _answer(connection: socket.socket, host: Host, request: dict[str, Any]) -> None:
-    try:
-        value = getattr(host, request["method"])(**request["arguments"])
-    except BaseException as error:  # noqa: BLE001 - the boundary: whatever the author's code raises
-        send(connection, _raised(error, f"{host.folder}{os.sep}"))
-        return
-    try:
-        send(connection, {"value": value})
-    except (TypeError, ValueError) as error:
-        problem = f"{type(error).__name__}: what it returns must be JSON: {error}"
-        send(connection, {"raised": problem, "traceback": None})
+    Host(connection, Path.cwd()).serve()
 
 
 def _raised(error: BaseException, folder: str) -> dict[str, Any]:
@@ -314,6 +349,23 @@ def _keep_own_frames(report: traceback.TracebackException | None, folder: str) -
         )
         _keep_own_frames(report.__cause__, folder)
         report = report.__context__
+
+
+def _scored_apart(environment: "Environment") -> list[str]:
+    """Return the calls whose items do not meet: an author's own may compare a group's answers."""
+    from freesolo.environments import Environment, EnvironmentSingleTurn
+
+    ours: dict[str, list[object]] = {
+        "score_responses": [Environment.score_responses],
+        "score_episodes": [Environment.score_episodes, EnvironmentSingleTurn.score_episodes],
+    }
+    apart = [
+        name
+        for name, functions in ours.items()
+        if getattr(getattr(environment, name), "__func__", None) in functions
+    ]
+    # Episodes may be scored as the answers they end with.
+    return apart if "score_responses" in apart else []
 
 
 def _episode_of(value: dict[str, Any]) -> "EnvironmentEpisode":
@@ -335,6 +387,13 @@ def _timed(score: Callable[[], Iterable[object]]) -> dict[str, Any]:
     results = list(score())
     seconds = time.perf_counter() - before
     return {"rewards": [_plain_reward(result) for result in results], "seconds": seconds}
+
+
+def _plain_case(suite: "HeldOut", case: "TaskExample") -> dict[str, Any]:
+    from freesolo.datasets.serialize import json_view
+
+    messages = list(suite.environment.start_episode(case, ""))
+    return {"id": case.id, "messages": messages, "expected": json_view(case.output)}
 
 
 def _plain_step(result: object) -> dict[str, Any]:

@@ -67,10 +67,32 @@ class Case:
 
 @dataclass(frozen=True)
 class Suite:
-    """A named list of cases."""
+    """A named list of cases. With `grades_episodes` each is to be played to its end."""
 
     name: str
     cases: tuple[Case, ...]
+    grades_episodes: bool = False
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a loaded environment is. `apart` are the calls whose items it scores one by one."""
+
+    multi_turn: bool
+    score_concurrency: int
+    apart: tuple[str, ...]
+
+
+def read_facts(value: object) -> Facts:
+    """Check what a process says of the environment it has loaded."""
+    match value:
+        case {
+            "multi_turn": bool() as multi_turn,
+            "score_concurrency": int() as concurrency,
+            "apart": list() as apart,
+        }:
+            return Facts(multi_turn, max(1, concurrency), tuple(map(str, apart)))
+    raise _malformed("load")
 
 
 def unscorable(error: EnvironmentFailed, *, raised: bool = False) -> Score:
@@ -242,8 +264,9 @@ def _message_problem(message: object) -> str | None:
 
 def _suite(item: object) -> Suite:
     match item:
-        case {"name": str() as name, "cases": list() as cases}:
-            return Suite(name, tuple(_case(case, index, name) for index, case in enumerate(cases)))
+        case {"name": str() as name, "cases": list() as cases, "grades_episodes": bool() as played}:
+            found = tuple(_case(case, index, name) for index, case in enumerate(cases))
+            return Suite(name, found, grades_episodes=played)
     raise _malformed("suites")
 
 

@@ -172,7 +172,7 @@ def load_environment():
     scores = host.score_responses(host.examples()[0], ["a", "b"])
 
     assert [score.reward for score in scores] == [None, None]
-    assert "0 rewards for 1 answers" in str(scores[0].error)
+    assert "0 rewards for 2 answers" in str(scores[0].error)
 
 
 def test_a_bare_number_is_no_reward(host_of: OpenHost) -> None:

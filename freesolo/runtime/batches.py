@@ -1,0 +1,59 @@
+"""How far a call on several items has come, such as on the answers to one question.
+
+The child tells when it begins an item and what came of it. So each has a deadline of its own, and one
+that fails takes no other with it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from freesolo.errors import EnvironmentFailed
+
+# A process of which some items hang begins others at once, or has no thread left to do so.
+_NEXT_SECONDS = 1.0
+
+
+@dataclass
+class Batch:
+    """The items of one call by their state. Times are in seconds, of one clock.
+
+    `waiting` were not begun, `begun` maps those at work to when they began, `late` had the `seconds`
+    that each may take, and `outcomes` holds what came of the others.
+    """
+
+    waiting: set[int]
+    seconds: float
+    begun: dict[int, float] = field(default_factory=dict)
+    late: set[int] = field(default_factory=set)
+    outcomes: dict[int, object | EnvironmentFailed] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, items: Iterable[int], *, seconds: float) -> "Batch":
+        """Return a batch of which nothing has begun."""
+        return cls(set(items), seconds)
+
+    def begin(self, item: int, now: float) -> None:
+        """Note that an item is at work. Raise `KeyError` unless it was waiting."""
+        self.waiting.remove(item)
+        self.begun[item] = now
+
+    def finish(self, item: int, outcome: object | EnvironmentFailed) -> None:
+        """Note what came of an item; one that is late stays late. Raise `KeyError` for any other."""
+        if item not in self.late:
+            del self.begun[item]
+            self.outcomes[item] = outcome
+
+    def expire(self, now: float) -> None:
+        """Give up the items that had their time."""
+        over = {item for item, began in self.begun.items() if now >= began + self.seconds}
+        self.late |= over
+        for item in over:
+            del self.begun[item]
+
+    def patience(self, now: float) -> float:
+        """Return for how long it makes sense to wait for more; 0 if nothing more can come."""
+        if self.begun:
+            return max(min(self.begun.values()) + self.seconds - now, 0.001)
+        if not self.late:
+            return self.seconds
+        return _NEXT_SECONDS if self.waiting else 0.0

@@ -1,0 +1,173 @@
+"""The processes behind an environment host: one or several, each started anew when it is lost."""
+
+import queue
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from freesolo.errors import EnvironmentFailed
+from freesolo.runtime.batches import Batch
+from freesolo.runtime.child import AuthorRaised, Child, ChildHung, ChildLost
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How a process is started: `start` starts it, and `load` returns the arguments of its first call.
+
+    It may take `seconds` to load, and as many to begin any call.
+    """
+
+    start: Callable[[], Child]
+    load: Callable[[], Mapping[str, object]]
+    seconds: float
+
+
+class Member:
+    """One process, started when it is first needed. For one thread at a time."""
+
+    def __init__(self, launch: Launch) -> None:
+        self._launch = launch
+        self._child: Child | None = None
+
+    def start(self) -> object:
+        """Start the process and load the environment; return what it says of it."""
+        self._child = self._launch.start()
+        try:
+            return self.ask("load", self._launch.load(), seconds=self._launch.seconds)
+        except EnvironmentFailed:
+            self.drop()
+            raise
+
+    def ask(self, method: str, arguments: Mapping[str, object], *, seconds: float) -> object:
+        """Call `method` and return its value. Raise `EnvironmentFailed` if there is none."""
+        with self._at_work() as child:
+            return child.ask(method, arguments, seconds=seconds, start_seconds=self._launch.seconds)
+
+    def ask_each(
+        self, method: str, arguments: Mapping[str, object], batch: Batch
+    ) -> EnvironmentFailed | None:
+        """Call a `method` that tells of each item; return why it did not come to its end, if so."""
+        try:
+            with self._at_work() as child:
+                child.begin(method, arguments, seconds=self._launch.seconds)
+                _follow(child, method, batch)
+        except EnvironmentFailed as error:
+            return error
+        if batch.late:
+            self.drop()
+        return None
+
+    def drop(self) -> None:
+        """End the process; the next call starts another."""
+        if self._child is not None:
+            child, self._child = self._child, None
+            child.kill()
+
+    def close(self) -> None:
+        """Let the process end by itself, for a moment, then end it."""
+        if self._child is not None:
+            child, self._child = self._child, None
+            child.close()
+
+    @contextmanager
+    def _at_work(self) -> Iterator[Child]:
+        if self._child is None:
+            self.start()
+        child = self._child
+        if child is None:
+            raise RuntimeError("a member that was started has a process")
+        try:
+            yield child
+        except ChildLost as error:
+            self.drop()
+            raise EnvironmentFailed(
+                f"The environment failed: {error}.", traceback=child.output() or None
+            ) from None
+        except AuthorRaised as error:
+            raise failure(error) from error
+        except BaseException:
+            # Interrupted: the answer that still comes would be taken for that to the next call.
+            self.drop()
+            raise
+
+
+class Pool:
+    """Members of one kind. A call has one to itself; with none idle it waits for one."""
+
+    def __init__(self, launch: Launch, *, size: int) -> None:
+        self.size = size
+        self._closed = False
+        # The one that was at work last is taken first: the others are started only if needed.
+        self._idle: queue.LifoQueue[Member] = queue.LifoQueue()
+        for _ in range(size):
+            self._idle.put(Member(launch))
+
+    @contextmanager
+    def member(self) -> Iterator[Member]:
+        """Have a member to oneself. Raise `RuntimeError` if the pool is closed."""
+        member = self._idle.get()
+        try:
+            if self._closed:
+                raise RuntimeError("The environment's host is closed")
+            yield member
+        finally:
+            self._idle.put(member)
+
+    def close(self) -> None:
+        """End all processes, for good, once the calls under way have ended."""
+        self._closed = True
+        members = [self._idle.get() for _ in range(self.size)]
+        for member in members:
+            member.close()
+            self._idle.put(member)
+
+
+def failure(error: AuthorRaised) -> EnvironmentFailed:
+    """Return what an exception of the author's code is to our callers."""
+    failed = EnvironmentFailed(str(error), traceback=error.traceback)
+    failed.__cause__ = error
+    return failed
+
+
+def _follow(child: Child, method: str, batch: Batch) -> None:
+    """Take down what the child tells until its call has ended, or nothing more can come.
+
+    An item that hangs is given up when its time is over, while the others go on.
+    """
+    while patience := batch.patience(time.monotonic()):
+        try:
+            reply = child.reply(method, seconds=patience)
+        except ChildHung:
+            if not batch.begun:
+                break
+            batch.expire(time.monotonic())
+            continue
+        if not _note(child, method, batch, reply):
+            return
+    raise ChildHung(f"`{method}` gave no answer within {batch.seconds:g} seconds")
+
+
+def _note(child: Child, method: str, batch: Batch, reply: object) -> bool:
+    """Take down one reply; say whether more are to come."""
+    try:
+        match reply:
+            case {"item": int() as item, **outcome} if outcome:
+                batch.finish(item, _outcome(child, method, outcome))
+            case {"item": int() as item}:
+                batch.begin(item, time.monotonic())
+            case _:
+                child.value(reply, method)
+                if batch.waiting or batch.begun:
+                    raise ChildLost("the process broke the protocol")
+                return False
+    except KeyError:
+        raise ChildLost("the process broke the protocol") from None
+    return True
+
+
+def _outcome(child: Child, method: str, reply: object) -> object | EnvironmentFailed:
+    try:
+        return child.value(reply, method)
+    except AuthorRaised as error:
+        return failure(error)
