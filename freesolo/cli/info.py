@@ -6,6 +6,7 @@ import click
 
 from freesolo.cli.context import App, json_option, pass_app
 from freesolo.domain.refs import EnvRef
+from freesolo.schemas.checks import CheckSummary
 from freesolo.schemas.environments import EnvironmentInfo, VersionSummary
 
 
@@ -15,7 +16,7 @@ from freesolo.schemas.environments import EnvironmentInfo, VersionSummary
     "ref, version, state, tree_digest, archive_digest, size, yanked, yank_reason, channels[], "
     "latest_version, visibility, summary, license, tags[], deprecated, deprecation, successor, "
     "archived, downloads, unpacked_size, file_count, requires_python, dependencies[], "
-    "environments[], secrets[], network, published_at"
+    "environments[], secrets[], network, checks (errors, warnings, infos, forced), published_at"
 )
 @pass_app
 def info(app: App, ref: str) -> None:
@@ -29,7 +30,7 @@ def info(app: App, ref: str) -> None:
 @click.command()
 @click.argument("ref")
 @json_option(
-    "ref, versions[] (version, state, tree_digest, size, yanked, yank_reason, channels[], "
+    "ref, versions[] (version, state, tree_digest, size, yanked, yank_reason, channels[], checks, "
     "published_at)"
 )
 @pass_app
@@ -38,13 +39,14 @@ def versions(app: App, ref: str) -> None:
     found = app.hub.environment(EnvRef.parse(ref))
     app.out.document(found.model_dump(mode="json", include={"ref", "versions"}))
     app.out.table(
-        ("version", "published", "state", "channels", "bytes", "tree digest"),
+        ("version", "published", "state", "channels", "checks", "bytes", "tree digest"),
         [
             (
                 each.version,
                 f"{each.published_at:%Y-%m-%d}",
                 _state(each),
                 ", ".join(each.channels),
+                _checks(each.checks),
                 each.size,
                 each.tree_digest,
             )
@@ -76,8 +78,21 @@ def _fields(found: EnvironmentInfo) -> Mapping[str, object]:
         "builds on": ", ".join(found.environments),
         "secrets": ", ".join(found.secrets),
         "network": "yes" if found.network else "no",
+        "checks": _checks(found.checks),
     }
     return {name: value for name, value in values.items() if value not in ("", None)}
+
+
+def _checks(checks: CheckSummary | None) -> str:
+    """Say what the publisher's `validate` came to."""
+    if checks is None:
+        return "none"
+    found = [
+        f"{count} {name}{'s' if count > 1 else ''}"
+        for count, name in ((checks.errors, "error"), (checks.warnings, "warning"))
+        if count
+    ]
+    return ", ".join([*(["forced"] if checks.forced else []), *found]) or "checked"
 
 
 def _standing(found: EnvironmentInfo) -> str:

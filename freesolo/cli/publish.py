@@ -33,7 +33,9 @@ from freesolo.package.files import (
     select_files,
     write_version,
 )
+from freesolo.package.report import checks_of
 from freesolo.package.secrets import Secret, refuse_secrets, scan_files
+from freesolo.schemas.checks import CheckReport
 from freesolo.schemas.environments import EnvironmentDetail, PublishedVersion, VersionSummary
 
 
@@ -110,7 +112,8 @@ def publish(  # noqa: PLR0913 - one parameter for each option
         archive = _pack(folder, selection, versions, Path(scratch))
         version = versions.of(archive)
         if not dry_run:
-            published = _send(app, ref, version, archive, stage=stage)
+            checks = checks_of(report, forced=not report.ok)
+            published = _send(app, ref, version, archive, checks, stage=stage)
             if versions.rewrites_manifest:
                 write_version(folder, version)
             _show(app, published, folder)
@@ -198,7 +201,7 @@ def _pack(folder: Path, selection: FileSelection, versions: _Versions, scratch: 
 
 
 def _send(
-    app: App, ref: EnvRef, version: str, archive: Archive, *, stage: bool
+    app: App, ref: EnvRef, version: str, archive: Archive, checks: CheckReport, *, stage: bool
 ) -> PublishedVersion:
     app.out.talk(f"Publishing {ref} {version}: {len(archive.files)} files, {archive.size} bytes")
     with app.out.progress("Uploading", archive.size, of_bytes=True) as bar:
@@ -207,6 +210,7 @@ def _send(
             version,
             archive,
             stage=stage,
+            checks=checks,
             sent=lambda offset: bar.show(offset, archive.size),
         )
 

@@ -11,6 +11,7 @@ from freesolo.domain.packaging import ENVIRONMENT_LIMITS
 from freesolo.domain.refs import EnvRef
 from freesolo.errors import UploadOffsetMoved
 from freesolo.package.archive import Archive, check_archive_size
+from freesolo.schemas.checks import CHECKS_HEADER, CheckReport
 from freesolo.schemas.environments import PublishedVersion
 from freesolo.schemas.uploads import (
     OFFSET_HEADER,
@@ -18,6 +19,7 @@ from freesolo.schemas.uploads import (
     RESUMABLE_BYTES,
     NewUpload,
     OpenUpload,
+    UploadEnd,
 )
 
 # Of one piece, with waits of up to three seconds between them.
@@ -41,17 +43,18 @@ class PublishingCalls(HubConnection):
         archive: Archive,
         *,
         stage: bool = False,
+        checks: CheckReport | None = None,
         sent: Sent = _ignore,
     ) -> PublishedVersion:
         """Upload an archive as an immutable version; the same tree again is `unchanged`.
 
-        With `stage` only writers see the version until it is promoted. A large archive goes on
-        where an earlier call of the same was interrupted. Raise `PayloadTooLarge` for one that no
+        With `stage` only writers see the version until it is promoted. `checks` are kept with it.
+        A large archive goes on where an earlier call of the same was interrupted. Raise `PayloadTooLarge` for one that no
         hub takes.
         """
         check_archive_size(archive.size, ENVIRONMENT_LIMITS)
         if archive.size <= RESUMABLE_BYTES:
-            return self._put(ref, version, archive, stage=stage, sent=sent)
+            return self._put(ref, version, archive, stage=stage, checks=checks, sent=sent)
         upload = self._open(
             NewUpload(
                 org=ref.org,
@@ -70,11 +73,21 @@ class PublishingCalls(HubConnection):
             while offset < archive.size:
                 offset = repeating(_ATTEMPTS)(self._send_next, path, file)
                 sent(offset)
-        response = repeating(_ATTEMPTS)(self._transport.request, "POST", f"{path}/finalize")
-        return self._read(PublishedVersion, response)
+        end = UploadEnd(checks=checks)
+        published: PublishedVersion = repeating(_ATTEMPTS)(
+            self._send, "POST", f"{path}/finalize", end, PublishedVersion
+        )
+        return published
 
     def _put(
-        self, ref: EnvRef, version: str, archive: Archive, *, stage: bool, sent: Sent
+        self,
+        ref: EnvRef,
+        version: str,
+        archive: Archive,
+        *,
+        stage: bool,
+        checks: CheckReport | None,
+        sent: Sent,
     ) -> PublishedVersion:
         response = self._transport.request(
             "PUT",
@@ -85,6 +98,7 @@ class PublishingCalls(HubConnection):
                 "Content-Type": "application/zstd",
                 "Content-Digest": _content_digest(archive.archive_digest),
                 "X-Tree-Digest": archive.tree_digest,
+                **({CHECKS_HEADER: checks.header_value()} if checks else {}),
             },
         )
         return self._read(PublishedVersion, response)

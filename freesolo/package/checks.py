@@ -1,29 +1,64 @@
 """Everything that `freesolo validate` runs: the files first, then the code in its host.
 
 Codes of errors:
+  folder_missing        there is no such folder
   manifest_invalid      environment.toml is missing or wrong
   entry_point_missing   there is no environment.py
+  entry_point_invalid   environment.py does not define load_environment, or evaluations.py
+                        load_evaluations, as a plain function
   syntax_error          a module is not Python
+  import_unknown        a module is imported that nothing brings; a warning where only a function
+                        imports it
+  hook_async            a method of the contract is `async`, and nobody awaits it
+  param_missing         a config leaves out what load_environment needs
   package_limits        a path, a size or the number of files is beyond what is accepted; a link
-  dataset_unreadable    a file in dataset/ does not parse
+  dataset_unreadable    a line of a file in dataset/ does not parse
+  input_missing         rows of a file lack the `input` that others of it have
   config_invalid        a file in configs/ is not a training config
   secret_found          a file holds what looks like a key
+  secret_missing        a declared secret is not set here
   env_failed            the environment, its dataset or its suites do not load
   prompt_failed         a prompt or a gold answer cannot be built, or is not well-formed
   gold_failed           the reward raised on a gold answer
   gold_unusable         the reward of a gold answer hung, crashed or was no finite number
   gold_all_zero         no gold answer gets a positive reward
+  wrong_failed          the reward raised, hung, crashed or was no finite number on another answer
+  reward_constant       every answer gets the same reward; a warning without gold answers
+  rows_too_long         rows have more tokens than a config allows; a warning if some fit, and
+                        information where tokens are estimated
 
 Codes of warnings:
-  gold_some_zero        some gold answers get no positive reward
-  wrong_failed          the reward cannot score an empty or another row's answer
-  reward_varies         the same answer gets different rewards
-  reward_blind          no wrong answer gets less than the gold answer
+  module_shadows        a module hides one of the standard library or of ours
+  param_ignored         a config gives what load_environment does not take
+  secret_undeclared     a variable is read that looks like a secret and is not declared; information
+                        for other variables
+  network_undeclared    a module for the network is imported without `network = true`
+  absolute_path         a file is opened by a path on the author's machine
+  extra_values          a row of CSV has more values than columns
   duplicate_rows        rows that repeat an earlier one
+  contradictory_rows    rows that differ from an earlier one in nothing but the gold answer
+  labels_unbalanced     one gold answer is that of nearly all rows
+  input_empty           rows with an empty input and nothing else to ask with
+  output_empty          gold answers that say nothing
+  prompt_empty          prompts without a text
+  think_tags_missing    gold answers without thinking, in a config that trains it
   heldout_overlap       training rows that are held-out questions too
+  gold_some_zero        some gold answers get no positive reward
+  gold_unsuccessful     gold answers get a reward but are no success
+  success_contradicts   an answer with a lower reward is a success while a better one is not
+  reward_blind          wrong answers get as much as gold ones, half of the time or more
+  reward_gamed          kinds of wrong answers get as much as the gold answer
+  reward_varies         the same answer gets different rewards
+  reward_stateful       the reward depends on what was asked before, or on the process
+  reward_slow           a step of GRPO would wait more than a minute for its rewards
+  episode_varies        an episode goes another way when the same actions are taken again
+  turn_rewards_unusable `per_turn_rewards` are not one finite number for each action
 
-Codes of information: no_summary, no_license, no_readme, no_heldout, gold_missing, gold_not_scored,
-sampled, files_left_out.
+Codes of information: no_summary, no_license, no_readme, no_heldout, few_rows, similar_rows (an input
+again but for case and spacing), heldout_similar (a held-out question but for punctuation),
+model_unknown (no tokens were counted), not_read (a file too large to look into), reward_lenient (a
+gold answer is as good when cut or shuffled), gold_missing, gold_not_scored, sampled,
+files_left_out.
 """
 
 import tempfile
@@ -41,7 +76,9 @@ from freesolo.runtime.client import Foundation, HostOptions
 
 __all__ = ["Finding", "Report", "Severity", "check_folder", "check_gold"]
 
-_CODE_FAILED = frozenset({"env_failed", "prompt_failed", "gold_failed", "gold_unusable"})
+_CODE_FAILED = frozenset(
+    {"env_failed", "prompt_failed", "gold_failed", "gold_unusable", "wrong_failed"}
+)
 
 
 def check_folder(

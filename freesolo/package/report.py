@@ -1,14 +1,25 @@
-"""What `freesolo validate` says of an environment as a whole, for people and programs."""
+"""What `freesolo validate` says of an environment as a whole: for people, programs and hubs."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 
 from pydantic import JsonValue, TypeAdapter
 
+from freesolo import __version__
 from freesolo.package.audit_facts import AuditFacts
 from freesolo.package.code_checks import CodeFacts
 from freesolo.package.dataset_checks import DataFacts
 from freesolo.package.findings import Finding, Severity
+from freesolo.schemas.checks import (
+    MAX_CHECKS_BYTES,
+    MAX_FINDINGS,
+    MAX_MESSAGE,
+    MAX_PATH,
+    MAX_ROWS,
+    CheckedFinding,
+    CheckedReward,
+    CheckReport,
+)
 
 _DOCUMENT = TypeAdapter(dict[str, object])
 
@@ -81,3 +92,47 @@ def report_document(report: Report) -> dict[str, JsonValue]:
     }
     plain: dict[str, JsonValue] = _DOCUMENT.dump_python(document, mode="json")
     return plain
+
+
+def checks_of(report: Report, *, forced: bool) -> CheckReport:
+    """Return what of a report is published: no author's traceback, texts cut, and of very many
+    findings the gravest, as many as fit.
+    """
+    reward = next(filter(None, map(_reward, report.uses)), None)
+    findings = [_checked(finding) for finding in report.by_severity()[:MAX_FINDINGS]]
+    while True:
+        checks = CheckReport(
+            errors=sum(1 for _ in report.of(Severity.ERROR)),
+            warnings=sum(1 for _ in report.of(Severity.WARNING)),
+            infos=sum(1 for _ in report.of(Severity.INFO)),
+            forced=forced,
+            validator=__version__,
+            findings=findings,
+            reward=reward,
+        )
+        if len(checks.header_value()) <= MAX_CHECKS_BYTES:
+            return checks
+        findings.pop()
+
+
+def _checked(finding: Finding) -> CheckedFinding:
+    return CheckedFinding(
+        code=finding.code,
+        severity=finding.severity.value,
+        message=_plain(finding.message)[:MAX_MESSAGE],
+        rows=list(finding.rows[:MAX_ROWS]),
+        path=_plain(finding.path)[:MAX_PATH] if finding.path else None,
+        line=finding.line,
+    )
+
+
+def _reward(use: UseFacts) -> CheckedReward | None:
+    apart = use.audit.separation if use.audit else None
+    if use.audit is None or apart is None:
+        return None
+    return CheckedReward(rows=use.audit.rows, auc=apart.auc, low=apart.low, high=apart.high)
+
+
+def _plain(text: str) -> str:
+    """Return text without what JSON or a database would refuse: NUL, and halves of surrogate pairs."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()

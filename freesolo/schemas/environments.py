@@ -7,6 +7,7 @@ from pydantic import Field
 
 from freesolo.domain.roles import Visibility
 from freesolo.schemas.base import Digest, Wire
+from freesolo.schemas.checks import CheckSummary
 
 
 class PublishedVersion(Wire):
@@ -27,7 +28,9 @@ class PublishedVersion(Wire):
 
 
 class VersionSummary(Wire):
-    """One line of an environment's history. `channels` are those that mean this version now."""
+    """One line of an environment's history. `channels` are those that mean this version now, `checks`
+    what its publisher's `validate` came to.
+    """
 
     version: str
     state: Literal["staged", "published"]
@@ -36,6 +39,7 @@ class VersionSummary(Wire):
     yanked: bool
     yank_reason: str | None = None
     channels: list[str]
+    checks: CheckSummary | None = None
     published_at: datetime
 
 
@@ -101,7 +105,8 @@ class EnvironmentInfo(ResolvedVersion):
     """The answer of `GET /v1/envs/{org}/{name}/info?spec=...`: all that a reference means.
 
     Sizes are in bytes. `dependencies` are Python packages, `environments` what the version builds
-    on, `secrets` the names of those it is given, `channels` those that mean this version now.
+    on, `secrets` the names of those it is given, `channels` those that mean this version now,
+    `checks` what its publisher's `validate` came to.
     """
 
     state: Literal["staged", "published"]
@@ -121,6 +126,7 @@ class EnvironmentInfo(ResolvedVersion):
     environments: list[str]
     secrets: list[str]
     network: bool
+    checks: CheckSummary | None = None
     published_at: datetime
 
 

@@ -12,6 +12,7 @@ from pydantic import Field, StringConstraints
 
 from freesolo.domain.packaging import MAX_ARCHIVE_BYTES
 from freesolo.schemas.base import Digest, Wire
+from freesolo.schemas.checks import CheckReport
 
 OFFSET_HEADER = "Upload-Offset"
 RESUMABLE_BYTES = 16 * 1024**2
@@ -37,3 +38,9 @@ class OpenUpload(Wire):
 
     upload_id: str
     offset: int = Field(ge=0, description="Bytes that the hub has; send on from here.")
+
+
+class UploadEnd(Wire):
+    """The body, which may be left out, of `POST /v1/uploads/{id}/finalize`."""
+
+    checks: CheckReport | None = None

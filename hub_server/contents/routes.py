@@ -12,6 +12,7 @@ from fastapi.responses import StreamingResponse
 from freesolo.domain.refs import EnvRef
 from freesolo.package.wheel import open_wheel_file
 from freesolo.schemas import contents as wire
+from freesolo.schemas.checks import CheckReport, VersionChecks
 from hub_server.blobs.store import BYTES, FOR_EVER
 from hub_server.contents import service
 from hub_server.contents.service import Found
@@ -79,6 +80,14 @@ def show_dataset(found: OneVersion, session: DbReader) -> wire.Dataset:
     stored = service.contents_of(session, found.version).dataset
     report = wire.DatasetReport.model_validate(stored)
     return wire.Dataset(ref=found.ref, version=found.version.version, report=report)
+
+
+@router.get("/versions/{version}/checks")
+def show_checks(found: OneVersion, session: DbReader) -> VersionChecks:
+    """Show what `validate` said of a version, as its publisher sent it: a claim, not a proof."""
+    stored = service.contents_of(session, found.version).checks
+    report = CheckReport.model_validate(stored) if stored else None
+    return VersionChecks(ref=found.ref, version=found.version.version, report=report)
 
 
 @router.get("/dependents")

@@ -1,6 +1,7 @@
 """Environments as they are shown."""
 
 from collections.abc import Mapping, Sequence
+from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -9,6 +10,7 @@ from freesolo.domain.manifest import Manifest
 from freesolo.domain.refs import Selector, SelectorKind
 from freesolo.domain.selection import choose_version
 from freesolo.schemas import environments as wire
+from freesolo.schemas.checks import CheckSummary
 from hub_server.environments import service
 from hub_server.models import Channel, Environment, EnvironmentVersion, VersionContents
 
@@ -33,6 +35,7 @@ def detail(
 ) -> wire.EnvironmentDetail:
     """Return an environment with its history, in the order of `versions`."""
     meaning = _meaning(channels(session, environment))
+    checks = _checks(session, environment)
     return wire.EnvironmentDetail(
         **summary(environment).model_dump(),
         license=environment.license,
@@ -40,7 +43,7 @@ def detail(
         downloads=environment.downloads,
         serial=environment.serial,
         created_at=environment.created_at,
-        versions=[_line(version, meaning) for version in versions],
+        versions=[_line(version, meaning, checks.get(version.id)) for version in versions],
         deleted=service.deleted_versions(session, environment),
     )
 
@@ -70,6 +73,7 @@ def info(
         environments=version.environments,
         secrets=list(manifest.secrets),
         network=manifest.network,
+        checks=CheckSummary.model_validate(contents.checks) if contents.checks else None,
         published_at=version.published_at,
     )
 
@@ -114,7 +118,30 @@ def _meaning(channels: Sequence[wire.Channel]) -> dict[str, list[str]]:
     return names
 
 
-def _line(version: EnvironmentVersion, meaning: Mapping[str, list[str]]) -> wire.VersionSummary:
+def _checks(session: Session, environment: Environment) -> dict[UUID, CheckSummary]:
+    """Return what was said of each version that something was said of, without the findings."""
+    said = VersionContents.checks
+    columns = {
+        "errors": said["errors"].as_integer(),
+        "warnings": said["warnings"].as_integer(),
+        "infos": said["infos"].as_integer(),
+        "forced": said["forced"].as_boolean(),
+    }
+    query = (
+        select(VersionContents.version_id, *columns.values())
+        .join(EnvironmentVersion, EnvironmentVersion.id == VersionContents.version_id)
+        .where(EnvironmentVersion.environment_id == environment.id)
+    )
+    return {
+        version_id: CheckSummary.model_validate(dict(zip(columns, values, strict=True)))
+        for version_id, *values in session.execute(query)
+        if values[0] is not None
+    }
+
+
+def _line(
+    version: EnvironmentVersion, meaning: Mapping[str, list[str]], checks: CheckSummary | None
+) -> wire.VersionSummary:
     return wire.VersionSummary(
         version=version.version,
         state=version.state.value,
@@ -123,5 +150,6 @@ def _line(version: EnvironmentVersion, meaning: Mapping[str, list[str]]) -> wire
         yanked=version.yanked_at is not None,
         yank_reason=version.yank_reason,
         channels=meaning.get(version.version, []),
+        checks=checks,
         published_at=version.published_at,
     )

@@ -4,10 +4,14 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response, status
+from pydantic import ValidationError
 
 from freesolo.domain.packaging import MAX_ARCHIVE_BYTES
+from freesolo.domain.problems import problems_from_validation
 from freesolo.domain.refs import EnvRef
+from freesolo.errors import InvalidInput
 from freesolo.schemas import environments as wire
+from freesolo.schemas.checks import CHECKS_HEADER, MAX_CHECKS_BYTES, CheckReport
 from hub_server.dependencies import (
     Blobs,
     DbSession,
@@ -33,12 +37,32 @@ def _submission(  # noqa: PLR0913  a path of three parts, and what it is stored 
     resources: FromHub,
     stage: Annotated[bool, Query(description="Show the version to writers only.")] = False,
     x_tree_digest: Annotated[str | None, Header()] = None,
+    x_checks: Annotated[
+        str | None,
+        Header(
+            max_length=MAX_CHECKS_BYTES,
+            description="What `validate` said: a `CheckReport` as JSON in ASCII.",
+        ),
+    ] = None,
 ) -> Submission:
+    checks = _read_checks(x_checks) if x_checks else None
     ref = EnvRef(org, name)
     # Before the archive is received, in a transaction that ends before that.
     with resources.readers() as session:
         service.check_may_publish(session, member, ref)
-    return Submission(member, ref, canonical_version(version), stage, x_tree_digest)
+    return Submission(member, ref, canonical_version(version), stage, x_tree_digest, checks)
+
+
+def _read_checks(text: str) -> CheckReport:
+    try:
+        return CheckReport.model_validate_json(text)
+    except ValidationError as error:
+        problems = problems_from_validation(error, CheckReport)
+        first = problems[0]
+        raise InvalidInput(
+            f"{CHECKS_HEADER} is wrong{f' at `{first.path}`' if first.path else ''}: {first.message}",
+            problems=problems,
+        ) from None
 
 
 async def _received(

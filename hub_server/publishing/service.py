@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
 
-from pydantic import TypeAdapter
+from pydantic import JsonValue, TypeAdapter
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -20,6 +20,7 @@ from freesolo.domain.selection import is_newer
 from freesolo.domain.tree import TreeFile, tree_changes
 from freesolo.errors import EnvironmentNotFound, Forbidden, InvalidInput, NameTaken, VersionExists
 from freesolo.schemas.changes import ChangeKind
+from freesolo.schemas.checks import CheckReport
 from freesolo.schemas.environments import PublishedVersion
 from hub_server.accounts.quotas import Quota, check_quota, take_turn
 from hub_server.accounts.service import Member
@@ -58,7 +59,7 @@ class Submission:
     """What is to be published, and by whom: `version` is in its stored form.
 
     A staged version is seen by the environment's writers alone until it is promoted. `tree_digest`
-    is what the sender says the archive holds, if they say it.
+    is what the sender says the archive holds, and `checks` what `validate` said of it, if they say so.
     """
 
     by: Member
@@ -66,6 +67,7 @@ class Submission:
     version: str
     staged: bool = False
     tree_digest: str | None = None
+    checks: CheckReport | None = None
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def record(
     session.add(version)
     session.flush()
     check_quota(session, environment.org, press.quota)
-    session.add(_contents(version, package, description))
+    session.add(_contents(version, package, description, submission.checks))
     session.add_all(_dependencies(version))
     session.flush()
     if submission.staged:
@@ -136,7 +138,9 @@ def record(
     else:
         kind = ChangeKind.VERSION_PUBLISHED
         show(session, environment, version)
-    change = announce(session, submission.by, environment, Announcement(kind, version), now=now)
+    data: dict[str, JsonValue] | None = {"forced": True} if _was_forced(submission) else None
+    announcement = Announcement(kind, version, data)
+    change = announce(session, submission.by, environment, announcement, now=now)
     version.receipt = receipt_for(press.signer, environment, version, change)
     return _view(environment, version, created=True)
 
@@ -347,8 +351,15 @@ def _row(
     )
 
 
+def _was_forced(submission: Submission) -> bool:
+    return submission.checks is not None and submission.checks.forced
+
+
 def _contents(
-    version: EnvironmentVersion, package: Package, description: Description
+    version: EnvironmentVersion,
+    package: Package,
+    description: Description,
+    checks: CheckReport | None,
 ) -> VersionContents:
     return VersionContents(
         version_id=version.id,
@@ -358,6 +369,7 @@ def _contents(
         wheel_metadata=description.wheel.metadata.decode(),
         readme_html=description.readme_html,
         dataset=description.dataset.model_dump(mode="json"),
+        checks=checks.model_dump(mode="json") if checks else {},
     )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Request, Response, status
 
 from freesolo.schemas import environments as wire
-from freesolo.schemas.uploads import OFFSET_HEADER, PIECE_BYTES, NewUpload, OpenUpload
+from freesolo.schemas.uploads import OFFSET_HEADER, PIECE_BYTES, NewUpload, OpenUpload, UploadEnd
 from hub_server.blobs import Part
 from hub_server.dependencies import DbReader, DbSession, EnvironmentWriter, FromHub, HubPress, Now
 from hub_server.models import Upload
@@ -99,10 +99,16 @@ def append_piece(
     responses={status.HTTP_200_OK: {"model": wire.PublishedVersion, "description": "Unchanged"}},
 )
 def finalize_upload(
-    upload_id: str, member: EnvironmentWriter, press: HubPress, now: Now, response: Response
+    upload_id: str,
+    member: EnvironmentWriter,
+    press: HubPress,
+    now: Now,
+    response: Response,
+    end: UploadEnd | None = None,
 ) -> wire.PublishedVersion:
     """Publish the archive that has arrived; the answer is that of the `PUT` of a version."""
-    published = uploads.finalize(press, member, upload_id, now=now)
+    checks = end.checks if end else None
+    published = uploads.finalize(press, member, upload_id, checks, now=now)
     if published.status == "unchanged":
         response.status_code = status.HTTP_200_OK
     return published

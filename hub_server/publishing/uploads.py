@@ -28,6 +28,7 @@ from freesolo.errors import (
     UploadNotFound,
     UploadOffsetMoved,
 )
+from freesolo.schemas.checks import CheckReport
 from freesolo.schemas.environments import PublishedVersion
 from freesolo.schemas.uploads import NewUpload
 from hub_server.accounts.service import Member
@@ -124,15 +125,17 @@ def append(session: Session, upload_id: str, piece: Part) -> int:
     return upload.offset
 
 
-def finalize(press: Press, member: Member, upload_id: str, *, now: datetime) -> PublishedVersion:
-    """Publish an upload that is complete, exactly as if it had come in one piece.
+def finalize(
+    press: Press, member: Member, upload_id: str, checks: CheckReport | None, *, now: datetime
+) -> PublishedVersion:
+    """Publish an upload that is complete, exactly as if it had come in one piece with `checks`.
 
     It can be repeated: the second time the version is `unchanged`. What is refused is forgotten.
     """
     with press.sessions() as session:
         upload = find(session, member, upload_id, now=now)
         check_offset(upload, upload.size)
-        submission = _submission(session, member, upload)
+        submission = _submission(session, member, upload, checks)
     with _assembled(press.blobs, upload) as received:
         if received.digest != upload.archive_digest:
             _start_over(press, upload, received.digest)
@@ -172,7 +175,9 @@ def _org_id(session: Session, ref: EnvRef) -> object:
     return org_id
 
 
-def _submission(session: Session, member: Member, upload: Upload) -> Submission:
+def _submission(
+    session: Session, member: Member, upload: Upload, checks: CheckReport | None
+) -> Submission:
     org = session.get_one(Org, upload.org_id)
     return Submission(
         member,
@@ -180,6 +185,7 @@ def _submission(session: Session, member: Member, upload: Upload) -> Submission:
         upload.version,
         upload.stage,
         upload.tree_digest,
+        checks,
     )
 
 

@@ -157,6 +157,7 @@ READS = {
     f"{VERSION}/files/{{path:path}}": 1,
     f"{VERSION}/readme": 1,
     f"{VERSION}/dataset": 1,
+    f"{VERSION}/checks": 1,
     f"{VERSION}/receipt": 1,
     f"{SIMPLE}/": 1,
     f"{SIMPLE}/{{distribution}}/": 1,

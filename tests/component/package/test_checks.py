@@ -47,7 +47,7 @@ def test_a_sound_environment_has_no_error_and_no_warning(check: Check) -> None:
 
     assert report.ok
     assert not report.code_failed
-    assert [finding.code for finding in report.findings] == ["no_heldout"]
+    assert [finding.code for finding in report.findings] == ["few_rows", "no_heldout"]
     assert "resource-limits" in report.layers
 
 
@@ -59,6 +59,7 @@ def test_what_others_would_miss_is_mentioned(check: Check) -> None:
         "no_license",
         "no_readme",
         "no_heldout",
+        "few_rows",
     }
 
 
@@ -169,11 +170,11 @@ def test_a_reward_that_is_no_number_is_an_error(check: Check) -> None:
     assert report.code_failed
 
 
-def test_a_reward_that_fails_on_a_wrong_answer_is_a_warning(check: Check) -> None:
+def test_a_reward_that_fails_on_a_wrong_answer_is_an_error(check: Check) -> None:
     report = check(changed("RewardResult(float(int(response_text) == int(example.output)))"))
 
     finding = only(report, "wrong_failed")
-    assert finding.severity is Severity.WARNING
+    assert finding.severity is Severity.ERROR
     # Three are enough, since each might have taken a whole timeout.
     assert finding.rows == (0, 1, 2)
 
@@ -276,7 +277,7 @@ def test_the_preflight_of_a_run_finds_bad_rewards(tmp_path: Path, options: HostO
     folder = write_environment(tmp_path / "environment", changed("RewardResult(0.0)"))
 
     with open_host(folder, options) as host:
-        assert [finding.code for finding in check_gold(host)] == ["gold_all_zero", "reward_blind"]
+        assert [finding.code for finding in check_gold(host)] == ["gold_all_zero"]
 
 
 def test_every_code_is_described(check: Check) -> None:
