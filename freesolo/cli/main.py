@@ -38,6 +38,7 @@ from freesolo.cli.publish import publish
 from freesolo.cli.pull import pull
 from freesolo.cli.receipt import receipt
 from freesolo.cli.rename import rename
+from freesolo.cli.results import results
 from freesolo.cli.runs import runs
 from freesolo.cli.search import search
 from freesolo.cli.secrets import secrets
@@ -67,7 +68,7 @@ _SECTIONS: dict[str, tuple[click.Command, ...]] = {
     ),
     "Train and serve": (
         *(secrets, train, runs, models),
-        *(deploy, deployments, undeploy, chat, evaluate),
+        *(deploy, deployments, undeploy, chat, evaluate, results),
     ),
     "Look after what is published": (
         *(tag, yank, unyank, deprecate, archive, unarchive, delete, restore, rename, transfer),
