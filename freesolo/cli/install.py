@@ -23,9 +23,10 @@ from freesolo.package.consumer import (
     without_environment,
     write_consumer,
 )
+from freesolo.package.local_secrets import find_secrets
 from freesolo.package.lockfile import LOCK_FILE, Lock, check_fit, read_lock
 from freesolo.package.resolution import Want, describe
-from freesolo.runtime.client import open_host
+from freesolo.runtime.client import open_host, read_manifest
 
 _KEYS = "environments[] (ref, version, tree_digest, folder, python, loader)"
 
@@ -108,13 +109,23 @@ def _try_and_show(app: App, placed: Sequence[Placed], sandbox: str) -> None:
     for one in placed:
         app.out.talk(f"Loading {one.version} ...")
         options = app.host_options(sandbox)
-        with open_host(one.folder, options, foundation=one.foundation) as host:
+        secrets = _secrets_at_hand(app, one.folder)
+        with open_host(one.folder, options, secrets=secrets, foundation=one.foundation) as host:
             shown.append(_document(one, host.python))
         app.out.data(f"{one.version} {one.version.tree}")
         app.out.data(f"  {shown[-1]['loader']}")
     app.out.document({"environments": shown})
     if placed:
         app.out.next_step(f"freesolo eval MODEL {placed[0].version.id}")
+
+
+def _secrets_at_hand(app: App, folder: Path) -> dict[str, str]:
+    """Return what is set here of the secrets that an environment declares; it may load without."""
+    manifest = read_manifest(folder)
+    found = find_secrets(manifest.secrets if manifest else (), Path.cwd())
+    for name, secret in found.items():
+        app.out.talk(f"It gets {name} from {secret.source}.")
+    return {name: secret.value for name, secret in found.items()}
 
 
 def _document(placed: Placed, python: Path) -> dict[str, str]:

@@ -50,7 +50,7 @@ def handed_in(hub: LiveHub) -> dict[str, str | None]:
     with resources.readers() as session:
         secrets = session.scalars(select(RunSecret)).all()
     return {
-        secret.name: secret.ciphertext and resources.vault.decrypt(secret.ciphertext)
+        secret.name: resources.vault.decrypt(secret.ciphertext) if secret.ciphertext else None
         for secret in secrets
     }
 
@@ -187,3 +187,66 @@ def test_a_platform_key_is_never_a_secret_of_a_config(freesolo: Freesolo, judged
     refusal = freesolo("train", "sft.toml", *extra, "--dry-run", "--json")
     assert (refusal.code, refusal.error["code"]) == (2, "invalid_train_spec")
     assert "variable of the platform" in refusal.error["message"]
+
+
+# Where an environment's code runs on this machine
+
+
+NEEDY = f"""
+import os
+
+from freesolo.environments import EnvironmentSingleTurn, RewardResult
+
+
+class Needy(EnvironmentSingleTurn):
+    dataset = [{{"input": "Do you agree?", "output": "yes"}}]
+
+    def build_prompt_messages(self, example, prompt_text):
+        return [{{"role": "user", "content": example.input}}]
+
+    def score_response(self, example, response):
+        return RewardResult(float(response == example.output))
+
+
+def load_environment():
+    assert os.environ["JUDGE_API_KEY"] == "{VALUE}"
+    return Needy()
+"""
+
+
+@pytest.fixture
+def needy(freesolo: Freesolo, tmp_path: Path) -> Path:
+    """The folder of an environment that does not load without its secret."""
+    folder = make_environment(tmp_path / "needy", name="needy", source=NEEDY)
+    with (folder / "environment.toml").open("a") as manifest:
+        manifest.write('secrets = ["JUDGE_API_KEY"]\n')
+    return folder
+
+
+def test_install_gives_an_environment_what_it_declares_and_says_so(
+    freesolo: Freesolo, publish: Publish, needy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(needy)
+    assert freesolo("install", "local/needy").code == 7
+    monkeypatch.setenv("JUDGE_API_KEY", VALUE)
+    installed = freesolo("install", "local/needy")
+    assert installed.code == 0
+    assert "gets JUDGE_API_KEY from the shell." in installed.err
+    assert VALUE not in installed.out + installed.err
+
+
+def test_validate_finds_that_a_secret_is_missing_and_runs_nothing(
+    freesolo: Freesolo, needy: Path
+) -> None:
+    checked = freesolo("validate", needy, "--json")
+    assert checked.code == 2
+    errors = [found for found in checked.document["findings"] if found["severity"] == "error"]
+    assert [error["code"] for error in errors] == ["secret_missing"]
+    assert "JUDGE_API_KEY" in errors[0]["message"]
+
+
+def test_validate_gives_an_environment_what_it_declares(freesolo: Freesolo, needy: Path) -> None:
+    Path(".env.local").write_text(f"JUDGE_API_KEY={VALUE}\n")
+    checked = freesolo("validate", needy, "--json")
+    assert checked.document["ok"], checked.out
+    assert VALUE not in checked.out + checked.err
