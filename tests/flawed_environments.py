@@ -103,3 +103,120 @@ REWARD_FLAWS = {
         "return RewardResult(float(answer == gold), threshold=1.5)", "gold_unsuccessful"
     ),
 }
+
+_EXACT = "return RewardResult(float(answer == gold))"
+_SOUND = capitals(_EXACT)
+_CONFIG = """
+model = "org/name"
+algorithm = "sft"
+{top}
+[environment]
+id = "local/example"
+params = {{ {params} }}
+"""
+_LEAKED = """
+from environment import load_environment
+from freesolo.environments import EnvironmentEvalSuite
+
+
+def load_evaluations():
+    environment = load_environment()
+    rows = [{"input": "japan", "output": "Tokyo"}, {"input": "Italy", "output": "Rome"}]
+    return EnvironmentEvalSuite(environment, load_dataset(rows).examples)
+"""
+
+
+def _files(code: str, *codes: str, **files: str) -> Flawed:
+    """Return a flaw of code or of files; in the names of files `__` stands for `/`, `_` for `.`."""
+    paths = {name.replace("__", "/").replace("_", "."): text for name, text in files.items()}
+    return Flawed(code, frozenset(codes), paths)
+
+
+def _rows(rows: str, *codes: str) -> Flawed:
+    """Return a flaw of the rows that are loaded: of this list, which `CAPITALS` may be used in."""
+    sound = '[{"input": land, "output": city} for land, city in CAPITALS.items()]'
+    return Flawed(_SOUND.replace(sound, rows), frozenset(codes))
+
+
+_ROWS = "".join(f'{{"input": "{n} + 1", "output": "{n + 1}"}}\n' for n in range(3))
+
+FILE_FLAWS = {
+    "an import that nothing brings": _files(f"import numpy\n{_SOUND}", "import_unknown"),
+    "an import of the platform": _files(
+        f"{_SOUND}\n\ndef later():\n    import hub_server.app\n", "import_unknown"
+    ),
+    "an async hook": _files(
+        _SOUND.replace("def score_response(", "async def score_response("), "hook_async"
+    ),
+    "an async entry point": _files(
+        _SOUND.replace("def load_environment(", "async def load_environment("),
+        "entry_point_invalid",
+    ),
+    "a secret that is not declared": _files(
+        f'import os\n{_SOUND}\nKEY = os.environ.get("JUDGE_API_KEY")\n', "secret_undeclared"
+    ),
+    "a secret that is not set": _files(
+        _SOUND,
+        "secret_missing",
+        environment_toml='[environment]\nname = "example"\nsecrets = ["NEVER_SET_ANYWHERE"]\n',
+    ),
+    "a network that is not declared": _files(
+        f"import urllib.request\n{_SOUND}", "network_undeclared"
+    ),
+    "a path of the author's machine": _files(
+        f'{_SOUND}\n\ndef words():\n    return open("/home/ada/words.txt")\n', "absolute_path"
+    ),
+    "a module in another's place": _files(_SOUND, "module_shadows", turtle_py=""),
+    "a parameter that is not taken": _files(
+        _SOUND, "param_ignored", configs__sft_toml=_CONFIG.format(top="", params='splt = "a"')
+    ),
+    "a parameter that is not given": _files(
+        _SOUND.replace("def load_environment()", "def load_environment(split)"),
+        "param_missing",
+        configs__sft_toml=_CONFIG.format(top="", params=""),
+    ),
+    "no thinking to train": _files(
+        _SOUND,
+        "think_tags_missing",
+        configs__sft_toml=_CONFIG.format(top="thinking = true", params=""),
+    ),
+    "a broken line": _files(
+        _SOUND, "dataset_unreadable", dataset__train_jsonl=f'{_ROWS}{{"input":\n'
+    ),
+    "a row without input": _files(
+        _SOUND, "input_missing", dataset__train_jsonl=f'{_ROWS}{{"output": "7"}}\n'
+    ),
+    "a value too many": _files(
+        _SOUND, "extra_values", dataset__train_csv="input,output\na,b\nc, d,e\n"
+    ),
+    "a held-out file that leaked": _files(
+        _SOUND,
+        "heldout_overlap",
+        dataset__train_jsonl=_ROWS,
+        dataset__heldout_jsonl='{"input": "2  + 1", "output": "3"}\n',
+    ),
+    "a held-out case that leaked": _files(
+        _SOUND,
+        "heldout_overlap",
+        evaluations_py=f"from freesolo.datasets import load_dataset\n{_LEAKED}",
+    ),
+    "a row again": _rows(
+        '[{"input": land, "output": city} for land, city in [*CAPITALS.items()] * 2][:21]',
+        "duplicate_rows",
+    ),
+    "a row against another": _rows(
+        '[{"input": land, "output": city} for land, city in CAPITALS.items()]'
+        ' + [{"input": "Japan", "output": "Kyoto"}]',
+        "contradictory_rows",
+    ),
+    "one answer to nearly all": _rows(
+        '[{"input": f"{n}", "output": "no" if n else "yes"} for n in range(30)]',
+        "labels_unbalanced",
+    ),
+    "nothing to ask": _rows(
+        '[{"input": land, "output": city} for land, city in CAPITALS.items()]'
+        ' + [{"input": " ", "output": "Rome"}]',
+        "input_empty",
+    ),
+    "a key in a file": _files(_SOUND, "secret_found", notes_txt="key = hf_" + 34 * "a"),
+}
