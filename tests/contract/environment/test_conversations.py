@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from freesolo.datasets import TaskExample, load_dataset
@@ -41,3 +43,16 @@ def test_a_builder_that_begins_episodes_is_asked_for_one() -> None:
 def test_an_example_without_a_gold_answer_makes_no_conversation() -> None:
     with pytest.raises(ValueError, match="example_000000 has no output"):
         load_dataset([{"input": "q"}]).build_conversations(Plain())
+
+
+@clause("C8.4")
+def test_a_builder_may_begin_episodes_and_nothing_else() -> None:
+    class Beginning:
+        def start_episode(self, example: TaskExample, prompt_text: str) -> list[Message]:
+            return []
+
+    builder: Any = Beginning()
+
+    assert load_dataset([{"input": "q", "output": "a"}]).build_conversations(builder) == [
+        [{"role": "assistant", "content": "a"}]
+    ]

@@ -1,5 +1,8 @@
+import inspect
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 
@@ -197,3 +200,116 @@ def test_an_environment_that_lacks_a_method_cannot_be_made(base: type[Environmen
 )
 def test_the_text_of_any_message_can_be_extracted(message: object, text: str) -> None:
     assert Echo().extract_response_text(message) == text
+
+
+@clause("C3.1")
+@pytest.mark.parametrize(
+    ("base", "own"),
+    [
+        (EnvironmentSingleTurn, {"build_prompt_messages", "score_response"}),
+        (
+            EnvironmentMultiTurn,
+            {"start_episode", "max_episode_turns", "step_episode", "score_episode"},
+        ),
+    ],
+)
+def test_an_author_has_these_methods_to_define(base: type[Environment], own: set[str]) -> None:
+    assert base.__abstractmethods__ == own
+
+
+@clause("C3.2")
+def test_no_method_is_awaited() -> None:
+    functions = [
+        inspect.unwrap(method) for method in vars(Environment).values() if callable(method)
+    ]
+
+    assert not any(map(inspect.iscoroutinefunction, functions))
+
+
+@clause("C3.3")
+def test_the_author_s_list_is_not_changed() -> None:
+    environment = Echo()
+    before = list(environment.messages)
+
+    environment.start_episode(EXAMPLE, "be brief").append({"role": "user", "content": "more"})
+
+    assert environment.messages == before
+
+
+@clause("C3.5")
+def test_a_single_turn_environment_allows_one_action() -> None:
+    assert Echo().max_episode_turns(EXAMPLE) == 1
+
+
+@clause("C3.7")
+def test_an_episode_is_scored_by_its_text_as_it_is() -> None:
+    assert Echo().score_episode(EXAMPLE, EnvironmentEpisode((), " aaa ")).score == 5.0
+
+
+@clause("C3.8")
+def test_a_text_is_left_alone_unless_an_author_says_otherwise() -> None:
+    assert Countdown().normalize_response_text(EXAMPLE, " a ") == " a "
+
+
+@clause("C3.9")
+def test_episodes_of_a_multi_turn_environment_are_scored_as_they_are() -> None:
+    episodes = [EnvironmentEpisode((), text) for text in ("a", "aaa", " aa ")]
+
+    assert [result.score for result in Countdown().score_episodes(EXAMPLE, episodes)] == [1, 3, 4]
+
+
+@clause("C3.9")
+def test_episodes_go_through_a_batch_that_the_author_scores() -> None:
+    class Batched(Echo):
+        def score_responses(self, example: TaskExample, texts: Sequence[str]) -> list[RewardResult]:
+            return [RewardResult(float(len(texts))) for _ in texts]
+
+    episodes = [EnvironmentEpisode((), "a")] * 2
+
+    assert [result.score for result in Batched().score_episodes(EXAMPLE, episodes)] == [2.0, 2.0]
+
+
+@clause("C3.10")
+def test_the_text_of_an_object_is_its_content() -> None:
+    message = SimpleNamespace(
+        content=[{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    )
+
+    assert Echo().extract_response_text(message) == "ab"
+
+
+@clause("C5.1")
+def test_thirty_two_answers_are_scored_at_once() -> None:
+    assert Environment.max_score_concurrency == 32
+
+
+@clause("C5.2")
+def test_an_environment_keeps_its_pool_and_others_have_their_own() -> None:
+    class Named(Echo):
+        def score_response(self, example: TaskExample, response_text: str) -> RewardResult:
+            return RewardResult(1.0, metadata={"thread": threading.current_thread()})
+
+    def threads_of(environment: Environment) -> set[threading.Thread]:
+        results = environment.score_responses(EXAMPLE, ["a"] * 20)
+        return {result.metadata["thread"] for result in results}
+
+    first, second = Named(), Named()
+    first.max_score_concurrency = 1 + 1
+
+    assert len(threads_of(first) | threads_of(first)) <= 2
+    assert not threads_of(first) & threads_of(second)
+
+
+@clause("C5.2")
+def test_frozen_environments_that_call_no_constructor_of_ours_are_scored() -> None:
+    @dataclass(frozen=True)
+    class Frozen(EnvironmentSingleTurn):
+        bonus: float
+
+        def build_prompt_messages(self, example: TaskExample, prompt_text: str) -> list[Message]:
+            return []
+
+        def score_response(self, example: TaskExample, response_text: str) -> RewardResult:
+            return RewardResult(self.bonus)
+
+    assert Frozen(2.0).score_responses(EXAMPLE, ["a", "b"])[1].score == 2.0

@@ -1,6 +1,7 @@
 import csv
 import json
 import sys
+import tracemalloc
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -9,6 +10,7 @@ import bson
 import pytest
 
 from freesolo.datasets import load_dataset
+from freesolo.datasets.files import read_records
 from freesolo.datasets.records import load_records
 from tests.contract.environment.clauses import clause
 
@@ -204,3 +206,35 @@ def test_a_cell_beyond_what_csv_holds_names_its_line(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match=r"After line 2 of .*larger than field limit"):
         load_records(write(tmp_path, "a.csv", f"input\na\n{cell}\n"))
+
+
+@clause("C7.9")
+@pytest.mark.parametrize(
+    ("name", "line"), [("a.jsonl", b'"input"\n'), ("a.csv", b"input\n"), ("a.txt", b"input\n")]
+)
+def test_a_row_is_there_before_the_file_has_been_read(
+    tmp_path: Path, name: str, line: bytes
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(line * 20_000 + b"\xff")
+
+    rows = read_records(path)
+
+    assert next(rows) == {"input": "input"}
+    with pytest.raises(UnicodeDecodeError):
+        list(rows)
+
+
+@clause("C7.9")
+def test_many_rows_are_read_in_little_memory(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"input": "%s"}\n' % ("x" * 1000) * 20_000)
+    tracemalloc.start()
+    try:
+        for _ in read_records(path):
+            pass
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < path.stat().st_size / 20

@@ -52,3 +52,18 @@ def test_messages_are_kept_with_all_their_keys(wrap: object) -> None:
 def test_messages_that_are_not_well_formed_are_refused(messages: object) -> None:
     with pytest.raises(ValueError, match="messages"):
         target_messages({"messages": messages})
+
+
+@clause("C8.3")
+def test_the_message_at_fault_is_named_by_its_index() -> None:
+    messages = [{"role": "assistant", "content": "a"}, {"role": "assistant", "content": 3}]
+
+    with pytest.raises(ValueError, match=r"messages\[1\]\.content"):
+        target_messages(messages)
+
+
+@clause("C8.1", "C8.2")
+def test_a_list_with_one_thing_that_is_no_message_is_a_value() -> None:
+    (message,) = target_messages([{"role": "assistant", "content": "a"}, {"role": 3}])
+
+    assert message["content"].startswith("[")

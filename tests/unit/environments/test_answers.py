@@ -3,8 +3,6 @@ import pickle
 
 import pytest
 
-from freesolo.datasets import TaskExample
-from freesolo.environments import EnvironmentSingleTurn, RewardResult
 from freesolo.environments.answers import Answer, split_thinking
 
 
@@ -63,20 +61,3 @@ def test_an_answer_survives_copying() -> None:
     again = copy.deepcopy(answer)
 
     assert (again, again.thinking, again.raw) == (answer, answer.thinking, answer.raw)
-
-
-def test_an_answer_reaches_the_reward_whole() -> None:
-    seen: list[str] = []
-
-    class Recording(EnvironmentSingleTurn):
-        def build_prompt_messages(self, example, prompt_text):  # type: ignore[no-untyped-def]
-            return [{"role": "user", "content": example.input}]
-
-        def score_response(self, example: TaskExample, response_text: str) -> RewardResult:
-            seen.append(response_text)
-            return RewardResult(1.0)
-
-    answer = split_thinking("<think>so</think>42")
-    Recording().score_responses(TaskExample(record={}, input="6*7"), [answer])
-
-    assert seen[0] is answer
