@@ -100,14 +100,13 @@ def audit_rewards(
         return AuditResult((_failed("prompt_failed", error),))
     trial = _trial(host, examples, golds, effort)
     end = clock() + effort.seconds
-    outcomes = list(_ask(trial, host, plan, in_time=lambda: clock() < end))
-    if host.multi_turn:
-        outcomes = _without_doubtful_golds(outcomes, examples)
+    asked = list(_ask(trial, host, plan, in_time=lambda: clock() < end))
+    outcomes = _without_doubtful_golds(asked, examples) if host.multi_turn else asked
     latency = latency_of(outcomes, rollouts=rollouts)
     findings = [*verdicts(outcomes), *slow(latency), *_unlabelled(outcomes, plan)]
     if not any(finding.severity is Severity.ERROR for finding in findings):
         fresh = reopen if clock() < end else None
-        findings += _consistency(trial, outcomes, fresh, effort.fresh_rows)
+        findings += _consistency(trial, asked, fresh, effort.fresh_rows)
     findings += _sampled(outcomes, plan, effort)
     return AuditResult(tuple(findings), facts_of(outcomes, labelled=plan.labelled, latency=latency))
 
