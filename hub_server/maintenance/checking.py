@@ -16,11 +16,12 @@ from freesolo.domain.feed import Link, verify_chain
 from freesolo.domain.packaging import ARTIFACT_LIMITS
 from freesolo.domain.receipts import SignedPayload, check_says, verify_receipt
 from freesolo.domain.refs import Selector
-from freesolo.errors import FreesoloError, InvalidFeed, InvalidReceipt, InvalidRef
+from freesolo.errors import FreesoloError, InvalidFeed, InvalidInput, InvalidReceipt, InvalidRef
 from freesolo.package.archive import inspect_archive
 from freesolo.schemas.receipts import Receipt
 from hub_server.blobs import BlobStore
 from hub_server.changes.service import feed_head
+from hub_server.encryption import Vault
 from hub_server.environments import service as environments
 from hub_server.models import (
     Change,
@@ -28,7 +29,10 @@ from hub_server.models import (
     Environment,
     EnvironmentVersion,
     Org,
+    ProjectSecret,
+    RunSecret,
     VersionState,
+    Webhook,
 )
 from hub_server.storage import service as storage
 from hub_server.storage.service import Reference
@@ -56,11 +60,13 @@ class Health:
     orphan_bytes: int
 
 
-def check(session: Session, blobs: BlobStore, keys: Sequence[Ed25519PublicKey]) -> Health:
+def check(
+    session: Session, blobs: BlobStore, keys: Sequence[Ed25519PublicKey], *, vault: Vault
+) -> Health:
     """Read everything that something refers to, and compare it with what was promised.
 
     `session` sees one moment; what is published meanwhile is not looked at. `keys` are those that
-    may have signed receipts.
+    may have signed receipts; `vault` has those that encrypted secrets.
     """
     references = list(storage.references(session))
     needed = {reference.digest for reference in references}
@@ -69,6 +75,7 @@ def check(session: Session, blobs: BlobStore, keys: Sequence[Ed25519PublicKey]) 
         *_unresolvable(session),
         *_denied(session, keys),
         *_broken_links(session),
+        *_sealed_for_good(session, vault),
     ]
     orphans = [entry.size for entry in blobs.blobs() if entry.digest not in needed]
     return Health(
@@ -227,3 +234,23 @@ def _broken_links(session: Session) -> Iterator[Finding]:
     head = feed_head(session)
     if head != end:
         yield Finding("feed", f"It ends at change {end.serial}, but should at {head.serial}.")
+
+
+def _sealed_for_good(session: Session, vault: Vault) -> Iterator[Finding]:
+    """Decrypt every secret; what is read is forgotten at once."""
+    for what, ciphertext in _encrypted(session):
+        try:
+            vault.decrypt(ciphertext)
+        except InvalidInput as error:
+            yield Finding(what, error.message)
+
+
+def _encrypted(session: Session) -> Iterator[tuple[str, bytes]]:
+    for stored in session.scalars(select(ProjectSecret)):
+        yield f"secret {stored.name} of project {stored.project_id}", stored.ciphertext
+    for handed in session.scalars(select(RunSecret)):
+        if handed.ciphertext is not None:
+            yield f"secret {handed.name} of {handed.run_id}", handed.ciphertext
+    for hook in session.scalars(select(Webhook).where(Webhook.deleted_at.is_(None))):
+        yield f"address of webhook {hook.id}", hook.url
+        yield f"secret of webhook {hook.id}", hook.secret

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from freesolo.errors import NotFound
 from hub_server.blobs import BlobStore, open_blobs
 from hub_server.db import create_database, create_readers, create_sessions
+from hub_server.encryption import Vault
 from hub_server.maintenance import backup as backups
 from hub_server.maintenance.checking import Health, check
 from hub_server.maintenance.collecting import collect, find_garbage
@@ -38,7 +39,7 @@ def fsck(settings: HubSettings, *, as_json: bool) -> None:
     """
     blobs = _prepared(settings)
     with _database(settings) as engine, _snapshot(engine) as session:
-        health = check(session, blobs, Signer(settings).public_keys)
+        health = check(session, blobs, Signer(settings).public_keys, vault=Vault(settings))
     if as_json:
         click.echo(json.dumps(asdict(health)))
     else:
@@ -94,7 +95,7 @@ def restore(settings: HubSettings, *, folder: Path, as_json: bool) -> None:
     # The backup may be of an older release.
     migrate(settings.database)
     with _database(settings) as engine, _snapshot(engine) as session:
-        health = check(session, blobs, Signer(settings).public_keys)
+        health = check(session, blobs, Signer(settings).public_keys, vault=Vault(settings))
     _tell_copied(copied, folder, as_json=as_json, done="Restored")
     if health.findings:
         _tell(health)

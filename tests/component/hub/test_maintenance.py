@@ -8,13 +8,15 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from freesolo.errors import BlobNotFound, HubNotEmpty, InvalidInput
 from hub_server.blobs import BlobStore, FileBlobStore, open_blobs
+from hub_server.encryption import Vault
 from hub_server.maintenance.backup import back_up, restore
 from hub_server.maintenance.checking import Health, check
 from hub_server.maintenance.collecting import Garbage, collect, find_garbage
+from hub_server.models import ProjectSecret
 from hub_server.settings import HubSettings
 from hub_server.signing import Signer
 from hub_server.storage import service as storage
@@ -52,7 +54,8 @@ def collected(hub: HubUnderTest) -> Garbage:
 def checked(hub: HubUnderTest) -> Health:
     """Check everything."""
     with hub.resources.readers() as session:
-        return check(session, hub.resources.blobs, hub.resources.signer.public_keys)
+        keys = hub.resources.signer.public_keys
+        return check(session, hub.resources.blobs, keys, vault=hub.resources.vault)
 
 
 def problems(hub: HubUnderTest) -> list[tuple[str, str]]:
@@ -220,9 +223,22 @@ def test_a_receipt_that_another_key_signed_is_found(hub: HubUnderTest, tmp_path:
     hub.publish()
     stranger = Signer(hub.resources.settings.model_copy(update={"data_dir": tmp_path / "other"}))
     with hub.resources.readers() as session:
-        health = check(session, hub.resources.blobs, stranger.public_keys)
+        vault = hub.resources.vault
+        health = check(session, hub.resources.blobs, stranger.public_keys, vault=vault)
     ((what, problem),) = ((finding.what, finding.problem) for finding in health.findings)
     assert (what, "is not among those trusted" in problem) == ("receipt of local/agree 0.1.0", True)
+
+
+def test_a_secret_that_no_key_of_the_hub_reads_is_found(hub: HubUnderTest, tmp_path: Path) -> None:
+    hub.user.put("/v1/secrets/JUDGE_API_KEY", json={"value": "judge-me-not"})
+    assert problems(hub) == []
+    settings = hub.resources.settings.model_copy(update={"data_dir": tmp_path})
+    with hub.resources.readers() as session:
+        keys = hub.resources.signer.public_keys
+        health = check(session, hub.resources.blobs, keys, vault=Vault(settings))
+    ((what, problem),) = ((finding.what, finding.problem) for finding in health.findings)
+    assert what.startswith("secret JUDGE_API_KEY of project")
+    assert "a key that the hub does not have" in problem
 
 
 def other_hub(hub: HubUnderTest, request: pytest.FixtureRequest, folder: Path) -> HubSettings:
@@ -248,6 +264,7 @@ def test_a_restored_hub_is_the_same_hub(
 ) -> None:
     published = stored_hub.publish()
     run_id = stored_hub.train()
+    stored_hub.user.put("/v1/secrets/JUDGE_API_KEY", json={"value": "judge-me-not"})
     folder = tmp_path / "backup"
     folder.mkdir()
     resources = stored_hub.resources
@@ -262,6 +279,9 @@ def test_a_restored_hub_is_the_same_hub(
         assert other.run(run_id)["state"] == "done"
         path = "/v1/envs/local/agree/versions/0.1.0/archive"
         assert other.download(path) == stored_hub.download(path)
+        with other.resources.readers() as session:
+            secret = session.scalars(select(ProjectSecret)).one()
+        assert other.resources.vault.decrypt(secret.ciphertext) == "judge-me-not"
 
 
 def test_a_second_backup_copies_what_is_new(hub: HubUnderTest, tmp_path: Path) -> None:
