@@ -48,6 +48,8 @@ MAX_MESSAGE_BYTES = 64 * 1024**2
 # As JSON, which is text within JSON here: four bytes a character still fit into a message.
 MAX_ROW_CHARS = 12 * 1024**2
 _PAGE_CHARS = 1024**2
+# Of one reward or step, as JSON.
+_METADATA_CHARS = 1024**2
 _LENGTH = struct.Struct(">I")
 _TRACEBACK_CHARS = 20_000
 _SUMMARY_CHARS = 500
@@ -397,23 +399,22 @@ def _plain_case(suite: "HeldOut", case: "TaskExample") -> dict[str, Any]:
 
 
 def _plain_step(result: object) -> dict[str, Any]:
-    from freesolo.datasets.serialize import json_view
     from freesolo.environments import EnvironmentStepResult
 
     if not isinstance(result, EnvironmentStepResult):
         return {"unusable": f"a {type(result).__name__} instead of an EnvironmentStepResult"}
     text = result.final_response_text
+    metadata, _ = _plain_metadata(result.metadata)
     return {
         "done": bool(result.done),
         "messages": list(result.messages),
         "final_response_text": None if text is None else answer_document(text),
-        "metadata": json_view(result.metadata),
+        "metadata": metadata,
     }
 
 
 def _plain_reward(result: object) -> dict[str, Any]:
     """Return a reward as JSON. A score that is no finite number goes as the name of what it is."""
-    from freesolo.datasets.serialize import json_view
     from freesolo.environments import RewardResult
 
     if not isinstance(result, RewardResult):
@@ -423,11 +424,30 @@ def _plain_reward(result: object) -> dict[str, Any]:
         return {"unusable": f"the {type(score).__name__} {str(score)[:80]!r} as its score"}
     if not math.isfinite(score):
         return {"unusable": f"the score {float(score)}"}
+    metadata, note = _plain_metadata(result.metadata)
     return {
         "reward": float(score),
         "success": bool(result.resolved_success()),
-        "metadata": json_view(result.metadata),
+        "metadata": metadata,
+        "note": note,
     }
+
+
+def _plain_metadata(metadata: object) -> tuple[dict[str, Any], str | None]:
+    """Return metadata as JSON, or nothing of it and why: a reward is none the worse for that."""
+    from freesolo.datasets.serialize import json_text
+
+    if not isinstance(metadata, dict):
+        return {}, f"`metadata` is a {type(metadata).__name__}, so it is not kept."
+    if not metadata:
+        return {}, None
+    try:
+        text = json_text(metadata)
+    except (TypeError, ValueError, RecursionError) as error:
+        return {}, f"`metadata` is not JSON, so it is not kept: {type(error).__name__}: {error}"
+    if len(text) > _METADATA_CHARS:
+        return {}, f"`metadata` has {len(text)} characters as JSON, so it is not kept."
+    return json.loads(text), None
 
 
 def _lower_limit(limit: int, value: int) -> None:

@@ -5,6 +5,7 @@ what is wrong becomes `EnvironmentFailed`.
 """
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,8 +25,8 @@ class Score:
     """A reward, or why there is none: an unscorable answer has `reward` None and an `error`.
 
     `raised` says whether the error is an exception of the author's code. `metadata` is what JSON can
-    say of the reward's; its `per_turn_rewards` are one finite number for each action, or None, and
-    then `note` says what was wrong with them. `seconds` is how long the author's code took for the
+    say of the reward's; its `per_turn_rewards` are one finite number for each action, or None. `note`
+    says what was wrong with the metadata, if something was. `seconds` is how long the author's code took for the
     call in which it was made, in which others may have been made too.
     """
 
@@ -197,9 +198,10 @@ def read_score(value: object, actions: int) -> Score:
             "reward": float() as reward,
             "success": bool() as success,
             "metadata": dict() as metadata,
+            "note": str() | None as note,
         } if math.isfinite(reward):
-            credited, note = _check_credit(metadata, actions)
-            return Score(reward, success, metadata=credited, note=note)
+            credited, problem = _check_credit(metadata, actions)
+            return Score(reward, success, metadata=credited, note=problem or note)
         case {"unusable": str() as what}:
             return unscorable(
                 EnvironmentFailed(
@@ -237,8 +239,8 @@ def _credit_problem(credit: object, actions: int) -> str | None:
     for number in credit:
         if isinstance(number, bool) or not isinstance(number, int | float):
             return f"hold {number!r}"
-        if not math.isfinite(number):
-            return f"hold {float(number)}"
+        if not abs(number) <= sys.float_info.max:
+            return f"hold {number:.5}" if isinstance(number, float) else "hold a vast number"
     return None
 
 

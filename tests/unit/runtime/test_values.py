@@ -2,16 +2,23 @@ import math
 
 import pytest
 
+from freesolo.environments.answers import Answer
 from freesolo.errors import EnvironmentFailed
 from freesolo.runtime.values import (
+    PER_TURN_REWARDS,
+    read_facts,
     read_messages,
-    read_page,
     read_score,
     read_scores,
+    read_step,
     read_suites,
+    read_turns,
 )
 
 MESSAGE = {"role": "user", "content": "q"}
+REWARD = {"reward": 1.0, "success": True, "metadata": {}, "note": None}
+STEP = {"done": True, "messages": [], "final_response_text": None, "metadata": {}}
+THOUGHT = {"completion": "a", "thinking": "so", "raw": "<think>so</think>a"}
 
 
 @pytest.mark.parametrize(
@@ -20,40 +27,66 @@ MESSAGE = {"role": "user", "content": "q"}
         None,
         1.0,
         [],
-        {"reward": "1", "success": True},
-        {"reward": True, "success": True},
-        {"reward": math.nan, "success": True},
-        {"reward": 10**400, "success": True},
+        {**REWARD, "reward": "1"},
+        {**REWARD, "reward": True},
+        {**REWARD, "reward": math.nan},
+        {**REWARD, "reward": 10**400},
+        {**REWARD, "metadata": None},
         {"reward": 1.0},
     ],
 )
 def test_whatever_the_child_says_only_a_finite_number_is_a_reward(value: object) -> None:
-    score = read_score(value)
+    score = read_score(value, 1)
 
     assert (score.reward, score.success) == (None, None)
     assert isinstance(score.error, EnvironmentFailed)
 
 
-@pytest.mark.parametrize("value", [None, {}, [], [{"reward": 1.0, "success": True}] * 3])
+@pytest.mark.parametrize(
+    "value", [None, {}, [], {"rewards": [REWARD] * 2}, {"rewards": [REWARD] * 3, "seconds": 1.0}]
+)
 def test_there_must_be_a_reward_for_every_answer(value: object) -> None:
     with pytest.raises(EnvironmentFailed):
-        read_scores(value, 2)
+        read_scores(value, "score_responses", [1, 1])
 
 
-@pytest.mark.parametrize("rows", [None, [], [3], [{"unknown": 1}], [{"record": {}}]])
-@pytest.mark.parametrize("total", [None, 0, 1])
-def test_rows_must_be_examples(rows: object, total: object) -> None:
+@pytest.mark.parametrize("value", [None, {}, {"done": True}, [STEP], {**STEP, "done": 1}])
+def test_a_step_says_what_it_must(value: object) -> None:
+    with pytest.raises(EnvironmentFailed, match="something else"):
+        read_step(value)
+
+
+@pytest.mark.parametrize("text", [3, {"completion": "a"}, {**THOUGHT, "thinking": None}])
+def test_the_text_to_score_is_an_answer(text: object) -> None:
+    with pytest.raises(EnvironmentFailed, match="something else"):
+        read_step({**STEP, "final_response_text": text})
+
+
+def test_a_step_may_keep_the_thinking_of_an_answer() -> None:
+    step = read_step({**STEP, "final_response_text": THOUGHT})
+
+    assert isinstance(step.final_response_text, Answer)
+    assert step.final_response_text.thinking == "so"
+
+
+@pytest.mark.parametrize("turns", [0, -1, True, 1.0, "1", None])
+def test_an_episode_has_a_whole_number_of_turns(turns: object) -> None:
+    with pytest.raises(EnvironmentFailed, match="max_episode_turns"):
+        read_turns(turns)
+
+
+@pytest.mark.parametrize("number", [math.inf, math.nan, 10**400, "1", True, None])
+def test_credit_for_a_turn_is_a_finite_number(number: object) -> None:
+    score = read_score({**REWARD, "metadata": {PER_TURN_REWARDS: [number]}}, 1)
+
+    assert (score.reward, score.metadata[PER_TURN_REWARDS]) == (1.0, None)
+    assert score.note is not None
+
+
+@pytest.mark.parametrize("value", [None, {}, {"multi_turn": True}, {"multi_turn": 1}])
+def test_a_process_says_what_it_has_loaded(value: object) -> None:
     with pytest.raises(EnvironmentFailed):
-        read_page({"rows": rows, "total": total}, 0)
-
-
-def test_rows_are_numbered_by_their_place_in_the_dataset_not_in_the_page() -> None:
-    rows = [{"record": {}, "input": "q", "id": "whatever it says"}] * 2
-
-    examples, total = read_page({"rows": rows, "total": 9}, 5)
-
-    assert [example.id for example in examples] == ["example_000005", "example_000006"]
-    assert total == 9
+        read_facts(value)
 
 
 @pytest.mark.parametrize(
@@ -62,9 +95,9 @@ def test_rows_are_numbered_by_their_place_in_the_dataset_not_in_the_page() -> No
         None,
         [3],
         [{"name": "a"}],
-        [{"name": "a", "cases": [3]}],
-        [{"name": "a", "cases": [{"messages": []}]}],
-        [{"name": "a", "cases": []}, {"name": "a", "cases": []}],
+        [{"name": "a", "cases": [3], "grades_episodes": False}],
+        [{"name": "a", "cases": [{"messages": []}], "grades_episodes": False}],
+        [{"name": "a", "cases": [], "grades_episodes": False}] * 2,
     ],
 )
 def test_suites_must_have_names_of_their_own_and_well_formed_cases(value: object) -> None:
@@ -73,10 +106,19 @@ def test_suites_must_have_names_of_their_own_and_well_formed_cases(value: object
 
 
 def test_a_case_without_an_id_is_known_by_its_place() -> None:
-    (suite,) = read_suites([{"name": "a", "cases": [{"id": None, "messages": [MESSAGE]}]}])
+    (suite,) = read_suites(
+        [
+            {
+                "name": "a",
+                "cases": [{"id": None, "messages": [MESSAGE]}],
+                "grades_episodes": True,
+            }
+        ]
+    )
 
     assert suite.cases[0].id == "example_000000"
     assert suite.cases[0].expected is None
+    assert suite.grades_episodes
 
 
 def test_a_message_that_only_calls_tools_needs_no_content() -> None:
