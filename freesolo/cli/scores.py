@@ -8,7 +8,7 @@ from freesolo.domain.evaluations import CaseResult, Comparison, Interval, Outcom
 from freesolo.schemas.evaluations import SuiteResult
 
 SUITE_KEYS = (
-    "name, cases, samples, total, passed, unscorable, unanswered, errors, pass_rate, interval, "
+    "name, case_count, samples, total, passed, unscorable, unanswered, errors, pass_rate, interval, "
     "mean_score, mean_interval, pass_any, pass_any_interval"
 )
 COMPARISON_KEYS = (

@@ -64,7 +64,7 @@ class SuiteSummary:
     """
 
     name: str
-    cases: int
+    case_count: int
     samples: int
     total: int
     passed: int
@@ -93,7 +93,7 @@ def summarize(name: str, results: Collection[CaseResult]) -> SuiteSummary:
     whole = [any(of.passed for of in each) for each in scored.values() if len(each) == samples]
     return SuiteSummary(
         name=name,
-        cases=len({result.index for result in results}),
+        case_count=len({result.index for result in results}),
         samples=samples,
         total=len(results),
         passed=outcomes.count(Outcome.PASSED),

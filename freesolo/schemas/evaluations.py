@@ -108,7 +108,7 @@ class SuiteResult(Wire):
     """What a model got in one suite, as `SuiteSummary` of `freesolo.domain.evaluations` says it."""
 
     name: str
-    cases: int
+    case_count: int
     samples: int
     total: int
     passed: int

@@ -1,44 +1,15 @@
 """eval: answers from a stand-in for hub and gateway, scored by the real environment."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
 
 from tests.component.cli.conftest import Freesolo
 from tests.component.cli.consumers import BUILDS_ON_TOOLS, publish_folder, write_math, write_tools
-from tests.hubs import LiveHub, serving
-
-Answer = Callable[[str], str | tuple[int, str]]
-
-
-@contextmanager
-def answering(answer: Answer) -> Iterator[str]:
-    """Serve a gateway that answers a prompt with `answer`: text, or a status and an error's code."""
-    app = FastAPI()
-
-    @app.get("/v1/whoami")
-    def whoami(request: Request) -> dict[str, object]:
-        gateway = str(request.base_url).rstrip("/")
-        who = {"org": "local", "role": "owner", "key_name": "tests", "scopes": []}
-        return {**who, "gateway_url": gateway}
-
-    @app.post("/v1/chat/completions")
-    async def chat(request: Request) -> JSONResponse:
-        said = answer((await request.json())["messages"][-1]["content"])
-        if isinstance(said, tuple):
-            status, code = said
-            return JSONResponse({"error": {"code": code, "message": f"{code}!"}}, status)
-        choice = {"message": {"content": said}, "finish_reason": "stop"}
-        usage = {"prompt_tokens": 1, "completion_tokens": 1}
-        return JSONResponse({"choices": [choice], "usage": usage})
-
-    with serving(app) as url:
-        yield url
+from tests.component.cli.models import answering
+from tests.hubs import LiveHub
 
 
 @pytest.fixture
@@ -65,8 +36,8 @@ def test_right_wrong_and_missing_answers_are_counted_apart(
             return 400, "context_length_exceeded"
         return right if right_input in prompt else "no idea"
 
-    with answering(answer) as url:
-        monkeypatch.setenv("FREESOLO_HUB_URL", url)
+    with answering(answer) as models:
+        monkeypatch.setenv("FREESOLO_HUB_URL", models.url)
         result = freesolo("eval", "model", dates, "--limit", "4", "--json")
     assert result.code == 0
     (suite,) = result.document["suites"]
@@ -92,8 +63,8 @@ def test_a_model_that_never_answers_is_told_by_the_exit_code(
     error: str,
     code: int,
 ) -> None:
-    with answering(lambda _prompt: (status, error)) as url:
-        monkeypatch.setenv("FREESOLO_HUB_URL", url)
+    with answering(lambda _prompt: (status, error)) as models:
+        monkeypatch.setenv("FREESOLO_HUB_URL", models.url)
         result = freesolo("eval", "model", dates, "--limit", "2", "--json")
     assert result.code == code
     assert error in json.dumps(result.error)
@@ -105,8 +76,8 @@ def test_a_reward_that_always_raises_is_its_authors_to_mend(
     with (dates / "environment.py").open("a") as file:
         file.write("\n\ndef broken(*_):\n    raise RuntimeError('mine')\n\n\n")
         file.write("Dates.score_response = broken\n")
-    with answering(lambda _prompt: "text") as url:
-        monkeypatch.setenv("FREESOLO_HUB_URL", url)
+    with answering(lambda _prompt: "text") as models:
+        monkeypatch.setenv("FREESOLO_HUB_URL", models.url)
         result = freesolo("eval", "model", dates, "--limit", "2", "--json")
     assert result.code == 7
     assert "mine" in result.error["hint"]
@@ -115,8 +86,8 @@ def test_a_reward_that_always_raises_is_its_authors_to_mend(
 def test_an_unknown_suite_is_answered_with_those_there_are(
     freesolo: Freesolo, dates: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with answering(lambda _prompt: "text") as url:
-        monkeypatch.setenv("FREESOLO_HUB_URL", url)
+    with answering(lambda _prompt: "text") as models:
+        monkeypatch.setenv("FREESOLO_HUB_URL", models.url)
         refusal = freesolo("eval", "model", dates, "--suite", "heldot", "--json")
     assert refusal.code == 3
     assert "heldout" in refusal.error["hint"]
@@ -127,8 +98,8 @@ def test_parameters_reach_the_environment(
 ) -> None:
     code = dates / "environment.py"
     code.write_text(code.read_text().replace('split: str = "train"', "split: str"))
-    with answering(lambda _: "no idea") as url:
-        monkeypatch.setenv("FREESOLO_HUB_URL", url)
+    with answering(lambda _: "no idea") as models:
+        monkeypatch.setenv("FREESOLO_HUB_URL", models.url)
         missing = freesolo("eval", "model", dates, "--limit", "1", "--json")
         wrong = freesolo("eval", "model", dates, "--param", "split", "--json")
         (dates / "evaluations.py").write_text(
@@ -149,8 +120,8 @@ def test_an_environment_is_scored_on_what_it_builds_on(
     monkeypatch: pytest.MonkeyPatch,
     target: str,
 ) -> None:
-    with answering(lambda _: "1") as gateway_url:
-        hub = start_live_hub(gateway_url=gateway_url)
+    with answering(lambda _: "1") as models:
+        hub = start_live_hub(gateway_url=models.url)
         monkeypatch.setenv("FREESOLO_HUB_URL", hub.url)
         monkeypatch.setenv("FREESOLO_API_KEY", hub.user_key)
         publish_folder(hub, write_tools(full=0.5))
