@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 from freesolo.datasets.types import Message
@@ -58,13 +59,10 @@ class Rows:
     dropped: int
 
 
-def read_conversations(host: EnvironmentHost, max_examples: int) -> list[Conversation]:
+def read_conversations(host: EnvironmentHost, max_examples: int) -> Iterator[Conversation]:
     """Ask an environment for its prompts and gold answers: the first `max_examples`, 0 for all."""
-    examples = host.examples()
-    return [
-        Conversation(prompt=host.start_episode(example), completion=host.sft_completion(example))
-        for example in examples[: max_examples or None]
-    ]
+    for example in islice(host.examples(), max_examples or None):
+        yield Conversation(host.start_episode(example), host.sft_completion(example))
 
 
 def build_rows(
