@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -20,6 +21,7 @@ from freesolo.runtime.masking import mask
 from freesolo.runtime.sandbox import Limits, clean_environment
 
 _CLOSE_SECONDS = 1.0
+_MESSAGE_SECONDS = 5.0
 _REAP_SECONDS = 5.0
 _CHUNK_BYTES = 1 << 20
 _MIB = 1024**2
@@ -72,13 +74,14 @@ class Child:
         self._program = program
         self._said = bytearray()
         self._report: Report | None = None
+        name = f"freesolo-environment-{uuid.uuid4().hex}"
+        self._scratch = None if program.private_tmp else Path(tempfile.gettempdir()) / name
         self._socket, theirs = socket.socketpair()
         self._control, guards = socket.socketpair()
         try:
             with theirs, guards:
                 self._guard = _start_guard(guards, theirs)
-                order = _order(program, connection=theirs.fileno())
-                self._control.sendall(json.dumps(order).encode() + b"\n")
+                self._control.sendall(json.dumps(self._order(theirs.fileno())).encode() + b"\n")
         except OSError:
             self._socket.close()
             self._control.close()
@@ -112,9 +115,12 @@ class Child:
             raise ChildLost(f"during `{method}` the process {self._ending()}") from None
 
     def reply(self, method: str, *, seconds: float) -> object:
-        """Return the next message about the call that has begun."""
+        """Return the next message about the call that has begun, which comes within `seconds`."""
         try:
-            return self._receive(seconds)
+            self._socket.settimeout(seconds)
+            # Wait for its beginning first: who gives up in the middle of one cannot read the next.
+            self._socket.recv(1, socket.MSG_PEEK)
+            return self._receive(max(seconds, _MESSAGE_SECONDS))
         except TimeoutError:
             raise ChildHung(f"`{method}` gave no answer within {seconds:g} seconds") from None
         except (OSError, EOFError):
@@ -158,6 +164,19 @@ class Child:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
             self._guard.wait()
+        if self._report is None and self._scratch is not None:
+            guard.remove_folder(self._scratch)
+
+    def _order(self, connection: int) -> dict[str, object]:
+        program = self._program
+        return {
+            "command": [*program.command, str(connection)],
+            "env": clean_environment(program.secrets),
+            "folder": str(program.folder),
+            "connection": connection,
+            "scratch": self._scratch and str(self._scratch),
+            **asdict(program.limits),
+        }
 
     def _hear_report(self, seconds: float) -> None:
         """Wait for the guard's report, which says that nothing is left of the process."""
@@ -194,7 +213,7 @@ class Child:
     def _ending(self) -> str:
         self._hear_report(_CLOSE_SECONDS)
         if self._report is None:
-            return "closed its connection"
+            return "closed its connection" if self._guard.poll() is None else "killed its guard"
         return ending(self._report, self._program.limits)
 
 
@@ -239,17 +258,6 @@ def _start_guard(guards: socket.socket, theirs: socket.socket) -> subprocess.Pop
         pass_fds=[guards.fileno(), theirs.fileno()],
         start_new_session=True,
     )
-
-
-def _order(program: Program, *, connection: int) -> dict[str, object]:
-    return {
-        "command": [*program.command, str(connection)],
-        "env": clean_environment(program.secrets),
-        "folder": str(program.folder),
-        "connection": connection,
-        "scratch": None if program.private_tmp else tempfile.gettempdir(),
-        **asdict(program.limits),
-    }
 
 
 def _family(pid: int) -> list[psutil.Process]:

@@ -183,8 +183,9 @@ def bubblewrap_arguments(
     # After /tmp, since what is shown may lie in it.
     for path in readable:
         arguments += ["--ro-bind", str(path), str(path)]
-    # Both are made in memory, without a bound of size.
-    arguments += ["--remount-ro", "/dev", "--remount-ro", "/"]
+    # Some files of /proc speak to the kernel, and do not ask root, even one of here, for more than
+    # being root. The other two are made in memory, without a bound of size.
+    arguments += ["--remount-ro", "/proc", "--remount-ro", "/dev", "--remount-ro", "/"]
     return [*arguments, "--chdir", str(folder)]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from freesolo.runtime.client import EnvironmentHost, HostOptions, SandboxMode, open_host
-from freesolo.runtime.sandbox import bubblewrap_works
+from freesolo.runtime.sandbox import Limits, bubblewrap_works, machine_limits
 from tests.environment_folders import write_environment
 
 OpenHost = Callable[..., EnvironmentHost]
@@ -45,13 +45,21 @@ def host_of(tmp_path: Path, cache_dir: Path) -> Iterator[OpenHost]:
             sandbox: SandboxMode = SandboxMode.OFF,
             manifest: str | None = None,
             call_timeout: float = 30.0,
+            load_timeout: float = 120.0,
+            limits: Limits | None = None,
             modules: dict[str, str] | None = None,
             **arguments: object,
         ) -> EnvironmentHost:
             folder = write_environment(
                 tmp_path / "environment", code, manifest=manifest, **(modules or {})
             )
-            options = HostOptions(cache_dir, sandbox=sandbox, call_timeout=call_timeout)
+            options = HostOptions(
+                cache_dir,
+                sandbox=sandbox,
+                call_timeout=call_timeout,
+                load_timeout=load_timeout,
+                limits=limits or machine_limits(),
+            )
             return open_hosts.enter_context(open_host(folder, options, **arguments))  # type: ignore[arg-type]
 
         yield open_code
