@@ -33,6 +33,8 @@ def side_by_side(
             try:
                 future.set_result(work(item))
             except BaseException as error:  # noqa: BLE001 - raised again where the result is wanted
+                # Items are begun in order, so whatever comes before this one still gets its result.
+                stopped.set()
                 future.set_exception(error)
 
     for _ in range(min(workers, len(items))):

@@ -189,6 +189,9 @@ def test_base_and_tuned_are_scored_on_the_held_out_suite(
         report = terminal("eval", target, "local/dates", "--limit", "4", "--max-tokens", "8")
         (suite,) = report["suites"]
         assert (report["target"], suite["total"], suite["errors"]) == (target, 4, 0)
+    tuned, base = terminal("results", "local/dates")["evaluations"]
+    assert [base["target"], tuned["target"]] == [MODEL_ID, run["id"]]
+    assert tuned["revision"] == deployed["revision"]
 
 
 def test_everything_survives_a_kill_of_the_whole_platform(

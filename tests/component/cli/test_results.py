@@ -114,8 +114,12 @@ def test_a_stored_evaluation_is_shown_with_its_cases(freesolo: Freesolo, math: P
     for_people = freesolo("results", "show", kept["evaluation"])
 
     assert shown["settings"] == {
-        **{"temperature": 0.5, "max_tokens": 256, "samples": 1, "seed": 7},
-        **{"limit": None, "params": {}},
+        "temperature": 0.5,
+        "max_tokens": 256,
+        "samples": 1,
+        "seed": 7,
+        "limit": None,
+        "params": {},
     }
     cases = [
         {key: value for key, value in case.items() if key != "suite"} for case in shown["cases"]

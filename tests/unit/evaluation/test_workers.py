@@ -1,0 +1,52 @@
+"""Work side by side: in order, never too much of it, and stopped at the first fault."""
+
+import threading
+
+import pytest
+
+from freesolo.evaluation.workers import side_by_side
+
+
+def test_results_come_in_order_from_all_workers_at_once() -> None:
+    together = threading.Barrier(4, timeout=10)
+
+    def double(number: int) -> int:
+        together.wait()
+        return 2 * number
+
+    assert list(side_by_side(double, range(8), workers=4)) == list(range(0, 16, 2))
+
+
+def test_no_more_is_under_way_than_is_allowed() -> None:
+    lock, now, most = threading.Lock(), 0, 0
+
+    def work(_: int) -> None:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        with lock:
+            now -= 1
+
+    list(side_by_side(work, range(200), workers=3))
+    assert 1 <= most <= 3
+
+
+def test_what_one_raises_is_raised_and_the_rest_is_not_begun() -> None:
+    begun: list[int] = []
+
+    def work(number: int) -> int:
+        begun.append(number)
+        if number == 1:
+            raise KeyError(number)
+        return number
+
+    found = side_by_side(work, range(100), workers=1)
+    assert next(found) == 0
+    with pytest.raises(KeyError):
+        next(found)
+    assert begun == [0, 1]
+
+
+def test_nothing_to_do_is_done_at_once() -> None:
+    assert list(side_by_side(str, [], workers=4)) == []
