@@ -1,6 +1,10 @@
 """`secrets`, and what `train` does about those that an environment declares."""
 
 import io
+import os
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -74,6 +78,36 @@ def test_a_secret_of_several_lines_keeps_all_but_the_last_line_end(
     type_in(monkeypatch, b"-----BEGIN-----\nabc\n\n")
     assert freesolo("secrets", "set", "PEM").code == 0
     assert stored(with_hub) == {"PEM": "-----BEGIN-----\nabc\n"}
+
+
+def read_until(terminal: int, mark: bytes) -> bytes:
+    """Return what a terminal shows up to `mark`, or to its end."""
+    shown = b""
+    # Linux answers with an error where the last program has left.
+    with suppress(OSError):
+        while mark not in shown and (chunk := os.read(terminal, 1024)):
+            shown += chunk
+    return shown
+
+
+def test_a_secret_is_asked_for_on_a_terminal_and_not_shown(
+    freesolo: Freesolo, with_hub: LiveHub
+) -> None:
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "freesolo", "secrets", "set", "JUDGE_API_KEY"]
+    # Also as the terminal that the session belongs to, which is where a prompt is made.
+    process = subprocess.Popen(
+        ["setsid", "--ctty", "--wait", *command], stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    assert b"JUDGE_API_KEY:" in read_until(ours, b"JUDGE_API_KEY:")
+    os.write(ours, VALUE.encode() + b"\n")
+    shown = read_until(ours, b"nothing stops this")
+    os.close(ours)
+    assert process.wait() == 0
+    assert b"is stored" in shown
+    assert VALUE.encode() not in shown
+    assert stored(with_hub) == {"JUDGE_API_KEY": VALUE}
 
 
 def test_a_secret_is_taken_from_the_shell_when_asked_for(
