@@ -10,10 +10,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 import openai
 from openai._models import FinalRequestOptions
+
+if TYPE_CHECKING:
+    from typing import Self  # newer than the oldest Python that an environment may run on
 
 _PROJECT_HEADER = "X-Freesolo-Project-Id"
 _COMPLETIONS = "/chat/completions"
@@ -56,7 +59,7 @@ class OpenAI(openai.OpenAI):
         self.organization = self.project = self.admin_api_key = None
         self._custom_headers = _headers(options, config)
 
-    def copy(self, *, _extra_kwargs: Mapping[str, Any] | None = None, **options: Any) -> Self:  # noqa: ANN401
+    def copy(self, *, _extra_kwargs: Mapping[str, Any] | None = None, **options: Any) -> "Self":  # noqa: ANN401
         """Return a client with the same options but those that are given."""
         extra = {"project_id": self.project_id, **(_extra_kwargs or {})}
         return super().copy(_extra_kwargs=extra, **options)
@@ -89,7 +92,7 @@ class AsyncOpenAI(openai.AsyncOpenAI):
         self.organization = self.project = self.admin_api_key = None
         self._custom_headers = _headers(options, config)
 
-    def copy(self, *, _extra_kwargs: Mapping[str, Any] | None = None, **options: Any) -> Self:  # noqa: ANN401
+    def copy(self, *, _extra_kwargs: Mapping[str, Any] | None = None, **options: Any) -> "Self":  # noqa: ANN401
         """Return a client with the same options but those that are given."""
         extra = {"project_id": self.project_id, **(_extra_kwargs or {})}
         return super().copy(_extra_kwargs=extra, **options)

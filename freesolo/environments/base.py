@@ -126,7 +126,16 @@ class Environment(ABC):
 class EnvironmentSingleTurn(Environment):
     """A task of one question and one answer.
 
-    Define `build_prompt_messages` and `score_response`.
+    Define `build_prompt_messages` and `score_response`::
+
+        class Sums(EnvironmentSingleTurn):
+            dataset = [{"input": "6*7", "output": "42"}]
+
+            def build_prompt_messages(self, example, prompt_text):
+                return [{"role": "user", "content": example.input}]
+
+            def score_response(self, example, response_text):
+                return RewardResult(float(response_text.strip() == example.output))
     """
 
     def start_episode(self, example: TaskExample, prompt_text: str) -> list[Message]:
@@ -167,7 +176,24 @@ class EnvironmentSingleTurn(Environment):
 class EnvironmentMultiTurn(Environment):
     """A task in which the environment answers the model's actions.
 
-    Define `start_episode`, `max_episode_turns`, `step_episode` and `score_episode`.
+    Define `start_episode`, `max_episode_turns`, `step_episode` and `score_episode`. An episode runs
+    like this::
+
+        messages = list(environment.start_episode(example, prompt_text))
+        for _ in range(environment.max_episode_turns(example)):
+            action = sample(messages)
+            messages.append({"role": "assistant", "content": action})
+            step = environment.step_episode(example, messages, action)
+            text = action if step.final_response_text is None else step.final_response_text
+            messages.extend(step.messages)
+            if step.done:
+                break
+
+    `score_episode` then gets all `messages`, that `text`, and what was said after the start as
+    `turns`. Many episodes are under way at once, and the process may be started anew between two
+    steps: what a step has to know, it reads from `example` and `messages`. A tool call is text that
+    `step_episode` parses; its result is what it says back. To credit actions one by one, put a
+    number for each into the reward's `metadata["per_turn_rewards"]`.
     """
 
     def build_prompt_messages(self, example: TaskExample, prompt_text: str) -> list[Message]:
