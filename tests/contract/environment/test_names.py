@@ -1,6 +1,7 @@
 import importlib
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,11 @@ def run_beside_the_contract(tmp_path: Path, code: str) -> str:
     contract = ensure_contract(tmp_path)
     script = f"import sys; sys.path.insert(0, {str(contract)!r})\n{code}"
     done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", script], capture_output=True, text=True, check=False
+        [sys.executable, "-I", "-S", "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={},
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -105,3 +110,29 @@ def test_parts_and_further_keys_of_messages_pass_as_they_are() -> None:
 
     assert environment.start_episode(EXAMPLE, "") == MESSAGES
     assert environment.start_episode(EXAMPLE, "Count.")[1:] == MESSAGES
+
+
+# As in a host whose environment depends on `openai`; our own packages are not installed there.
+WITH_OPENAI = f"sys.path.append({sysconfig.get_path('purelib')!r}); import freesolo, openai\n"
+
+
+@clause("C1.6")
+def test_the_clients_work_in_a_host_that_has_the_package_openai(tmp_path: Path) -> None:
+    code = (
+        f"{WITH_OPENAI}"
+        "client = freesolo.OpenAI(api_key='key', base_url='http://127.0.0.1:1')\n"
+        "print(client.base_url)"
+    )
+
+    assert run_beside_the_contract(tmp_path, code) == "http://127.0.0.1:1/v1/"
+
+
+@clause("C10.3")
+def test_a_host_knows_no_platform(tmp_path: Path) -> None:
+    code = (
+        f"{WITH_OPENAI}"
+        "try: freesolo.AsyncOpenAI(api_key='key')\n"
+        "except openai.OpenAIError as error: print(error)"
+    )
+
+    assert "no address of a gateway" in run_beside_the_contract(tmp_path, code)
