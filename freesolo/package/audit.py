@@ -101,7 +101,9 @@ def audit_rewards(
     trial = _trial(host, examples, golds, effort)
     end = clock() + effort.seconds
     asked = list(_ask(trial, host, plan, in_time=lambda: clock() < end))
-    outcomes = _without_doubtful_golds(asked, examples) if host.multi_turn else asked
+    outcomes = sorted(asked, key=lambda outcome: outcome.row)
+    if host.multi_turn:
+        outcomes = _without_doubtful_golds(outcomes, examples)
     latency = latency_of(outcomes, rollouts=rollouts)
     findings = [*verdicts(outcomes), *slow(latency), *_unlabelled(outcomes, plan)]
     if not any(finding.severity is Severity.ERROR for finding in findings):

@@ -65,6 +65,7 @@ _NOTHING = frozenset({"", "none", "null", "n/a", "na", "nothing", "[]", "{}"})
 _REFUSES = re.compile(r"\b(sorry|cannot|can.t|can not|unable|won.t|refuse|not able)\b")
 _NUMBER = re.compile(r"[-+]?[$€£]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?%?")
 _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_TOKEN = re.compile(r"[\w.:/-]+", re.ASCII)
 _MOST_LABELS = 20
 # Answers longer than this are not strung together.
 _LABEL_CHARS = 1000
@@ -196,9 +197,9 @@ def _strung_together(gold: str, labels: Sequence[str]) -> Iterator[tuple[Kind, s
 
 
 def _is_one_token(gold: str) -> bool:
-    """Say whether half of the gold answer is no answer, as it may be of a sentence."""
+    """Say whether half of the gold answer is no answer, as it may be of a sentence or a formula."""
     text = gold.strip()
-    return len(text) >= _TOKEN_CHARS and text.isascii() and len(text.split()) == 1
+    return len(text) >= _TOKEN_CHARS and _TOKEN.fullmatch(text) is not None
 
 
 def _canonical(text: str) -> object:

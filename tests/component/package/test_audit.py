@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from freesolo.package.audit import audit_rewards
+from freesolo.domain.manifest import Manifest
+from freesolo.package.audit import FRUGAL, THOROUGH, Effort, audit_rewards, check_gold, effort_for
 from freesolo.package.audit_facts import AuditResult
 from freesolo.package.findings import Finding, Severity
 from freesolo.runtime.client import HostOptions, SandboxMode, open_host
-from tests.environment_folders import write_environment
+from tests.environment_folders import SOUND, write_environment
 from tests.flawed_environments import REWARD_FLAWS, Flawed, capitals
 
 Audit = Callable[..., AuditResult]
@@ -75,3 +76,107 @@ def test_a_sound_reward_is_left_in_peace(audit: Audit, reward: str) -> None:
     assert result.facts
     assert result.facts.separation
     assert result.facts.separation.auc == 1.0
+
+
+def test_what_was_measured_is_told_by_kind_of_answer(audit: Audit) -> None:
+    result = audit(capitals("return RewardResult((answer == gold) + 0.5 * (gold in answer))"))
+
+    facts = result.facts
+    assert facts
+    assert (facts.rows, facts.labelled) == (20, 20)
+    kinds = {(kind.kind, kind.wrong): kind for kind in facts.kinds}
+    assert next(iter(kinds)) == ("gold", False)
+    assert kinds["gold", False].mean_reward == 1.5
+    assert kinds["every_label", True].mean_reward == 0.5
+    assert kinds["every_label", True].as_gold == 0.0
+    assert kinds["padded", False].as_gold == 1.0
+    assert facts.worst == ()
+
+
+def test_the_worst_answers_are_shown_beside_the_gold_ones(audit: Audit) -> None:
+    facts = audit(
+        capitals("return RewardResult((answer == gold) + 2.0 * (len(answer) > 999))")
+    ).facts
+
+    assert facts
+    worst = facts.worst[0]
+    assert (worst.row, worst.kind, worst.reward, worst.gold) == (0, "long", 2.0, "Vienna")
+    assert len(worst.text) == 200
+
+
+def test_a_slow_reward_is_told_by_what_a_step_waits(audit: Audit) -> None:
+    code = capitals("time.sleep(0.01)\nreturn RewardResult(float(answer == gold))")
+    few = Effort(gold_rows=3, wrong_rows=1, fresh_rows=0)
+
+    slow = audit(code, effort=few, rollouts=10**6)
+    quick = audit(code, effort=few, rollouts=8)
+
+    assert codes(slow) == {"reward_slow"}
+    assert codes(quick) == set()
+    assert quick.facts
+    assert quick.facts.latency
+    assert 0.01 <= quick.facts.latency.p50 <= quick.facts.latency.p99
+
+
+def test_no_row_is_begun_when_the_time_is_up(audit: Audit) -> None:
+    ticks = iter(range(1000))
+    five = Effort(gold_rows=256, wrong_rows=2, fresh_rows=2, seconds=5)
+
+    result = audit(SOUND, effort=five, clock=lambda: float(next(ticks)))
+
+    assert codes(result) == set()
+    assert only(result, "sampled").message == (
+        "The reward was tried on 5 of 8 rows, with wrong answers on 2: its 5 s were up."
+    )
+
+
+def test_a_hanging_reward_is_not_waited_for_again_and_again(
+    tmp_path: Path, options: HostOptions
+) -> None:
+    quick = HostOptions(options.cache_dir, sandbox=SandboxMode.OFF, call_timeout=1)
+    code = capitals("answer or time.sleep(3600)\nreturn RewardResult(float(answer == gold))")
+    folder = write_environment(tmp_path / "environment", code)
+    with open_host(folder, quick) as host:
+        result = audit_rewards(host, host.examples(), effort=Effort(8, 8, 0, seconds=0))
+
+    finding = only(result, "wrong_failed")
+    assert "(empty)" in finding.message
+    assert finding.rows == (0,)
+
+
+def test_a_reward_that_may_cost_money_is_asked_little(audit: Audit) -> None:
+    declared = {"name": "task", "secrets": ["JUDGE_API_KEY"]}
+
+    assert effort_for(Manifest.model_validate(declared)) is FRUGAL
+    assert effort_for(Manifest(name="task", network=True)) is FRUGAL
+    assert effort_for(Manifest(name="task")) is effort_for(None) is THOROUGH
+    facts = audit(capitals("return RewardResult(float(answer == gold))"), effort=FRUGAL).facts
+    assert facts
+    assert sum(kind.answers for kind in facts.kinds) < 64
+
+
+def test_before_a_run_only_gold_answers_are_scored(tmp_path: Path, options: HostOptions) -> None:
+    code = capitals("assert answer == gold\nreturn RewardResult(1.0)")
+    with open_host(write_environment(tmp_path / "environment", code), options) as host:
+        assert check_gold(host) == []
+
+
+def test_rows_without_gold_answers_are_tried_with_nonsense(audit: Audit) -> None:
+    without = capitals("return RewardResult(REWARD)").replace(', "output": city', "")
+
+    quiet = audit(without.replace("REWARD", 'float(answer == "42")'))
+    loud = audit(without.replace("REWARD", "1.0"))
+
+    assert [finding.code for finding in quiet.findings] == ["gold_missing"]
+    assert codes(loud) == {"reward_constant"}
+    assert only(loud, "reward_constant").severity is Severity.WARNING
+
+
+def test_a_reward_that_takes_half_a_sentence_is_only_mentioned(audit: Audit) -> None:
+    reward = "return RewardResult(float(answer.split()[:1] == gold.split()[:1]))"
+    code = capitals(reward).replace('"output": city', '"output": f"{city} is its capital"')
+
+    result = audit(code)
+
+    assert codes(result) == set()
+    assert only(result, "reward_lenient").severity is Severity.INFO
