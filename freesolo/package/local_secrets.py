@@ -39,6 +39,8 @@ def find_secrets(names: Iterable[str], folder: Path) -> dict[str, LocalSecret]:
         for name in sorted(wanted - found.keys()):
             if value := values.get(name):
                 found[name] = LocalSecret(_checked(name, value, source), source)
+        if wanted == found.keys():
+            break
     return found
 
 

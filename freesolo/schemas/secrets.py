@@ -12,7 +12,7 @@ SentSecret = Annotated[SecretStr, PlainSerializer(SecretStr.get_secret_value, re
 
 
 class NewSecret(Wire):
-    """The body of `PUT /v1/secrets/{name}`."""
+    """The body of `PUT /v1/secrets/{secret}`."""
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 

@@ -13,7 +13,7 @@ from hub_server.secrets import service
 
 router = APIRouter(prefix="/v1/secrets", tags=["secrets"])
 
-Name = Annotated[SecretName, Path(description="As environments declare it.")]
+Name = Annotated[SecretName, Path(alias="secret", description="As environments declare it.")]
 Project = Annotated[
     UUID | None, Query(description="Id of the project; by default the org's `default`.")
 ]
@@ -28,7 +28,7 @@ def list_secrets(
     return wire.SecretList(secrets=[_view(secret) for secret in found])
 
 
-@router.put("/{name}")
+@router.put("/{secret}")
 def set_secret(  # noqa: PLR0913  each is one of FastAPI's inputs
     name: Name,
     new: wire.NewSecret,
@@ -50,7 +50,7 @@ def set_secret(  # noqa: PLR0913  each is one of FastAPI's inputs
     return _view(secret)
 
 
-@router.delete("/{name}", status_code=status.HTTP_204_NO_CONTENT)
+@router.delete("/{secret}", status_code=status.HTTP_204_NO_CONTENT)
 def remove_secret(
     name: Name, member: RunWriter, session: DbSession, now: Now, project: Project = None
 ) -> None:

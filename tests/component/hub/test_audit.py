@@ -307,11 +307,11 @@ CASES = [
     Case("POST", f"{ENV}/transfer/accept", "environment.transferred", _acceptance),
     Case(
         "PUT",
-        "/v1/secrets/{name}",
+        "/v1/secrets/{secret}",
         "secret.stored",
         _plain("/v1/secrets/JUDGE_API_KEY", {"value": "judge-me"}, once=False),
     ),
-    Case("DELETE", "/v1/secrets/{name}", "secret.removed", _removed_secret),
+    Case("DELETE", "/v1/secrets/{secret}", "secret.removed", _removed_secret),
     Case("POST", "/v1/runs", "run.submitted", _run),
     Case("POST", "/v1/runs/{run_id}/cancel", "run.cancelled", _cancellation),
     Case("POST", "/v1/deployments", "deployment.requested", _deployment),

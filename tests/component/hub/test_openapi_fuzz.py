@@ -84,6 +84,7 @@ def fill(hub: HubUnderTest) -> dict[str, str]:
     hub.user.put("/v1/envs/local/agree/channels/stable", json={"selector": "0.1.0"})
     hook = hub.user.post("/v1/webhooks", json={"url": "http://127.0.0.1:9/"}).json()
     hub.publish(version="0.3.0")
+    hub.user.put("/v1/secrets/JUDGE_API_KEY", json={"value": "judge-me-not"})
     spare = hub.user.post("/v1/keys", json={"name": "spare"}).json()
     return {
         "org": "local",
@@ -98,6 +99,7 @@ def fill(hub: HubUnderTest) -> dict[str, str]:
         "evaluation_id": store(hub)["id"],
         "webhook_id": hook["id"],
         "delivery_id": "1",
+        "secret": "JUDGE_API_KEY",
         "key_id": spare.get("id", "spare"),
         "digest": published["archive_digest"],
     }

@@ -87,6 +87,15 @@ def test_a_file_that_is_no_dotenv_file_is_named(tmp_path: Path, content: bytes) 
         find_secrets(["KEY"], tmp_path)
 
 
+def test_a_file_that_is_not_needed_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_bytes(b"\xff")
+    monkeypatch.setenv("SHELL_KEY", "x")
+    assert find_secrets([], tmp_path) == {}
+    assert gather_secrets(["SHELL_KEY"], tmp_path) == {"SHELL_KEY": "x"}
+
+
 def test_a_value_that_cannot_be_handed_on_is_named_by_its_place(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(f"JUDGE_API_KEY={'x' * 20_000}")
     with pytest.raises(InvalidSecret, match=r"JUDGE_API_KEY from \.env: .* larger") as raised:
