@@ -6,22 +6,27 @@ import click
 
 from freesolo.cli.context import App, json_option, pass_app
 from freesolo.domain.refs import EnvRef
-from freesolo.schemas.checks import CheckSummary
+from freesolo.schemas.checks import CheckSummary, VersionChecks
 from freesolo.schemas.environments import EnvironmentInfo, VersionSummary
 
 
 @click.command()
 @click.argument("ref")
+@click.option("--checks", is_flag=True, help="Show what its publisher's `validate` said.")
 @json_option(
     "ref, version, state, tree_digest, archive_digest, size, yanked, yank_reason, channels[], "
     "latest_version, visibility, summary, license, tags[], deprecated, deprecation, successor, "
     "archived, downloads, unpacked_size, file_count, requires_python, dependencies[], "
-    "environments[], secrets[], network, checks (errors, warnings, infos, forced), published_at"
+    "environments[], secrets[], network, checks (errors, warnings, infos, forced), published_at; with --checks ref, "
+    "version, report"
 )
 @pass_app
-def info(app: App, ref: str) -> None:
+def info(app: App, ref: str, *, checks: bool) -> None:
     """Show what is known of the version that REF means."""
     found = app.hub.info(EnvRef.parse(ref))
+    if checks:
+        _show_checks(app, app.hub.checks(EnvRef.parse(found.ref), found.version))
+        return
     app.out.document(found.model_dump(mode="json"))
     app.out.fields(_fields(found))
     app.out.next_step(f"freesolo pull {found.ref}@{found.version}")
@@ -81,6 +86,20 @@ def _fields(found: EnvironmentInfo) -> Mapping[str, object]:
         "checks": _checks(found.checks),
     }
     return {name: value for name, value in values.items() if value not in ("", None)}
+
+
+def _show_checks(app: App, said: VersionChecks) -> None:
+    app.out.document(said.model_dump(mode="json"))
+    app.out.data(f"{said.ref} {said.version}: {_checks(said.report)}")
+    if said.report is None:
+        return
+    if reward := said.report.reward:
+        app.out.data(f"AUC {reward.auc:.3f} ({reward.low:.3f} to {reward.high:.3f})")
+    for each in said.report.findings:
+        place = ":".join(str(part) for part in (each.path, each.line) if part)
+        app.out.data(f"{each.severity:<8}{each.code}{f'  {place}' if place else ''}")
+        app.out.data(f"        {each.message}")
+    app.out.talk("This is what its publisher sent: a claim, not a proof.")
 
 
 def _checks(checks: CheckSummary | None) -> str:

@@ -216,8 +216,10 @@ def _send(
 
 
 def _refuse(app: App, report: Report, *, force: bool) -> None:
-    """Raise what `validate` found wrong, unless the user insists."""
+    """Raise what `validate` found wrong, unless the user insists; tell what else was found."""
     if report.ok:
+        for finding in report.of(Severity.WARNING):
+            app.out.talk(f"Warning, {finding.code}: {finding.message}")
         return
     if force:
         show_report(app, report)

@@ -11,7 +11,7 @@ from freesolo.domain.packaging import ENVIRONMENT_LIMITS
 from freesolo.domain.refs import EnvRef
 from freesolo.errors import UploadOffsetMoved
 from freesolo.package.archive import Archive, check_archive_size
-from freesolo.schemas.checks import CHECKS_HEADER, CheckReport
+from freesolo.schemas.checks import CHECKS_HEADER, CheckReport, VersionChecks
 from freesolo.schemas.environments import PublishedVersion
 from freesolo.schemas.uploads import (
     OFFSET_HEADER,
@@ -78,6 +78,11 @@ class PublishingCalls(HubConnection):
             self._send, "POST", f"{path}/finalize", end, PublishedVersion
         )
         return published
+
+    def checks(self, ref: EnvRef, version: str) -> VersionChecks:
+        """Return what the publisher of a version sent of its `validate`."""
+        path = f"/v1/envs/{ref.full_name}/versions/{path_part(version)}/checks"
+        return self._get(VersionChecks, path)
 
     def _put(
         self,

@@ -224,7 +224,11 @@ def _function(module: Module, name: str) -> ast.FunctionDef | ast.AsyncFunctionD
 
 
 def _may_bind(module: Module, name: str) -> bool:
-    """Say whether a name may come about in another way: assigned, imported, by a star."""
+    """Say whether a name may come about in another way: assigned, imported, by a star. A module that
+    raises before its end is left to be run.
+    """
+    if any(isinstance(node, ast.Raise) for node in module.tree.body):
+        return True
     for node in ast.walk(module.tree):
         match node:
             case ast.alias() if (node.asname or node.name) in (name, "*"):

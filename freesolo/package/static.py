@@ -78,6 +78,8 @@ def declared_secrets(root: Path) -> set[str]:
     """Return the names of all secrets that the manifest and the configs declare, as far as they can
     be read.
     """
+    if not root.is_dir():
+        return set()
     try:
         paths = collect_files(root)
         manifest = load_manifest(root, name=None if has_manifest(root) else "unnamed")

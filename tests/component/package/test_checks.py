@@ -193,10 +193,10 @@ def test_a_reward_that_changes_its_mind_is_a_warning(check: Check) -> None:
     assert only(check(changed(reward)), "reward_varies").severity is Severity.WARNING
 
 
-def test_a_reward_that_cannot_tell_right_from_wrong_is_a_warning(check: Check) -> None:
+def test_a_reward_that_is_always_the_same_is_an_error(check: Check) -> None:
     report = check(changed("RewardResult(1.0)"))
 
-    assert only(report, "reward_blind").severity is Severity.WARNING
+    assert only(report, "reward_constant").severity is Severity.ERROR
 
 
 def test_repeated_rows_are_a_warning(check: Check) -> None:
