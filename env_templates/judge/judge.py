@@ -25,7 +25,7 @@ VERDICT = re.compile(r"\s*([1-5])\.?\s*")
 # All attempts together stay below the minute that a call of a reward may take.
 ATTEMPTS = 3
 SECONDS = 15
-PAUSE = 1.0
+PAUSE = 1.0  # after the first failure, and twice that after the second
 PASSING_ERRORS = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 MOST_BYTES = 1024**2
 
@@ -47,7 +47,7 @@ class Judge:
         question = json.dumps({"request": request, "candidate": candidate}, ensure_ascii=False)
         reason = ""
         for attempt in range(ATTEMPTS):
-            time.sleep(PAUSE * (2**attempt - 1))
+            time.sleep(PAUSE * attempt)
             try:
                 return read_verdict(self._ask(question))
             except urllib.error.HTTPError as error:

@@ -84,8 +84,8 @@ def find_objection(note: str, reply: str) -> str | None:
     said = sentences(reply)
     if not 8 <= len(words) <= MOST_WORDS:
         return f"{len(words)} words; 8 to {MOST_WORDS} are wanted"
-    if len(said) != len(set(said)) or any(len(sentence.split()) < 4 for sentence in said):
-        return "not made of sentences, each of them once"
+    if len(said) < 2 or len(said) != len(set(said)) or any(len(s.split()) < 5 for s in said):
+        return "not made of whole sentences, each of them once"
     invented = set(re.findall(r"\d+", reply)) - set(re.findall(r"\d+", note))
     return f"{', '.join(sorted(invented))}: not in the note" if invented else None
 
