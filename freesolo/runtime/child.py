@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 from freesolo.runtime import guard, host
-from freesolo.runtime.masking import mask
+from freesolo.runtime.masking import mask, mask_all
 from freesolo.runtime.sandbox import Limits, clean_environment
 
 _CLOSE_SECONDS = 1.0
@@ -129,6 +129,9 @@ class Child:
     def value(self, reply: object, method: str) -> object:
         """Return what a reply says that `method` returned; raise `AuthorRaised` if it raised."""
         match reply:
+            # Rows and messages are the task itself; what a reward says of itself is shown and stored.
+            case {"value": {"rewards": list() as rewards, **others}}:
+                return {**others, "rewards": mask_all(rewards, self._program.secrets.values())}
             case {"value": value}:
                 return value
             case {"raised": str() as summary, "traceback": str() | None as author_frames}:

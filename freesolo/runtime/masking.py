@@ -1,7 +1,7 @@
 """Secrets, taken out of what an author's code printed or raised before anybody stores or shows it."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from urllib.parse import quote, quote_plus
 
 MASK = "****"
@@ -22,6 +22,18 @@ def mask(text: str, secrets: Iterable[str]) -> str:
     for form in forms:
         text = _without_pieces(text, form)
     return text
+
+
+def mask_all(value: object, secrets: Collection[str]) -> object:
+    """Return a value of JSON with each text in it masked, keys too."""
+    match value if secrets else None:
+        case str() as text:
+            return mask(text, secrets)
+        case list() as items:
+            return [mask_all(item, secrets) for item in items]
+        case dict() as fields:
+            return {mask(key, secrets): mask_all(item, secrets) for key, item in fields.items()}
+    return value
 
 
 def _forms(secret: str) -> Iterable[str]:

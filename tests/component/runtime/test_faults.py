@@ -350,7 +350,7 @@ def test_a_process_that_starts_again_finds_no_file_of_the_one_before(
 def test_an_environment_that_removes_itself_fails_by_name(open_faulty: Open) -> None:
     host = open_faulty(SandboxMode.OFF)
 
-    score(host, "shutil.rmtree('.'); os._exit(3)")
+    score(host, "shutil.rmtree(os.getcwd()); os._exit(3)")
 
     with pytest.raises(EnvironmentFailed, match="could not be started"):
         raise score(host, "well").error or AssertionError

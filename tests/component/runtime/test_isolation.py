@@ -2,6 +2,7 @@ import os
 import socket
 from pathlib import Path
 
+import psutil
 import pytest
 
 from freesolo.errors import EnvironmentFailed, InvalidSecret, Unavailable
@@ -219,3 +220,34 @@ def test_a_required_sandbox_that_is_missing_is_refused(
 
     with pytest.raises(Unavailable, match="bubblewrap is not installed"):
         open_host(folder, HostOptions(cache_dir, sandbox=SandboxMode.REQUIRED))
+
+
+def test_a_secret_that_the_author_shows_is_masked(host_of: OpenHost, sandbox: SandboxMode) -> None:
+    secret = "sk-very-secret-0815"
+    manifest = '[environment]\nname = "example"\nsecrets = ["KEY"]\n'
+    shown = "os.environ['KEY']"
+    host = host_of(
+        OBEDIENT.replace('print("last words"', f"print({shown}"),
+        manifest=manifest,
+        sandbox=sandbox,
+        secrets={"KEY": secret},
+    )
+
+    scores = host.score_responses(
+        host.examples()[0], [f"return {{}}[{shown}]", f"return {shown}", "crash"]
+    )
+
+    for score in scores:
+        assert score.error is not None
+        told = f"{score.error} {score.error.traceback}"
+        assert "****" in told
+        assert secret not in told
+
+
+def test_a_secret_is_on_no_command_line(host_of: OpenHost, sandbox: SandboxMode) -> None:
+    manifest = '[environment]\nname = "example"\nsecrets = ["KEY"]\n'
+    host_of(OBEDIENT, manifest=manifest, sandbox=sandbox, secrets={"KEY": "sk-very-secret-0816"})
+
+    commands = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+
+    assert not any("sk-very-secret-0816" in word for command in commands for word in command)
