@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from freesolo.package import checks
-from freesolo.package.templates import list_templates
+from freesolo.package.templates import TEMPLATES
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -39,4 +39,4 @@ def test_links_between_documents_lead_somewhere(page: Path) -> None:
 
 def test_every_template_is_named_in_the_documents() -> None:
     text = "".join(page.read_text() for page in DOCS.rglob("*.md"))
-    assert [name for name in list_templates() if name not in text] == []
+    assert [item.name for item in TEMPLATES if item.name not in text] == []
