@@ -9,15 +9,21 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+import httpx
+
 from freesolo.client.transport import Transport, repeating
 from freesolo.errors import (
     ContextLengthExceeded,
     Internal,
     InvalidInput,
+    LimitExceeded,
     NotFound,
     Unauthorized,
     Unavailable,
 )
+
+# Seconds before a server is asked again that was asked too often.
+_PAUSE = 1.0
 
 
 @dataclass(frozen=True)
@@ -80,9 +86,7 @@ class ChatClient:
         body = _body(model, messages, max_tokens=max_tokens, temperature=temperature)
         if seed is not None:
             body["seed"] = seed
-        response = self._attempts(
-            self._transport.request, "POST", "/chat/completions", json_body=body
-        )
+        response = self._attempts(self._send, body)
         try:
             return _reply(response.json())
         except (ValueError, LookupError, TypeError, AttributeError):
@@ -90,6 +94,9 @@ class ChatClient:
                 f"{self._transport.base_url} does not answer as OpenAI's API does.",
                 hint="Is it the address that OpenAI's clients take? Most end in `/v1`.",
             ) from None
+
+    def _send(self, body: Mapping[str, object]) -> httpx.Response:
+        return self._transport.request("POST", "/chat/completions", json_body=body)
 
     def stream(
         self,
@@ -150,6 +157,14 @@ class EndpointClient(ChatClient):
             raise
         except (InvalidInput, Internal) as error:
             raise Unavailable(f"{url} does not answer: {error.message}") from error
+
+    def _send(self, body: Mapping[str, object]) -> httpx.Response:
+        try:
+            return super()._send(body)
+        except LimitExceeded as error:
+            # Not every server that is asked too often says when to come back.
+            error.retry_after = error.retry_after or _PAUSE
+            raise
 
 
 def _body(

@@ -38,11 +38,11 @@ def mean(values: Sequence[float]) -> float:
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:
     """Return Student's interval (1908) of the mean of a population that `values` were drawn from.
 
-    None for fewer than two values, which say nothing of how far others lie. Where one question was
+    None for values that are all alike, or only one: they say nothing of how far others lie. Where one question was
     answered several times, pass one mean for each question: answers to the same one are not drawn
     independently (E. Miller, "Adding error bars to evals", 2024).
     """
-    if len(values) < 2:
+    if len(set(values)) < 2:
         return None
     centre = mean(values)
     squares = math.fsum((value - centre) ** 2 for value in values)

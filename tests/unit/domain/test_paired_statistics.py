@@ -15,7 +15,7 @@ from freesolo.domain.statistics import (
 # Eighths of an inch between pairs of Darwin's maize (Fisher, The Design of Experiments, 1935).
 DARWIN = [49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48]
 
-scores = st.lists(st.floats(-1, 1, allow_subnormal=False), max_size=60)
+scores = st.lists(st.floats(-1, 1, allow_subnormal=False), max_size=8)
 
 
 @pytest.mark.parametrize(
@@ -30,8 +30,9 @@ def test_the_interval_of_a_mean_is_students() -> None:
     assert mean_interval(DARWIN) == pytest.approx((0.031, 41.835), abs=1e-3)
 
 
-def test_one_value_says_nothing_of_the_mean() -> None:
-    assert mean_interval([1.0]) is None
+@pytest.mark.parametrize("values", [[], [1.0], [1.0, 1.0, 1.0]])
+def test_values_that_are_alike_say_nothing_of_how_far_others_lie(values: list[float]) -> None:
+    assert mean_interval(values) is None
 
 
 def test_two_shares_differ_as_in_the_published_example() -> None:
@@ -57,7 +58,7 @@ def test_it_does_not_matter_which_model_is_first(first: int, second: int) -> Non
 @given(scores)
 def test_signs_turned_all_over_say_the_same(differences: list[float]) -> None:
     turned = [-difference for difference in differences]
-    assert 0 < sign_flip_p(differences) == pytest.approx(sign_flip_p(turned), abs=0.02)
+    assert 0 < sign_flip_p(differences) == sign_flip_p(turned) <= 1
 
 
 @given(st.integers(0, 50), st.integers(0, 50), st.integers(0, 500))
