@@ -7,6 +7,7 @@ from urllib.parse import quote, quote_plus
 MASK = "****"
 # Shorter ones are no secrets, and would take half of a text with them.
 _SHORTEST = 4
+_SHORTEST_PIECE = 8
 
 
 def mask(text: str, secrets: Iterable[str]) -> str:
@@ -55,11 +56,11 @@ def _forms(secret: str) -> Iterable[str]:
 
 def _without_pieces(text: str, form: str) -> str:
     """Mask an end of `form` that `text` begins with, and a beginning that it ends with."""
-    for length in range(len(form) - 1, _SHORTEST - 1, -1):
+    for length in range(len(form) - 1, _SHORTEST_PIECE - 1, -1):
         if text.startswith(form[-length:]):
             text = MASK + text[length:]
             break
-    for length in range(len(form) - 1, _SHORTEST - 1, -1):
+    for length in range(len(form) - 1, _SHORTEST_PIECE - 1, -1):
         if text.endswith(form[:length]):
             return text[:-length] + MASK
     return text
