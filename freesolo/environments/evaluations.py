@@ -2,9 +2,9 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TypeGuard
+from typing import Protocol, TypeGuard
 
 from freesolo.datasets.types import TaskExample
 from freesolo.environments.base import Environment, EnvironmentSingleTurn
@@ -13,6 +13,19 @@ from freesolo.environments.types import RewardResult
 from freesolo.environments.wrapper import EvaluatedEnvironment, unwrapped
 
 _DEFAULT_FILE = Path("freesolo", "evaluations.py")
+
+
+class Suite(Protocol):
+    """A suite of either shape; `HeldOut` makes one of both."""
+
+    def cases(self) -> Iterable[object]:
+        """Return the cases: examples, rows, or an `EvalCase` each."""
+        ...
+
+    @property
+    def score(self) -> Callable[..., object]:
+        """What grades an answer to a case."""
+        ...
 
 
 class EvalSuite(ABC):
@@ -72,7 +85,7 @@ class EnvironmentEvalSuite(EvalSuite):
         return self.environment.score_response(case, text)
 
 
-def load_evaluation_suites(reference: str | None = None, **kwargs: object) -> list[EvalSuite]:
+def load_evaluation_suites(reference: str | None = None, **kwargs: object) -> list[Suite]:
     """Call `load_evaluations` of a module, as `load_environment` calls its own, for its suites.
 
     The factory returns one suite or several, of either shape: an `EvalSuite`, or any object with
@@ -103,6 +116,6 @@ def has_evaluations(location: str | Path | None = None) -> bool:
     return (folder / "evaluations.py").is_file()
 
 
-def _is_suite(value: object) -> TypeGuard[EvalSuite]:
+def _is_suite(value: object) -> TypeGuard[Suite]:
     methods = (getattr(value, name, None) for name in ("cases", "score"))
     return not inspect.isclass(value) and all(map(callable, methods))

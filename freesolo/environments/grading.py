@@ -9,7 +9,12 @@ from typing import Any
 from freesolo.datasets.records import stable_example_id, task_example_from_record
 from freesolo.datasets.types import TaskExample
 from freesolo.environments.base import Environment, EnvironmentMultiTurn
-from freesolo.environments.evaluations import EvalSuite, has_evaluations, load_evaluation_suites
+from freesolo.environments.evaluations import (
+    EvalSuite,
+    Suite,
+    has_evaluations,
+    load_evaluation_suites,
+)
 from freesolo.environments.types import EnvironmentEpisode, RewardResult
 from freesolo.environments.wrapper import EvaluatedEnvironment, PlayedEpisode, unwrapped
 
@@ -35,7 +40,7 @@ class HeldOut(EvalSuite):
     in a multi-turn environment that to the episode's opening.
     """
 
-    def __init__(self, suite: EvalSuite, environment: Environment) -> None:
+    def __init__(self, suite: Suite, environment: Environment) -> None:
         own = unwrapped(getattr(suite, "environment", None))
         self.environment = own if isinstance(own, Environment) else environment
         self.grades_episodes = bool(getattr(suite, "grades_episodes", False))
@@ -60,13 +65,11 @@ class HeldOut(EvalSuite):
         `TypeError` if the suite's verdict is none.
         """
         own = case.case if isinstance(case, _HeldOutExample) else case
-        # The author's signature, which need not be the one that the base class declares.
-        score: Callable[..., object] = self._suite.score
         if not self.grades_episodes:
-            return as_reward(score(own, response_text))
+            return as_reward(self._suite.score(own, response_text))
         played = episode or self._answered(case, response_text)
         state = PlayedEpisode(**{**vars(played), "task": case})
-        return as_reward(_score_with_state(score, own, response_text, state))
+        return as_reward(_score_with_state(self._suite.score, own, response_text, state))
 
     def _answered(self, example: TaskExample, answer: str) -> EnvironmentEpisode:
         if isinstance(self.environment, EnvironmentMultiTurn):
@@ -132,8 +135,8 @@ def _example(case: object) -> TaskExample:
     if not hasattr(case, "input"):
         raise TypeError(f"A case must be a TaskExample, an EvalCase or a row, not {case!r:.80}")
     metadata: Mapping[str, Any] = getattr(case, "metadata", None) or {}
-    output = getattr(case, "expected", None)
-    example = task_example_from_record({**metadata, "input": case.input, "output": output})
+    record = {**metadata, "input": case.input, "output": getattr(case, "expected", None)}
+    example = task_example_from_record(record)
     return replace(example, metadata=example.metadata or dict(metadata))
 
 
