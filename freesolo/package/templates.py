@@ -81,6 +81,7 @@ def write_environment(source: Source, folder: Path, *, name: str, org: str) -> l
     overwrite anything.
     """
     check_name(name, "environment")
+    check_name(org, "org")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FolderNotEmpty(
             f"{folder} is not an empty folder.", hint="Choose another, or empty it first."
