@@ -2,6 +2,8 @@ import copy
 import pickle
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from freesolo.environments.answers import Answer, split_thinking
 
@@ -61,3 +63,25 @@ def test_an_answer_survives_copying() -> None:
     again = copy.deepcopy(answer)
 
     assert (again, again.thinking, again.raw) == (answer, answer.thinking, answer.raw)
+
+
+TEXT = st.text(alphabet=st.sampled_from("ab <>/think\n"), max_size=40)
+
+
+@given(thinking=TEXT, answer=TEXT)
+def test_what_is_wrapped_comes_apart_again(thinking: str, answer: str) -> None:
+    assume(f"{thinking}</think>".index("</think>") == len(thinking))
+    raw = f"<think>{thinking}</think>{answer}"
+
+    for written, opened in ((raw, False), (raw, True), (raw.removeprefix("<think>"), True)):
+        split = split_thinking(written, opened=opened)
+        assert split.raw == written
+        assert split.completion == answer.strip()
+
+
+@given(TEXT)
+def test_nothing_is_lost_whatever_was_written(raw: str) -> None:
+    split = split_thinking(raw)
+
+    assert split.raw == raw
+    assert len(split) + len(split.thinking) <= len(raw)
