@@ -1,6 +1,7 @@
 """Evaluation suites of both shapes as one: examples to ask, and answers or episodes to grade."""
 
 import inspect
+import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -81,26 +82,25 @@ class HeldOut(EvalSuite):
 def as_reward(verdict: object) -> RewardResult:
     """Return a bool, a number or an `EvalResult` as a `RewardResult`; raise `TypeError` for others.
 
-    A number passes if it is more than 0.
+    A number passes if it is more than 0. Raise `RuntimeError` for an `EvalResult` with an error: the
+    answer was not graded.
     """
     match verdict:
         case RewardResult():
             return verdict
         case bool():
             return RewardResult(float(verdict), success=verdict, return_type="binary")
-        case int() | float():
+        case numbers.Real():
             return RewardResult(float(verdict))
     if not (hasattr(verdict, "passed") and hasattr(verdict, "score")):
         raise TypeError(
             f"A suite's `score` returned {verdict!r:.80}, not a RewardResult, an EvalResult, "
             "a number or a bool"
         )
-    return RewardResult(
-        verdict.score,
-        success=verdict.passed,
-        reason=getattr(verdict, "reason", None),
-        error=getattr(verdict, "error", None),
-    )
+    if error := getattr(verdict, "error", None):
+        raise RuntimeError(f"The suite could not grade the answer: {error}")
+    reason = getattr(verdict, "reason", None)
+    return RewardResult(verdict.score, success=verdict.passed, reason=reason)
 
 
 @dataclass(frozen=True)

@@ -1,3 +1,4 @@
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -232,7 +233,7 @@ def test_what_is_no_case_is_refused() -> None:
         (0, 0.0, False),
         (RewardResult(0.5, threshold=0.7), 0.5, False),
         (EvalResult("id", False, 0.5, "a", reason="close"), 0.5, False),
-        (EvalResult("id", False, 0.0, "a", error="no judge"), 0.0, False),
+        (Fraction(1, 2), 0.5, True),
     ],
 )
 def test_a_verdict_may_have_several_forms(verdict: object, score: float, passed: bool) -> None:
@@ -242,7 +243,7 @@ def test_a_verdict_may_have_several_forms(verdict: object, score: float, passed:
 
     assert (reward.score, reward.resolved_success()) == (score, passed)
     if isinstance(verdict, EvalResult):
-        assert (reward.reason, reward.error) == (verdict.reason, verdict.error)
+        assert reward.reason == verdict.reason
 
 
 @clause("C9.7")
@@ -251,6 +252,14 @@ def test_anything_else_is_no_verdict(verdict: object) -> None:
     suite = held_out(Likely(verdict))
 
     with pytest.raises(TypeError, match="not a RewardResult"):
+        suite.score(suite.cases()[0], "answer")
+
+
+@clause("C9.7")
+def test_an_answer_that_could_not_be_graded_is_no_zero() -> None:
+    suite = held_out(Likely(EvalResult("id", False, 0.0, "a", error="no judge")))
+
+    with pytest.raises(RuntimeError, match="no judge"):
         suite.score(suite.cases()[0], "answer")
 
 
