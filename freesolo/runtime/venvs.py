@@ -160,6 +160,9 @@ def _ensure(target: Path, build: Callable[[Path], None]) -> Path:
 
 
 def _build_beside(target: Path, build: Callable[[Path], None]) -> None:
+    # We hold the lock: what others began, they were killed at.
+    for half_built in target.parent.glob(f".{target.name}-*"):
+        shutil.rmtree(half_built, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         build(folder)

@@ -1,3 +1,4 @@
+import importlib.metadata
 import os
 import socket
 from pathlib import Path
@@ -31,6 +32,18 @@ def test_an_environment_gets_its_own_dependencies(host_of: OpenHost, sandbox: Sa
 
     scores = host.score_responses(host.examples()[0], ["import six", "import pydantic"])
     assert [score.reward for score in scores] == [0.0, None]
+
+
+def test_dependencies_may_conflict_with_the_platforms_own(
+    host_of: OpenHost, sandbox: SandboxMode
+) -> None:
+    assert importlib.metadata.version("click").startswith("8.")
+    manifest = '[environment]\nname = "example"\ndependencies = ["click==7.1.2"]\n'
+
+    host = host_of(f"import click\n{OBEDIENT}", manifest=manifest, sandbox=sandbox)
+
+    version = "return float(click.__version__.split('.')[0])"
+    assert host.score_responses(host.examples()[0], [version])[0].reward == 7.0
 
 
 def test_requirements_are_added_for_an_environment_without_a_manifest(host_of: OpenHost) -> None:

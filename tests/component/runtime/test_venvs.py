@@ -1,6 +1,8 @@
 """Virtual environments that cannot be made: what is missing, and what is left behind."""
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -60,3 +62,46 @@ def test_what_uv_says_is_passed_on(
 
     with pytest.raises(error, match="six is at fault"):
         ensure_venv(tmp_path / "cache", ["six"])
+
+
+def test_a_uv_that_is_killed_leaves_nothing(tmp_path: Path, use_uv: UseUv) -> None:
+    use_uv("kill -9 $$")
+
+    with pytest.raises(Unavailable, match="cannot be made"):
+        ensure_venv(tmp_path / "cache", ["six"])
+
+    assert [path for path in (tmp_path / "cache" / "venvs").iterdir() if path.is_dir()] == []
+
+
+def test_callers_at_once_build_a_virtual_environment_once(tmp_path: Path, use_uv: UseUv) -> None:
+    use_uv(f"echo $1 >> {tmp_path}/calls")
+    callers = threading.Barrier(4)
+
+    def ensure(_: int) -> Path:
+        callers.wait()
+        return ensure_venv(tmp_path / "cache", ["six"])
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(ensure, range(4)))) == 1
+
+    assert (tmp_path / "calls").read_text().split() == ["venv", "pip"]
+
+
+def test_what_a_killed_builder_left_is_neither_used_nor_kept(tmp_path: Path, use_uv: UseUv) -> None:
+    use_uv("exit 0")
+    whole = ensure_venv(tmp_path / "cache", ["six"]).parents[1]
+    left = whole.with_name(f".{whole.name}-left")
+    whole.rename(left)
+
+    assert ensure_venv(tmp_path / "cache", ["six"]).parents[1] == whole
+    assert not left.exists()
+
+
+@pytest.mark.parametrize(
+    "requirements", [["six==1.16.0", "six>1.16"], ["no-such-package-of-anyone"]]
+)
+def test_requirements_that_cannot_be_met_are_named(tmp_path: Path, requirements: list[str]) -> None:
+    with pytest.raises(EnvironmentFailed, match="cannot be installed") as failure:
+        ensure_venv(tmp_path / "cache", requirements)
+
+    assert all(requirement in failure.value.message for requirement in requirements)
