@@ -12,16 +12,18 @@ from typing import Protocol
 
 from freesolo.datasets import TaskExample
 from freesolo.domain.manifest import Manifest
+from freesolo.environments.answers import split_thinking
 from freesolo.errors import EnvironmentFailed
-from freesolo.package.audit_answers import AnswerTrial
-from freesolo.package.audit_episodes import EpisodeTrial
+from freesolo.package.audit_answers import AnswerProbe
+from freesolo.package.audit_episodes import EpisodeProbe
 from freesolo.package.audit_facts import AuditResult
+from freesolo.package.audit_measures import facts_of, latency_of
+from freesolo.package.audit_outcomes import Outcome, same_rewards
 from freesolo.package.audit_verdicts import (
-    Outcome,
-    facts_of,
-    latency_of,
-    same_rewards,
+    dataset_varies,
     slow,
+    stateful,
+    varies,
     varying_rows,
     verdicts,
 )
@@ -31,7 +33,7 @@ from freesolo.package.prompts import spread
 from freesolo.runtime.client import EnvironmentHost
 
 # Of a GRPO step by the defaults: 32 prompts, 8 answers each.
-DEFAULT_ROLLOUTS = 256
+_ROLLOUTS = 256
 
 # Each failure may have cost a whole timeout or several.
 _ENOUGH_FAILURES = 3
@@ -65,8 +67,13 @@ PREFLIGHT = Effort(gold_rows=256, wrong_rows=0, fresh_rows=0)
 Reopen = Callable[[], AbstractContextManager[EnvironmentHost]]
 
 
-class Trial(Protocol):
+class Probe(Protocol):
     """Asks the reward about one row, in any host of the environment."""
+
+    @property
+    def examples(self) -> Sequence[TaskExample]:
+        """The dataset's rows."""
+        ...
 
     def __call__(self, host: EnvironmentHost, row: int, *, perturbed: bool) -> Outcome:
         """Ask about the gold answer, if there is one, and if `perturbed` about others."""
@@ -84,38 +91,39 @@ def audit_rewards(
     examples: Sequence[TaskExample],
     *,
     effort: Effort = THOROUGH,
-    rollouts: int = DEFAULT_ROLLOUTS,
+    thinking: bool = False,
     reopen: Reopen | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> AuditResult:
     """Try the reward on `examples`, or on some spread over them.
 
-    `rollouts` are what a step of GRPO has to score. Without `reopen`, nothing is asked again in a
-    fresh process.
+    With `thinking`, the reward gets gold answers as it gets a model's: without what was thought.
+    Without `reopen`, nothing is asked again in a fresh process.
     """
     plan = _plan(examples, effort, multi_turn=host.multi_turn)
     try:
-        golds = dict(_golds(host, examples, plan))
+        golds = dict(_golds(host, examples, plan, thinking=thinking))
     except EnvironmentFailed as error:
         return AuditResult((_failed("prompt_failed", error),))
-    trial = _trial(host, examples, golds, effort)
+    probe = _probe(host, examples, golds, effort)
     end = clock() + effort.seconds
-    asked = list(_ask(trial, host, plan, in_time=lambda: clock() < end))
+    asked = list(_ask(probe, host, plan, in_time=lambda: clock() < end))
     outcomes = sorted(asked, key=lambda outcome: outcome.row)
     if host.multi_turn:
         outcomes = _without_doubtful_golds(outcomes, examples)
-    latency = latency_of(outcomes, rollouts=rollouts)
+    latency = latency_of(outcomes, rollouts=_ROLLOUTS)
     findings = [*verdicts(outcomes), *slow(latency), *_unlabelled(outcomes, plan)]
     if not any(finding.severity is Severity.ERROR for finding in findings):
         fresh = reopen if clock() < end else None
-        findings += _consistency(trial, asked, fresh, effort.fresh_rows)
+        findings += _consistency(probe, asked, fresh, effort.fresh_rows)
     findings += _sampled(outcomes, plan, effort)
     return AuditResult(tuple(findings), facts_of(outcomes, labelled=plan.labelled, latency=latency))
 
 
-def check_gold(host: EnvironmentHost) -> list[Finding]:
+def check_gold(host: EnvironmentHost, *, thinking: bool = False) -> list[Finding]:
     """Check what the reward makes of the dataset's gold answers, and of nothing else."""
-    return list(audit_rewards(host, host.examples(), effort=PREFLIGHT).findings)
+    audit = audit_rewards(host, host.examples(), effort=PREFLIGHT, thinking=thinking)
+    return list(audit.findings)
 
 
 @dataclass(frozen=True)
@@ -141,27 +149,27 @@ def _plan(examples: Sequence[TaskExample], effort: Effort, *, multi_turn: bool) 
     return _Plan(len(labelled), len(examples), [*first, *rest], chosen)
 
 
-def _trial(
+def _probe(
     host: EnvironmentHost,
     examples: Sequence[TaskExample],
     golds: Mapping[int, Sequence[str]],
     effort: Effort,
-) -> Trial:
+) -> Probe:
     if host.multi_turn:
-        return EpisodeTrial(examples, golds)
+        return EpisodeProbe(examples, golds)
     answers = {row: spoken[-1] for row, spoken in golds.items()}
     labels = labels_of((examples[row].input, text) for row, text in answers.items())
-    return AnswerTrial(examples, answers, labels, effort.variants)
+    return AnswerProbe(examples, answers, labels, effort.variants)
 
 
 def _ask(
-    trial: Trial, host: EnvironmentHost, plan: _Plan, *, in_time: Callable[[], bool]
+    probe: Probe, host: EnvironmentHost, plan: _Plan, *, in_time: Callable[[], bool]
 ) -> Iterator[Outcome]:
     """Yield what the reward says of each row, until it has failed often enough."""
     failed = fragile = 0
     for row in plan.rows:
         perturbed = row in plan.perturbed and fragile < _ENOUGH_FAILURES
-        outcome = trial(host, row, perturbed=perturbed)
+        outcome = probe(host, row, perturbed=perturbed)
         yield outcome
         failed += outcome.gold_failed
         fragile += any(tried.score.error for tried in outcome.tried)
@@ -170,50 +178,61 @@ def _ask(
 
 
 def _consistency(
-    trial: Trial, outcomes: Sequence[Outcome], reopen: Reopen | None, rows: int
+    probe: Probe, asked: Sequence[Outcome], reopen: Reopen | None, rows: int
 ) -> Iterator[Finding]:
     """Yield what shows that a reward depends on chance, or on what it was asked before.
 
     One that changed its mind is asked the same in a fresh process: if it changes it in just the
     same way, it is not chance. One that did not is asked in the opposite order.
     """
-    varying = varying_rows(outcomes)
+    varying = varying_rows(asked)
+    if reopen is None:
+        if varying:
+            yield varies(varying)
+        return
+    some = asked[:rows] if varying else [asked[i] for i in spread(range(len(asked)), rows)][::-1]
+    with reopen() as host:
+        if moved := _moved(host, probe, some):
+            yield dataset_varies(moved)
+            return
+        again = [probe(host, outcome.row, perturbed=bool(outcome.tried)) for outcome in some]
+    differing = _differing(some, again, together=not varying)
     if varying:
-        stateful = reopen is not None and not _differing(trial, outcomes[:rows], reopen, _golden)
-        yield _stateful(varying) if stateful else _varies(varying)
-    elif reopen and outcomes:
-        backwards = [outcomes[index] for index in reversed(spread(range(len(outcomes)), rows))]
-        if differing := _differing(trial, backwards, reopen, _every):
-            yield _stateful(differing)
+        yield varies(varying) if differing else stateful(varying)
+    elif differing:
+        yield stateful(differing)
 
 
-def _golden(outcome: Outcome) -> Sequence[float | None]:
-    # Not of what was scored together: threads may come in another order each time.
-    return [score.reward for score in (outcome.first, outcome.again) if score]
-
-
-def _every(outcome: Outcome) -> Sequence[float | None]:
-    return outcome.rewards
+def _moved(host: EnvironmentHost, probe: Probe, outcomes: Sequence[Outcome]) -> tuple[int, ...]:
+    """Return the rows of the dataset that are others in this process."""
+    fresh = host.examples()
+    return tuple(
+        outcome.row
+        for outcome in outcomes
+        # As text, in which one NaN is like the other.
+        if outcome.row >= len(fresh)
+        or repr(fresh[outcome.row]) != repr(probe.examples[outcome.row])
+    )
 
 
 def _differing(
-    trial: Trial,
-    outcomes: Sequence[Outcome],
-    reopen: Reopen,
-    rewards: Callable[[Outcome], Sequence[float | None]],
+    before: Sequence[Outcome], again: Sequence[Outcome], *, together: bool = False
 ) -> tuple[int, ...]:
-    """Ask the same again in a fresh process; return the rows whose rewards are others then."""
-    with reopen() as host:
-        again = [trial(host, outcome.row, perturbed=bool(outcome.tried)) for outcome in outcomes]
+    """Return the rows that got other rewards the second time.
+
+    What was scored `together` is compared only if asked for: threads come in another order each
+    time, which a reward that remembers shows.
+    """
     return tuple(
-        before.row
-        for before, after in zip(outcomes, again, strict=True)
-        if not same_rewards(rewards(before), rewards(after))
+        old.row
+        for old, new in zip(before, again, strict=False)
+        if not same_rewards(old.gold_rewards, new.gold_rewards)
+        or (together and not same_rewards(old.tried_rewards, new.tried_rewards))
     )
 
 
 def _golds(
-    host: EnvironmentHost, examples: Sequence[TaskExample], plan: _Plan
+    host: EnvironmentHost, examples: Sequence[TaskExample], plan: _Plan, *, thinking: bool
 ) -> Iterator[tuple[int, list[str]]]:
     """Yield what the gold answer of a row says, turn by turn; calls of tools alone say nothing."""
     for row in plan.rows if plan.labelled else ():
@@ -221,7 +240,7 @@ def _golds(
         spoken = [message.get("content") for message in messages if message["role"] == "assistant"]
         texts = [text for text in spoken if isinstance(text, str)]
         if texts:
-            yield row, texts
+            yield row, [split_thinking(text) if thinking else text for text in texts]
 
 
 def _without_doubtful_golds(
@@ -267,19 +286,6 @@ def _sampled(outcomes: Sequence[Outcome], plan: _Plan, effort: Effort) -> Iterat
         often = sum(outcome.gold_failed for outcome in outcomes) == _ENOUGH_FAILURES
         stopped = ", since it fails" if often else f": its {effort.seconds:g} s were up"
     yield Finding("sampled", Severity.INFO, f"{message}{perturbed}{stopped}.")
-
-
-def _stateful(rows: tuple[int, ...]) -> Finding:
-    message = (
-        "The reward depends on what it was asked before, or on the process that it runs in: asked "
-        "again in a fresh one, it says something else."
-    )
-    return Finding("reward_stateful", Severity.WARNING, message, rows)
-
-
-def _varies(rows: tuple[int, ...]) -> Finding:
-    message = "The same answer got different rewards when it was scored again."
-    return Finding("reward_varies", Severity.WARNING, message, rows)
 
 
 def _failed(code: str, error: EnvironmentFailed, rows: tuple[int, ...] = ()) -> Finding:

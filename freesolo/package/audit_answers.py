@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from freesolo.datasets import TaskExample
 from freesolo.errors import EnvironmentFailed
-from freesolo.package.audit_verdicts import Outcome, Tried
+from freesolo.package.audit_outcomes import Outcome, Tried
 from freesolo.package.perturbations import Label, Perturbation, Question, perturb
 from freesolo.runtime.client import EnvironmentHost
 
 
 @dataclass(frozen=True)
-class AnswerTrial:
+class AnswerProbe:
     """Asks the reward about rows: their gold answers in `golds`, and answers made from them.
 
     Without `variants`, only surely wrong answers are made.

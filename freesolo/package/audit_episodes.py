@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from freesolo.datasets import TaskExample
 from freesolo.datasets.types import Message
-from freesolo.package.audit_verdicts import Outcome, Tried
+from freesolo.package.audit_outcomes import Outcome, Tried
 from freesolo.package.perturbations import LONG_CHARS, Kind, Perturbation, filler
 from freesolo.runtime.client import EnvironmentHost
 from freesolo.runtime.episodes import Transcript, play, replay, score
@@ -18,7 +18,7 @@ GARBAGE = "qx zzv 0x1f ]]}> %%% wub"
 
 
 @dataclass(frozen=True)
-class EpisodeTrial:
+class EpisodeProbe:
     """Plays scripts on rows: `golds` are the actions that each row's gold answer consists of."""
 
     examples: Sequence[TaskExample]

@@ -1,25 +1,16 @@
 """What a reward's scores say about it. Pure: the scores are asked for elsewhere.
 
-Only surely wrong answers count against a reward, and only within their own row: GRPO compares the
-answers to one question, so a reward may well give more to one row than to another.
+Only surely wrong answers count against a reward.
 """
 
-import math
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
-from freesolo.domain.statistics import area_under_curve, mean, percentile, wilson_interval
-from freesolo.package.audit_facts import (
-    AuditFacts,
-    KindFacts,
-    Latency,
-    ScoredAnswer,
-    Separation,
-)
+from freesolo.domain.statistics import wilson_interval
+from freesolo.package.audit_facts import Latency, Separation
+from freesolo.package.audit_measures import separation_of, shares_as_gold
+from freesolo.package.audit_outcomes import Outcome, same_rewards
 from freesolo.package.findings import Finding, Severity
-from freesolo.package.perturbations import Kind, Perturbation
-from freesolo.runtime.values import Score
+from freesolo.package.perturbations import Kind
 
 # Below, wrong answers are as good as gold half of the time, and a group has little to learn from.
 BLIND_AUC = 0.75
@@ -29,72 +20,7 @@ GAMED_SHARE = 0.1
 _LENIENT_SHARE = 0.5
 SLOW_STEP_SECONDS = 60.0
 
-_WORST = 5
-_TEXT_CHARS = 200
 _QUOTE_CHARS = 60
-
-
-@dataclass(frozen=True)
-class Tried:
-    """An answer other than the gold one, and its score."""
-
-    answer: Perturbation
-    score: Score
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What the reward said about one row: of its gold answer, twice, and of other answers.
-
-    `gold`, `first` and `again` are None where a row has no gold answer; `again` also after a
-    failure. `strayed` says what of an episode was another when its actions were taken again.
-    """
-
-    row: int
-    gold: str | None
-    first: Score | None
-    again: Score | None
-    tried: Sequence[Tried]
-    strayed: str | None = None
-
-    @property
-    def rewards(self) -> list[float | None]:
-        """Every reward, in the order in which they were asked for."""
-        scores = [self.first, self.again, *(tried.score for tried in self.tried)]
-        return [score.reward for score in scores if score is not None]
-
-    @property
-    def gold_reward(self) -> float | None:
-        """The reward of the gold answer, None if there is none."""
-        return self.first.reward if self.first else None
-
-    @property
-    def gold_failed(self) -> bool:
-        """Whether the gold answer could not be scored."""
-        return self.first is not None and self.first.error is not None
-
-    @property
-    def gold_wins(self) -> bool:
-        """Whether the gold answer got more than some wrong one."""
-        gold = self.gold_reward
-        return gold is not None and any(gold > reward for _, reward in self.wrong)
-
-    @property
-    def wrong(self) -> list[tuple[Perturbation, float]]:
-        """The surely wrong answers that could be scored."""
-        return [
-            (tried.answer, tried.score.reward)
-            for tried in self.tried
-            if tried.answer.wrong and tried.score.reward is not None
-        ]
-
-    @property
-    def credited(self) -> bool:
-        """Whether the gold answer got something: a reward, a success, or more than all others."""
-        if self.first is None or self.first.reward is None:
-            return False
-        beats = bool(self.wrong) and all(self.first.reward > reward for _, reward in self.wrong)
-        return self.first.reward > 0 or bool(self.first.success) or beats
 
 
 def verdicts(outcomes: Sequence[Outcome]) -> list[Finding]:
@@ -124,57 +50,6 @@ def varying_rows(outcomes: Iterable[Outcome]) -> tuple[int, ...]:
     )
 
 
-def same_rewards(first: Sequence[float | None], second: Sequence[float | None]) -> bool:
-    """Say whether two series of rewards are the same but for rounding."""
-    if len(first) != len(second):
-        return False
-    return all(
-        one == other
-        if one is None or other is None
-        else math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-9)
-        for one, other in zip(first, second, strict=True)
-    )
-
-
-def facts_of(outcomes: Sequence[Outcome], *, labelled: int, latency: Latency | None) -> AuditFacts:
-    """Return what was measured on `outcomes`, out of `labelled` rows."""
-    return AuditFacts(
-        rows=len(outcomes),
-        labelled=labelled,
-        separation=_separation(outcomes),
-        kinds=tuple(_kinds(outcomes)),
-        latency=latency,
-        worst=tuple(_worst(outcomes)),
-    )
-
-
-def latency_of(outcomes: Sequence[Outcome], *, rollouts: int) -> Latency | None:
-    """Return how long the author's code takes, None if nothing was scored.
-
-    One answer is timed where it was scored alone. A step scores its answers together, as all
-    perturbed ones but the first were.
-    """
-    alone = [
-        score.seconds
-        for outcome in outcomes
-        for score in (outcome.first, outcome.again)
-        if score is not None and score.error is None
-    ]
-    if not alone:
-        return None
-    together = [
-        outcome.tried[-1].score.seconds / (len(outcome.tried) - 1)
-        for outcome in outcomes
-        if len(outcome.tried) > 1 and not any(tried.score.error for tried in outcome.tried)
-    ]
-    return Latency(
-        p50=percentile(alone, 0.5),
-        p99=percentile(alone, 0.99),
-        rollouts=rollouts,
-        step_seconds=rollouts * mean(together or alone),
-    )
-
-
 def slow(latency: Latency | None) -> Iterator[Finding]:
     """Yield a finding for a reward that a step of GRPO would wait long for."""
     if latency and latency.step_seconds > SLOW_STEP_SECONDS:
@@ -183,6 +58,30 @@ def slow(latency: Latency | None) -> Iterator[Finding]:
             f"A GRPO step of {latency.rollouts} rollouts would wait "
             f"{latency.step_seconds:.0f} s for its rewards.",
         )
+
+
+def dataset_varies(rows: tuple[int, ...]) -> Finding:
+    """Return the finding for rows that were others in a fresh process."""
+    message = (
+        "`load_environment` makes another dataset each time, which a run cannot go on with once the "
+        "process was started again; give what it shuffles or draws a seed."
+    )
+    return _warning("dataset_varies", message, tuple(sorted(rows)))
+
+
+def stateful(rows: tuple[int, ...]) -> Finding:
+    """Return the finding for rewards that were others in a fresh process."""
+    message = (
+        "The reward depends on what it was asked before, or on the process that it runs in: asked "
+        "again in a fresh one, it says something else."
+    )
+    return _warning("reward_stateful", message, tuple(sorted(rows)))
+
+
+def varies(rows: tuple[int, ...]) -> Finding:
+    """Return the finding for rewards that were others the second time."""
+    message = "The same answer got different rewards when it was scored again."
+    return _warning("reward_varies", message, tuple(sorted(rows)))
 
 
 def _failures(outcomes: Sequence[Outcome]) -> Iterator[Finding]:
@@ -244,7 +143,12 @@ def _some_zero(scored: Sequence[Outcome]) -> Iterator[Finding]:
 
 
 def _constant(scored: Sequence[Outcome]) -> Finding | None:
-    rewards = [reward for outcome in scored for reward in outcome.rewards if reward is not None]
+    rewards = [
+        reward
+        for outcome in scored
+        for reward in (*outcome.gold_rewards, *outcome.tried_rewards)
+        if reward is not None
+    ]
     if not any(outcome.wrong for outcome in scored) or min(rewards) < max(rewards):
         return None
     message = f"The reward is constant: every answer, right or wrong, gets {rewards[0]:g}."
@@ -290,7 +194,7 @@ def _gamed(scored: Sequence[Outcome]) -> Iterator[Finding]:
         for answer, reward in outcome.wrong
         if reward >= (outcome.gold_reward or 0.0)
     ]
-    separation = _separation(scored)
+    separation = separation_of(scored)
     if separation and separation.auc < BLIND_AUC:
         kinds = ", ".join(dict.fromkeys(kind.value for kind, _, _ in gained))
         message = (
@@ -301,7 +205,7 @@ def _gamed(scored: Sequence[Outcome]) -> Iterator[Finding]:
         return
     games = [
         (kind, hits, asked)
-        for kind, hits, asked in _shares(credited, wrong=True)
+        for kind, hits, asked in shares_as_gold(credited, wrong=True)
         if wilson_interval(hits, asked)[0] > GAMED_SHARE
     ]
     if games:
@@ -319,79 +223,12 @@ def _lenient(scored: Sequence[Outcome]) -> Iterator[Finding]:
     credited = [outcome for outcome in scored if outcome.credited]
     kinds = [
         kind.value
-        for kind, hits, asked in _shares(credited, wrong=False)
+        for kind, hits, asked in shares_as_gold(credited, wrong=False)
         if kind in (Kind.TRUNCATED, Kind.SHUFFLED) and hits > _LENIENT_SHARE * asked
     ]
     if kinds:
         message = f"A gold answer is as good when it is {' or '.join(kinds)}; fine if you mean it."
         yield Finding("reward_lenient", Severity.INFO, message)
-
-
-def _shares(outcomes: Sequence[Outcome], *, wrong: bool) -> Iterator[tuple[Kind, int, int]]:
-    """Yield, of each kind, how many answers got at least the gold reward, and how many there are.
-
-    A row counts once for a kind, by the best of its answers.
-    """
-    best: dict[Kind, dict[int, bool]] = defaultdict(dict)
-    for outcome in outcomes:
-        for tried in outcome.tried:
-            reward, kind = tried.score.reward, tried.answer.kind
-            if tried.answer.wrong is wrong and reward is not None:
-                hit = reward >= (outcome.gold_reward or 0.0)
-                best[kind][outcome.row] = hit or best[kind].get(outcome.row, False)
-    for kind, hits in best.items():
-        yield kind, sum(hits.values()), len(hits)
-
-
-def _separation(outcomes: Sequence[Outcome]) -> Separation | None:
-    """Return how well gold and wrong answers are apart, over the rows whose gold answer counts.
-
-    The row is what was drawn, not the answer: the interval is that of the mean of the rows' areas.
-    """
-    areas = [
-        area_under_curve([outcome.gold_reward or 0.0], [reward for _, reward in outcome.wrong])
-        for outcome in outcomes
-        if outcome.credited and outcome.wrong
-    ]
-    if not areas:
-        return None
-    low, high = wilson_interval(math.fsum(areas), len(areas))
-    return Separation(mean(areas), low, high)
-
-
-def _kinds(outcomes: Sequence[Outcome]) -> Iterator[KindFacts]:
-    golds = [outcome.gold_reward for outcome in outcomes if outcome.gold_reward is not None]
-    if golds:
-        yield KindFacts(Kind.GOLD, False, len(golds), mean(golds), 1.0)
-    rewards: dict[tuple[Kind, bool], list[tuple[float, float | None]]] = defaultdict(list)
-    for outcome in outcomes:
-        for tried in outcome.tried:
-            if tried.score.reward is not None:
-                key = (tried.answer.kind, tried.answer.wrong)
-                rewards[key].append((tried.score.reward, outcome.gold_reward))
-    for (kind, wrong), pairs in sorted(rewards.items(), key=lambda item: not item[0][1]):
-        as_gold = [float(gold is not None and reward >= gold) for reward, gold in pairs]
-        yield KindFacts(
-            kind, wrong, len(pairs), mean([reward for reward, _ in pairs]), mean(as_gold)
-        )
-
-
-def _worst(outcomes: Sequence[Outcome]) -> list[ScoredAnswer]:
-    answers = [
-        ScoredAnswer(
-            outcome.row,
-            answer.kind,
-            answer.text[:_TEXT_CHARS],
-            reward,
-            (outcome.gold or "")[:_TEXT_CHARS],
-            outcome.gold_reward or 0.0,
-        )
-        for outcome in outcomes
-        if outcome.credited
-        for answer, reward in outcome.wrong
-        if reward >= (outcome.gold_reward or 0.0)
-    ]
-    return sorted(answers, key=lambda answer: answer.gold_reward - answer.reward)[:_WORST]
 
 
 def _spoken(separation: Separation) -> str:

@@ -104,18 +104,16 @@ def test_the_worst_answers_are_shown_beside_the_gold_ones(audit: Audit) -> None:
     assert len(worst.text) == 200
 
 
-def test_a_slow_reward_is_told_by_what_a_step_waits(audit: Audit) -> None:
+def test_the_authors_code_is_timed(audit: Audit) -> None:
     code = capitals("time.sleep(0.01)\nreturn RewardResult(float(answer == gold))")
-    few = Effort(gold_rows=3, wrong_rows=1, fresh_rows=0)
 
-    slow = audit(code, effort=few, rollouts=10**6)
-    quick = audit(code, effort=few, rollouts=8)
+    facts = audit(code, effort=Effort(gold_rows=3, wrong_rows=1, fresh_rows=0)).facts
 
-    assert codes(slow) == {"reward_slow"}
-    assert codes(quick) == set()
-    assert quick.facts
-    assert quick.facts.latency
-    assert 0.01 <= quick.facts.latency.p50 <= quick.facts.latency.p99
+    assert facts
+    assert facts.latency
+    assert 0.01 <= facts.latency.p50 <= facts.latency.p99
+    assert facts.latency.rollouts == 256
+    assert 0 < facts.latency.step_seconds < 256
 
 
 def test_no_row_is_begun_when_the_time_is_up(audit: Audit) -> None:
@@ -180,3 +178,19 @@ def test_a_reward_that_takes_half_a_sentence_is_only_mentioned(audit: Audit) -> 
 
     assert codes(result) == set()
     assert only(result, "reward_lenient").severity is Severity.INFO
+
+
+def test_gold_answers_of_thinking_models_are_given_without_their_thoughts(audit: Audit) -> None:
+    reward = "return RewardResult(float(answer == gold.split()[-1]))"
+    code = capitals(reward).replace('"output": city', '"output": f"<think>Well.</think> {city}"')
+
+    assert codes(audit(code)) == {"gold_all_zero"}
+    assert codes(audit(code, thinking=True)) == set()
+
+
+def test_a_dataset_that_is_another_each_time_is_told(audit: Audit) -> None:
+    code = capitals("return RewardResult(float(answer == gold))").replace(
+        "return Capitals()", "random.shuffle(Capitals.dataset)\n    return Capitals()"
+    )
+
+    assert codes(audit(code)) == {"dataset_varies"}
