@@ -74,7 +74,7 @@ def train(
         foundation=foundation,
     ) as host:
         progress.log(f"The environment runs with {', '.join(host.layers)}.")
-        refuse_bad_rewards(host)
+        refuse_bad_rewards(host, thinking=lease.spec.thinking)
         model_folder = local_path(lease.model, settings.cache_dir, tell=progress.log)
         resume_from = fetch_checkpoint(lease, hub, work_dir)
         # Importing torch alone takes seconds.
@@ -121,12 +121,12 @@ def fetch_checkpoint(lease: Lease, hub: LeaseHub, work_dir: Path) -> Path | None
     )
 
 
-def refuse_bad_rewards(host: EnvironmentHost) -> None:
+def refuse_bad_rewards(host: EnvironmentHost, *, thinking: bool) -> None:
     """Refuse an environment whose reward cannot score its own gold answers, or gives them nothing.
 
     Raise `EnvironmentFailed` with the author's traceback.
     """
-    for finding in check_gold(host):
+    for finding in check_gold(host, thinking=thinking):
         if finding.severity is Severity.ERROR:
             raise EnvironmentFailed(
                 finding.message,

@@ -59,8 +59,8 @@ class Effort:
 THOROUGH = Effort(gold_rows=256, wrong_rows=64, fresh_rows=8)
 # A reward that may reach the network or holds a key may cost money with each answer.
 FRUGAL = Effort(gold_rows=8, wrong_rows=4, fresh_rows=2, seconds=60.0, variants=False)
-# Before a run: only whether it can be trained at all.
-PREFLIGHT = Effort(gold_rows=256, wrong_rows=0, fresh_rows=0)
+# Before each run, of a reward that may be costly too: whether it can score at all.
+PREFLIGHT = Effort(gold_rows=32, wrong_rows=0, fresh_rows=0)
 
 
 # Starts another process of the same environment.

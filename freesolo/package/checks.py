@@ -50,6 +50,7 @@ Codes of warnings:
   reward_gamed          kinds of wrong answers get as much as the gold answer
   reward_varies         the same answer gets different rewards
   reward_stateful       the reward depends on what was asked before, or on the process
+  dataset_varies        load_environment makes another dataset each time
   reward_slow           a step of GRPO would wait more than a minute for its rewards
   episode_varies        an episode goes another way when the same actions are taken again
   turn_rewards_unusable `per_turn_rewards` are not one finite number for each action

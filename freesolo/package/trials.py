@@ -144,6 +144,7 @@ def _look(
             host,
             examples,
             effort=effort_for(read_manifest(bench.folder)),
+            thinking=any(spec.thinking for spec in use.values()),
             reopen=lambda: _open(bench, use),
         )
         facts = replace(facts, audit=audit.facts)
