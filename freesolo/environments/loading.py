@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
+from freesolo.datasets.records import load_task_examples
 from freesolo.environments.base import Environment, EnvironmentMultiTurn, EnvironmentSingleTurn
 
 _ENTRY_POINT = "environment.py"
@@ -23,11 +24,24 @@ def load_environment(reference: str | None = None, **kwargs: object) -> Environm
     those of `kwargs` that it names, or all if it takes `**kwargs`; its exceptions pass unchanged.
     Raise `TypeError` if it returns anything but an environment.
     """
-    return build_environment(reference, kwargs)
+    return _load(reference, kwargs)
 
 
 def build_environment(reference: str | None, params: Mapping[str, object]) -> Environment:
-    """Do what `load_environment` does, with parameters of any name."""
+    """Do what `load_environment` does, for a run: `params` may have any names.
+
+    An environment that leaves its `dataset` open gets the rows of `dataset/<split>.jsonl`, or
+    `.json`, beside its file, if there are any; `split` is the parameter of that name, or `train`.
+    """
+    environment = _load(reference, params)
+    if getattr(environment, "dataset", None) is None:
+        file = _dataset_file(reference, str(params.get("split", "train")))
+        if file is not None:
+            vars(environment)["dataset"] = load_task_examples(file)
+    return environment
+
+
+def _load(reference: str | None, params: Mapping[str, object]) -> Environment:
     result = call_factory(
         reference, params, default_name="load_environment", default_file=_DEFAULT_FILE
     )
@@ -39,6 +53,13 @@ def build_environment(reference: str | None, params: Mapping[str, object]) -> En
             "EnvironmentSingleTurn or EnvironmentMultiTurn"
         )
     return result
+
+
+def _dataset_file(reference: str | None, split: str) -> Path | None:
+    location, _ = _split(reference, "", _DEFAULT_FILE)
+    folder = Path(location).parent / "dataset"
+    files = [folder / f"{split}{suffix}" for suffix in (".jsonl", ".json")]
+    return next((file for file in files if file.is_file()), None)
 
 
 def offer_modules(folders: Mapping[str, str]) -> None:

@@ -206,3 +206,38 @@ def test_a_dataset_may_be_given_in_several_ways(host_of: HostOf, dataset: str) -
     host = host_of({"environment.py": code})
 
     assert [(example.id, example.input) for example in host.examples()] == [("example_000000", "a")]
+
+
+WITHOUT_DATASET = {
+    "environment.py": OBEDIENT.replace("self.dataset =", "rows ="),
+    "dataset/train.jsonl": '{"input": "a"}\n',
+    "dataset/test.json": '[{"input": "b"}, {"input": "c"}]',
+}
+
+
+@clause("C3.13")
+@pytest.mark.parametrize(
+    ("params", "inputs"),
+    [({}, ["a"]), ({"split": "train"}, ["a"]), ({"split": "test"}, ["b", "c"])],
+)
+def test_rows_that_the_author_leaves_to_the_platform_come_from_the_split_s_file(
+    host_of: HostOf, params: dict[str, str], inputs: list[str]
+) -> None:
+    host = host_of(WITHOUT_DATASET, **params)
+
+    assert [example.input for example in host.examples()] == inputs
+
+
+@clause("C3.13")
+@pytest.mark.usefixtures("restored_imports")
+def test_loading_by_itself_adds_no_rows(tmp_path: Path) -> None:
+    folder = write_files(tmp_path, WITHOUT_DATASET)
+
+    assert not hasattr(load_environment(str(folder / "environment.py")), "dataset")
+
+
+@clause("C3.13")
+def test_rows_of_the_author_s_own_come_first(host_of: HostOf) -> None:
+    host = host_of({**WITHOUT_DATASET, "environment.py": OBEDIENT})
+
+    assert [example.input for example in host.examples()][:1] == ["question 0"]
