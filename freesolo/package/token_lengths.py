@@ -63,6 +63,7 @@ class TokenizerCounter:
     exact = True
 
     def __init__(self, folder: Path) -> None:
+        from jinja2 import TemplateError  # noqa: PLC0415 - an extra
         from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415 - an extra
         from tokenizers import Tokenizer  # noqa: PLC0415 - an extra
 
@@ -73,6 +74,7 @@ class TokenizerCounter:
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
         )
         self._template = environment.from_string(_chat_template(folder, config))
+        self._refusal = TemplateError
         self._special = {name: _token(config.get(name)) for name in ("bos_token", "eos_token")}
 
     def count(self, conversations: Sequence[Sequence[Message]]) -> list[int]:
@@ -83,9 +85,13 @@ class TokenizerCounter:
 
     def _render(self, conversation: Sequence[Message]) -> str:
         messages = [{**message, "content": text_of(message)} for message in conversation]
-        text: str = self._template.render(
-            messages=messages, add_generation_prompt=False, **self._special
-        )
+        try:
+            text: str = self._template.render(
+                messages=messages, add_generation_prompt=False, **self._special
+            )
+        except (self._refusal, TypeError):
+            # That a template takes no such conversation is for training to say.
+            return "\n".join(message["content"] for message in messages)
         return text
 
 
