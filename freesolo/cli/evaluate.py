@@ -40,15 +40,19 @@ from freesolo.package.lockfile import LockedEnvironment
 from freesolo.runtime.client import (
     EnvironmentHost,
     Foundation,
+    Handed,
     HostOptions,
     Suite,
     open_host,
+    open_pool,
     read_manifest,
 )
 from freesolo.schemas.evaluations import public_address
 
 # How often one answer is asked for, while the model's server says that it cannot give it now.
 _ATTEMPTS = 3
+# How many processes score the answers of one turn, at most.
+_PROCESSES = 4
 # How many cases that did not pass are shown, unless all are asked for.
 _SHOWN = 10
 _DOCUMENT = (
@@ -178,7 +182,7 @@ def evaluate(  # noqa: PLR0913 - one parameter for each option
     home = _home(app, subject) if store else None
     with (
         _client(app, asked.endpoint, endpoint_key_env) as client,
-        _open(subject, app.host_options(sandbox), asked) as host,
+        _open(subject, app.host_options(sandbox), asked, concurrency=concurrency) as host,
     ):
         suites = _chosen_suites(host.suites(), names, subject)
         reports = []
@@ -244,15 +248,23 @@ def _client(app: App, endpoint: str | None, key_name: str | None) -> Iterator[Ch
         yield client
 
 
-def _open(subject: _Subject, options: HostOptions, asked: Asked) -> EnvironmentHost:
+def _open(
+    subject: _Subject, options: HostOptions, asked: Asked, *, concurrency: int
+) -> EnvironmentHost:
     manifest = read_manifest(subject.folder)
-    return open_host(
-        subject.folder,
-        options,
-        params=asked.params,
-        secrets=gather_secrets(manifest.secrets if manifest else (), Path.cwd()),
-        foundation=subject.foundation,
-    )
+    handed: Handed = {
+        "params": asked.params,
+        "secrets": gather_secrets(manifest.secrets if manifest else (), Path.cwd()),
+        "foundation": subject.foundation,
+    }
+    # More than one is started only where answers come faster than one process scores them.
+    size = min(concurrency, _PROCESSES)
+    host = open_pool(subject.folder, options, size=size, **handed)
+    if not host.multi_turn:
+        return host
+    # An environment may remember the episodes that are under way in it.
+    host.close()
+    return open_host(subject.folder, options, **handed)
 
 
 def _chosen_suites(

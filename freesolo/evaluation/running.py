@@ -1,6 +1,7 @@
 """The evaluation itself: every case of a suite asked, played and scored."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -44,13 +45,15 @@ def run_suite(
     tasks = list(product(suite.cases, range(samples)))
     answered = False
     work: Callable[[tuple[Case, int]], Played] = partial(_play, host, ask)
-    for count, played in enumerate(side_by_side(work, tasks, workers=concurrency), start=1):
-        answered = answered or played.result.outcome is not Outcome.UNANSWERED
-        if not answered and count >= _PATIENCE and count < len(tasks):
-            raise Unavailable(
-                f"The model answered none of the first {count} questions.", hint=played.result.error
-            )
-        yield played
+    with closing(side_by_side(work, tasks, workers=concurrency)) as results:
+        for count, played in enumerate(results, start=1):
+            answered = answered or played.result.outcome is not Outcome.UNANSWERED
+            if not answered and count == _PATIENCE < len(tasks):
+                raise Unavailable(
+                    f"The model answered none of the first {count} questions.",
+                    hint=played.result.error,
+                )
+            yield played
 
 
 def _play(host: EnvironmentHost, ask: Ask, task: tuple[Case, int]) -> Played:

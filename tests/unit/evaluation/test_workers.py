@@ -48,5 +48,25 @@ def test_what_one_raises_is_raised_and_the_rest_is_not_begun() -> None:
     assert begun == [0, 1]
 
 
+def test_workers_do_not_run_away_from_who_takes_the_results() -> None:
+    begun: list[int] = []
+    found = side_by_side(begun.append, range(1000), workers=2)
+    for _ in range(10):
+        next(found)
+    found.close()
+    assert len(begun) <= 10 + 4 * 2
+
+
+def test_no_worker_is_left_when_all_is_done_or_given_up() -> None:
+    before = threading.active_count()
+    list(side_by_side(str, range(50), workers=8))
+    given_up = side_by_side(str, range(50), workers=8)
+    next(given_up)
+    given_up.close()
+    for thread in threading.enumerate()[before:]:
+        thread.join(timeout=10)
+    assert threading.active_count() == before
+
+
 def test_nothing_to_do_is_done_at_once() -> None:
-    assert list(side_by_side(str, [], workers=4)) == []
+    assert list(side_by_side(str, (), workers=4)) == []
