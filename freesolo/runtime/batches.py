@@ -1,7 +1,7 @@
 """How far a call on several items has come, such as on the answers to one question.
 
-The child tells when it begins an item and what came of it. So each has a deadline of its own, and one
-that fails takes no other with it.
+The child tells, now and then, which items it has begun and what came of them. So each has a deadline
+of its own, and one that fails takes no other with it.
 """
 
 from collections.abc import Iterable
@@ -17,8 +17,9 @@ _NEXT_SECONDS = 1.0
 class Batch:
     """The items of one call by their state. Times are in seconds, of one clock.
 
-    `waiting` were not begun, `begun` maps those at work to when they began, `late` had the `seconds`
-    that each may take, and `outcomes` holds what came of the others.
+    Of the `waiting` nothing was heard, `begun` maps those at work to when they began, `late` had the
+    `seconds` that each may take, and `outcomes` holds what came of the others. `started` says
+    whether the child has begun with the call.
     """
 
     waiting: set[int]
@@ -26,6 +27,7 @@ class Batch:
     begun: dict[int, float] = field(default_factory=dict)
     late: set[int] = field(default_factory=set)
     outcomes: dict[int, object | EnvironmentFailed] = field(default_factory=dict)
+    started: bool = False
 
     @classmethod
     def of(cls, items: Iterable[int], *, seconds: float) -> "Batch":
@@ -49,6 +51,10 @@ class Batch:
         self.late |= over
         for item in over:
             del self.begun[item]
+
+    def suspects(self) -> list[int]:
+        """Return the items of which one must have ended the process, if it was an item."""
+        return sorted(self.begun) or ([] if self.late or self.outcomes else sorted(self.waiting))
 
     def patience(self, now: float) -> float:
         """Return for how long it makes sense to wait for more; 0 if nothing more can come."""

@@ -10,8 +10,7 @@ is four bytes of length, big-endian, and as many of JSON. The parent asks one ca
 
 A call on several items may tell of each in between, when it begins and what came of it::
 
-    <- {"item": 3}
-    <- {"item": 3, "value": ...}   or   {"item": 3, "raised": ...}
+    <- {"items": [{"item": 3}, {"item": 3, "value": ...}, {"item": 4}, ...]}
 
 The first call is `load`. Standard output and error belong to the author. The process ends when the
 parent closes the socket, and with the parent.
@@ -30,6 +29,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -51,6 +51,7 @@ _PAGE_CHARS = 1024**2
 # Of one reward or step, as JSON.
 _METADATA_CHARS = 1024**2
 _LENGTH = struct.Struct(">I")
+_TELL_SECONDS = 0.05
 _TRACEBACK_CHARS = 20_000
 _SUMMARY_CHARS = 500
 _PR_SET_PDEATHSIG = 1
@@ -93,12 +94,48 @@ def answer_of(document: Any) -> str:  # noqa: ANN401 - JSON
     return Answer(document["completion"], thinking=document["thinking"], raw=document["raw"])
 
 
+class _Telling:
+    """Tells of the items of one call, together at the end, or in between if that takes a while."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._notes: deque[dict[str, Any]] = deque()
+        self._sending = threading.Lock()
+        self._over = threading.Event()
+
+    def __enter__(self) -> "_Telling":
+        threading.Thread(target=self._tell_at_times, name="telling", daemon=True).start()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._over.set()
+        self._tell()
+
+    def note(self, note: dict[str, Any]) -> None:
+        """Take down what is to be told of an item. All of it is JSON, and fits into a message."""
+        self._notes.append(note)
+
+    def _tell_at_times(self) -> None:
+        while not self._over.wait(_TELL_SECONDS):
+            self._tell()
+
+    def _tell(self) -> None:
+        with self._sending:
+            notes = [self._notes.popleft() for _ in range(len(self._notes))]
+            if not notes:
+                return
+            try:
+                send(self._connection, {"items": notes})
+            except ValueError:
+                for note in notes:
+                    send(self._connection, {"items": [note]})
+
+
 class Host:
     """The environment, once loaded, and the calls that the parent may make on it."""
 
     def __init__(self, connection: socket.socket, folder: Path) -> None:
         self._connection = connection
-        self._sending = threading.Lock()
         self._folder = folder
         self._environment: Environment | None = None
         self._scorers: ThreadPoolExecutor | None = None
@@ -118,9 +155,9 @@ class Host:
         while True:
             try:
                 request = receive(read)
-                self._tell({"started": True})
+                send(self._connection, {"started": True})
                 call = partial(getattr(self, request["method"]), **request["arguments"])
-                self._tell(self._outcome(call))
+                self._answer(self._outcome(call))
             except (EOFError, BrokenPipeError, ConnectionResetError):
                 return
 
@@ -256,15 +293,18 @@ class Host:
         if not apart:
             return _timed(lambda: score(items))
 
-        def score_one(index: int, item: Item) -> None:
-            self._tell({"item": index})
-            self._tell({"item": index, **self._outcome(lambda: _timed(lambda: score([item])))})
+        with _Telling(self._connection) as telling:
 
-        if self._scorers is None:
-            for index, item in enumerate(items):
-                score_one(index, item)
-        else:
-            list(self._scorers.map(score_one, range(len(items)), items))
+            def score_one(index: int, item: Item) -> None:
+                telling.note({"item": index})
+                outcome = self._outcome(lambda: _timed(lambda: score([item])))
+                telling.note({"item": index, **outcome})
+
+            if self._scorers is None:
+                for index, item in enumerate(items):
+                    score_one(index, item)
+            else:
+                list(self._scorers.map(score_one, range(len(items)), items))
         return None
 
     def _task(self, subject: dict[str, Any]) -> "tuple[Environment, TaskExample]":
@@ -308,15 +348,13 @@ class Host:
             raise AttributeError("The environment has no attribute `dataset`")
         return load_dataset(dataset.examples if isinstance(dataset, Dataset) else dataset).examples
 
-    def _tell(self, message: dict[str, Any]) -> None:
-        """Send a message. What is not JSON, or is too long, goes as an exception instead."""
-        with self._sending:
-            try:
-                send(self._connection, message)
-            except (TypeError, ValueError) as error:
-                problem = f"{type(error).__name__}: what it returns must be JSON: {error}"
-                about = {key: message[key] for key in ("item",) if key in message}
-                send(self._connection, {**about, "raised": problem, "traceback": None})
+    def _answer(self, outcome: dict[str, Any]) -> None:
+        """Send what came of a call. What is not JSON, or is too long, goes as an exception."""
+        try:
+            send(self._connection, outcome)
+        except (TypeError, ValueError) as error:
+            problem = f"{type(error).__name__}: what it returns must be JSON: {error}"
+            send(self._connection, {"raised": problem, "traceback": None})
 
     def _outcome(self, call: Callable[[], object]) -> dict[str, Any]:
         try:

@@ -51,6 +51,7 @@ class Member:
         try:
             with self._at_work() as child:
                 child.begin(method, arguments, seconds=self._launch.seconds)
+                batch.started = True
                 _follow(child, method, batch)
         except EnvironmentFailed as error:
             return error
@@ -141,10 +142,10 @@ def _follow(child: Child, method: str, batch: Batch) -> None:
         except ChildHung:
             if not batch.begun:
                 break
-            batch.expire(time.monotonic())
-            continue
-        if not _note(child, method, batch, reply):
-            return
+        else:
+            if not _note(child, method, batch, reply):
+                return
+        batch.expire(time.monotonic())
     raise ChildHung(f"`{method}` gave no answer within {batch.seconds:g} seconds")
 
 
@@ -152,22 +153,26 @@ def _note(child: Child, method: str, batch: Batch, reply: object) -> bool:
     """Take down one reply; say whether more are to come."""
     try:
         match reply:
-            case {"item": int() as item, **outcome} if outcome:
-                batch.finish(item, _outcome(child, method, outcome))
-            case {"item": int() as item}:
-                batch.begin(item, time.monotonic())
-            case _:
-                child.value(reply, method)
-                if batch.waiting or batch.begun:
-                    raise ChildLost("the process broke the protocol")
-                return False
-    except KeyError:
+            case {"items": [_, *_] as notes}:
+                for note in notes:
+                    _note_item(child, method, batch, note)
+                return True
+        child.value(reply, method)
+        if batch.waiting or batch.begun:
+            raise ChildLost("the process broke the protocol")
+    except (KeyError, TypeError):
         raise ChildLost("the process broke the protocol") from None
-    return True
+    return False
 
 
-def _outcome(child: Child, method: str, reply: object) -> object | EnvironmentFailed:
+def _note_item(child: Child, method: str, batch: Batch, note: dict[str, object]) -> None:
+    item = note.pop("item")
+    if not isinstance(item, int):
+        raise TypeError("an item is known by its number")
+    if not note:
+        batch.begin(item, time.monotonic())
+        return
     try:
-        return child.value(reply, method)
+        batch.finish(item, child.value(note, method))
     except AuthorRaised as error:
-        return failure(error)
+        batch.finish(item, failure(error))

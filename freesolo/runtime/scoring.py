@@ -66,7 +66,7 @@ def score_apart(pool: Pool, scoring: Scoring) -> list[Score]:
 
 def failed_score(error: EnvironmentFailed) -> Score:
     """Return the score of an answer that could not be scored, telling whether the author's code raised."""
-    return unscorable(error, raised=isinstance(error.__cause__, AuthorRaised))
+    return unscorable(error, raised=_raised(error))
 
 
 def _parts(count: int, most: int) -> Iterator[Sequence[int]]:
@@ -85,22 +85,20 @@ def _score_part(pool: Pool, scoring: Scoring, places: Sequence[int]) -> dict[int
         batch = Batch.of(range(len(asked)), seconds=scoring.seconds)
         with pool.member() as member:
             error = member.ask_each(scoring.method, scoring.arguments(asked, apart=True), batch)
-        scores |= {
-            asked[item]: _score_of(scoring, asked[item], outcome)
-            for item, outcome in batch.outcomes.items()
-        }
+        for item, outcome in batch.outcomes.items():
+            scores[asked[item]] = _score_of(scoring, asked[item], outcome)
         if error is None:
             continue
-        hung = _hung(scoring, error)
-        scores |= {asked[item]: hung for item in batch.late}
-        # One of those that were at work ended the process: which one shows when each is alone.
-        suspects, left = sorted(batch.begun), sorted(batch.waiting)
-        if suspects == [0] == list(range(len(asked))) or len(left) == len(asked):
-            scores |= {place: failed_score(error) for place in asked}
+        scores |= {asked[item]: _hung(scoring, error) for item in batch.late}
+        rest = [asked[item] for item in (*batch.begun, *batch.waiting)]
+        if len(asked) == 1 or not batch.started or _raised(error):
+            scores |= {place: failed_score(error) for place in rest}
             continue
-        waiting += [[asked[item]] for item in suspects]
-        if left:
-            waiting.append([asked[item] for item in left])
+        # One of them ended the process: which one shows when each is alone.
+        suspects = [asked[item] for item in batch.suspects()]
+        waiting += [[place] for place in suspects]
+        if left := sorted(set(rest).difference(suspects)):
+            waiting.append(left)
     return scores
 
 
@@ -112,6 +110,10 @@ def _score_of(scoring: Scoring, place: int, outcome: object) -> Score:
     except EnvironmentFailed as error:
         return failed_score(error)
     return score
+
+
+def _raised(error: EnvironmentFailed) -> bool:
+    return isinstance(error.__cause__, AuthorRaised)
 
 
 def _hung(scoring: Scoring, error: EnvironmentFailed) -> Score:

@@ -69,3 +69,25 @@ def test_only_what_waits_can_begin_and_only_what_began_can_finish(item: int) -> 
         batch.begin(item, now=1)
     with pytest.raises(KeyError):
         batch.finish(1, "reward")
+
+
+def test_of_a_process_that_ended_those_at_work_are_suspects() -> None:
+    batch = Batch.of(range(4), seconds=10)
+    batch.begin(0, now=0)
+    batch.begin(2, now=0)
+    batch.begin(3, now=0)
+    batch.finish(0, "reward")
+
+    assert batch.suspects() == [2, 3]
+
+
+def test_of_a_process_of_which_nothing_was_heard_all_are_suspects() -> None:
+    assert Batch.of(range(3), seconds=10).suspects() == [0, 1, 2]
+
+
+def test_those_that_wait_after_others_were_done_are_no_suspects() -> None:
+    batch = Batch.of(range(3), seconds=10)
+    batch.begin(0, now=0)
+    batch.finish(0, "reward")
+
+    assert batch.suspects() == []
