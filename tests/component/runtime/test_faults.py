@@ -6,6 +6,8 @@ themselves, too: a broken limit fails a test, not the machine.
 """
 
 import os
+import subprocess
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -20,6 +22,7 @@ from freesolo.errors import EnvironmentFailed
 from freesolo.runtime.client import EnvironmentHost, SandboxMode, Score
 from freesolo.runtime.sandbox import Limits
 from tests.component.runtime.conftest import OpenHost
+from tests.environment_folders import write_environment
 
 MIB = 1024**2
 LIMITS = Limits(memory=512 * MIB, disk=48 * MIB, files=500, processes=40)
@@ -421,3 +424,58 @@ def test_an_import_that_never_ends_is_ended(host_of: OpenHost, sandbox: SandboxM
         host_of("import time\ntime.sleep(30)\n", sandbox=sandbox, load_timeout=SHORT)
 
     assert psutil.Process().children(recursive=True) == before
+
+
+CALLER = """
+import sys
+from pathlib import Path
+from freesolo.runtime.client import HostOptions, SandboxMode, open_host
+
+folder, cache_dir, sandbox, token, daemon = sys.argv[1:]
+options = HostOptions(Path(cache_dir), sandbox=SandboxMode(sandbox))
+with open_host(Path(folder), options, secrets={"TOKEN": token}) as host:
+    example = host.examples()[0]
+    assert host.score_responses(example, [daemon])[0].reward == 1.0
+    print("ready", flush=True)
+    host.score_responses(example, ["time.sleep(60)"])
+"""
+
+
+def test_a_caller_that_is_killed_leaves_no_process_and_no_file(
+    tmp_path: Path, cache_dir: Path, sandbox: SandboxMode
+) -> None:
+    token = uuid.uuid4().hex
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    folder = write_environment(tmp_path / "environment", FAULTY)
+    arguments = [str(folder), str(cache_dir), sandbox, token, DAEMON]
+    env = {"PATH": os.defpath, "TMPDIR": str(temporary)}
+    command = [sys.executable, "-c", CALLER, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=env) as caller:
+        assert caller.stdout is not None
+        assert caller.stdout.readline() == b"ready\n"
+        guards = psutil.Process(caller.pid).children()
+        caller.kill()
+
+    _, alive = psutil.wait_procs(guards, timeout=20)
+
+    assert alive == []
+    assert marked_with(token) == []
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_guard_that_is_told_to_end_takes_all_with_it(
+    open_faulty: Open, sandbox: SandboxMode
+) -> None:
+    before = psutil.Process().children()
+    host = open_faulty(sandbox)
+    score(host, DAEMON)
+    (guard,) = set(psutil.Process().children()) - set(before)
+    family = guard.children(recursive=True)
+
+    guard.terminate()
+
+    assert len(family) > 1
+    assert psutil.wait_procs(family, timeout=20)[1] == []
+    assert score(host, "well").reward is None
+    assert score(host, "well").reward == 1.0
