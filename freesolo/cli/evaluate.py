@@ -209,8 +209,9 @@ def _address(url: str) -> str:
     try:
         return public_address(url.rstrip("/"))
     except ValueError as error:
+        # Without the address itself: it may be a password that is wrong with it.
         raise InvalidInput(
-            f"{url!r} cannot be an endpoint: {error}.",
+            f"The endpoint's address cannot be used: {error}.",
             hint="Write it as OpenAI's clients take it, such as http://127.0.0.1:8000/v1; "
             "`--endpoint-key-env` is for its key.",
         ) from None

@@ -11,7 +11,14 @@ from sqlalchemy.orm import Session, contains_eager
 
 from freesolo.domain.evaluations import CaseResult, summarize
 from freesolo.domain.refs import AdapterRef, EnvRef
-from freesolo.errors import EvaluationNotFound, InvalidInput, InvalidRef, QuotaExceeded
+from freesolo.domain.roles import pattern_allows
+from freesolo.errors import (
+    EvaluationNotFound,
+    Forbidden,
+    InvalidInput,
+    InvalidRef,
+    QuotaExceeded,
+)
 from freesolo.schemas import evaluations as wire
 from freesolo.schemas.audit import Action
 from hub_server.accounts.service import Member, find_project
@@ -176,9 +183,15 @@ def _version(session: Session, by: Member, new: wire.NewEvaluation) -> Environme
     """Return the version that was asked about; it must have the files that the sender had."""
     ref = EnvRef.parse(new.environment)
     environment, version = environments.resolve(session, by, ref)
+    name = environments.full_name(environment)
+    if not pattern_allows(by.patterns, name):
+        raise Forbidden(
+            f"The key {by.key_name!r} is confined to {', '.join(by.patterns)}, not to {name}.",
+            hint=f"Use a key that may touch {name}.",
+        )
     if version.state is not VersionState.PUBLISHED:
         raise InvalidInput(
-            f"{environments.full_name(environment)} {version.version} is staged.",
+            f"{name} {version.version} is staged.",
             hint="Results are kept for published versions; `freesolo promote` publishes it.",
         )
     if version.tree_digest != new.tree_digest:

@@ -131,6 +131,7 @@ def test_why_an_endpoint_does_not_answer_is_told(
 def test_what_cannot_be_an_endpoint_is_refused(freesolo: Freesolo, dates: Path, url: str) -> None:
     result = freesolo("eval", "m", dates, "--endpoint", url, "--json")
     assert (result.code, result.error["code"]) == (2, "invalid_input")
+    assert "pw" not in result.err
 
 
 def test_an_address_that_speaks_otherwise_is_no_endpoint(freesolo: Freesolo, dates: Path) -> None:

@@ -122,7 +122,7 @@ def test_results_go_out_of_sight_with_their_environment(hub: HubUnderTest) -> No
     assert error_of(narrowed)["code"] == "environment_not_found"
 
 
-def test_a_confined_key_sees_results_of_its_environments_only(hub: HubUnderTest) -> None:
+def test_a_confined_key_has_to_do_with_results_of_its_environments_only(hub: HubUnderTest) -> None:
     hub.publish()
     hub.user.put("/v1/envs/local/agree/visibility", json={"visibility": "public"})
     stored = store(hub)
@@ -130,6 +130,7 @@ def test_a_confined_key_sees_results_of_its_environments_only(hub: HubUnderTest)
     confined = make_key_of_org(hub, "local", Role.MEMBER, plan)
     assert confined.get("/v1/evals").json()["evaluations"] == []
     assert confined.get(f"/v1/evals/{stored['id']}").status_code == 404
+    assert confined.post("/v1/evals", json=evaluation(hub)).status_code == 403
 
 
 def test_readers_see_results_and_change_none(hub: HubUnderTest) -> None:
