@@ -1,6 +1,7 @@
 """`freesolo validate`."""
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import click
@@ -51,6 +52,8 @@ def validate(context: click.Context, folder: Path, *, sandbox: str) -> None:
 def check(app: App, folder: Path, *, sandbox: str, name: str | None) -> Report:
     """Check a folder with what is on this machine: its secrets, its base models."""
 
+    # Asked for each config, and a look at hundreds of megabytes.
+    @cache
     def base_model(model_id: str) -> BaseModel | None:
         entry = BUILT_IN.get(model_id)
         return BaseModel(entry, present(entry, app.settings.cache)) if entry else None

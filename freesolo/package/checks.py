@@ -17,6 +17,7 @@ Codes of errors:
   config_invalid        a file in configs/ is not a training config
   secret_found          a file holds what looks like a key
   secret_missing        a declared secret is not set here
+  foundation_missing    an environment that it builds on is not there, or none that fits all
   env_failed            the environment, its dataset or its suites do not load
   prompt_failed         a prompt or a gold answer cannot be built, or is not well-formed
   gold_failed           the reward raised on a gold answer
@@ -64,8 +65,10 @@ files_left_out.
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from freesolo.errors import Conflict, NotFound
 from freesolo.package.audit import check_gold
 from freesolo.package.files import collect_files, copy_files
 from freesolo.package.findings import Finding, Severity
@@ -108,10 +111,14 @@ def check_folder(
     with tempfile.TemporaryDirectory(prefix="freesolo-packed-") as folder:
         packed = Path(folder)
         copy_files(root, collect_files(root), packed)
+        try:
+            foundation = find_foundation(packed)
+        except (NotFound, Conflict) as error:
+            return _with(report, Finding("foundation_missing", Severity.ERROR, error.message))
         bench = Bench(
             folder=packed,
             options=options,
-            foundation=find_foundation(packed),
+            foundation=foundation,
             secrets=at_hand,
             declared=files.secrets,
             imports=files.imports,
@@ -128,6 +135,10 @@ def check_folder(
         code=files.code,
         uses=tuple(trial.facts for trial in trials),
     )
+
+
+def _with(report: Report, finding: Finding) -> Report:
+    return replace(report, findings=(*report.findings, finding))
 
 
 def _missing(files: Files, at_hand: Mapping[str, str]) -> Iterator[Finding]:

@@ -143,7 +143,8 @@ def shadowing(paths: Sequence[str]) -> Iterator[Finding]:
     """Yield a finding for each module at the root that hides one of the standard library or ours."""
     hidden = {*sys.stdlib_module_names, *_OURS}
     for path in paths:
-        name = PurePosixPath(path).parts[0].removesuffix(".py")
+        # A folder without that file yields to the module of its name.
+        name = path.removesuffix("/__init__.py").removesuffix(".py")
         if path.endswith(".py") and name in hidden:
             message = f"{path} hides the module `{name}` from all code around it; rename it."
             yield Finding("module_shadows", Severity.WARNING, message, path=path)

@@ -18,7 +18,7 @@ from freesolo.package.dataset_checks import (
 from freesolo.package.dataset_report import fingerprint
 from freesolo.package.files import collect_files
 from freesolo.package.findings import Finding, Severity
-from freesolo.package.modules import Import, check_imports, installed_modules
+from freesolo.package.modules import Import, Need, check_imports, installed_modules
 from freesolo.package.prompts import FindModel, check_lengths, counters_for, read_prompts
 from freesolo.package.report import UseFacts
 from freesolo.runtime.client import (
@@ -175,9 +175,11 @@ def _look_at_data(
 
 
 def _check_late_imports(bench: Bench, host: EnvironmentHost) -> Iterator[Finding]:
-    """Yield the modules that are imported only when they are needed, and are not installed."""
-    others = {*installed_modules(host.python), *bench.foundation.modules}
-    return check_imports(bench.imports, others)
+    """Yield the modules that are imported only when they are needed, and are not installed. What was
+    imported at once is there, or the environment had not loaded.
+    """
+    later = [each for each in bench.imports if each.need is Need.LATER]
+    return check_imports(later, {*installed_modules(host.python), *bench.foundation.modules})
 
 
 def _placed(

@@ -108,6 +108,6 @@ def test_very_deep_expressions_are_walked_around() -> None:
 
 
 def test_a_module_that_hides_another_is_found() -> None:
-    paths = ["environment.py", "random.py", "json/x.py", "tools/random.py", "random.txt"]
+    paths = ["environment.py", "random.py", "json/__init__.py", "code/x.py", "tools/random.py"]
 
-    assert [finding.path for finding in shadowing(paths)] == ["random.py", "json/x.py"]
+    assert [finding.path for finding in shadowing([*paths, "random.txt"])] == paths[1:3]
