@@ -11,7 +11,7 @@ import pytest
 
 from tests.component.cli.conftest import Freesolo
 from tests.component.cli.models import Models, answering
-from tests.environment_folders import write_environment
+from tests.environment_folders import SOUND, write_environment
 
 # The answer is a number; each guess is told to be too low until it is right.
 GAME = """
@@ -62,6 +62,35 @@ class Games(EvalSuite):
 
 def load_evaluations():
     return Games()
+"""
+
+
+# Suites in the shape of the public command line.
+CASES = """
+from flash.envs.evaluations import BaseEvalSuite, EvalCase, EvalResult
+
+
+class Plain(BaseEvalSuite):
+    name = "plain"
+
+    def cases(self):
+        return [EvalCase(input="1 + 1", expected="2", id="first"), EvalCase(input="2 + 1")]
+
+    def score(self, case, response):
+        passed = response == case.expected
+        return EvalResult(case.id, passed, 0.5, response)
+
+
+class Whole(Plain):
+    name = "whole"
+    grades_episodes = True
+
+    def score(self, case, response, state):
+        return float(len(state.messages))
+
+
+def load_evaluations(environment):
+    return [Plain(), Whole()]
 """
 
 
@@ -210,6 +239,17 @@ def test_a_game_that_breaks_is_unscorable_and_the_others_go_on(
     (suite,) = result.document["suites"]
     assert (suite["passed"], suite["unscorable"], suite["unanswered"]) == (1, 1, 0)
     assert "the board is gone" in suite["cases"][1]["error"]
+
+
+def test_suites_of_the_public_command_line_are_asked_and_graded(freesolo: Freesolo) -> None:
+    folder = write_environment(Path("sums"), SOUND, evaluations=CASES)
+    with answering(lambda _: "2") as models:
+        result = freesolo("eval", "m", folder, "--endpoint", models.endpoint, "--json")
+    assert result.code == 0, result.err
+    plain, whole = result.document["suites"]
+    assert [case["id"] for case in plain["cases"]] == ["first", "example_000001"]
+    assert [case["passed"] for case in plain["cases"]] == [True, False]
+    assert [case["score"] for case in whole["cases"]] == [2.0, 2.0]
 
 
 def test_whole_episodes_are_written_to_a_file(freesolo: Freesolo, game: Path) -> None:
