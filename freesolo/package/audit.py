@@ -71,8 +71,8 @@ class Probe(Protocol):
     """Asks the reward about one row, in any host of the environment."""
 
     @property
-    def examples(self) -> Sequence[TaskExample]:
-        """The dataset's rows."""
+    def examples(self) -> Mapping[int, TaskExample]:
+        """The rows that may be asked about."""
         ...
 
     def __call__(self, host: EnvironmentHost, row: int, *, perturbed: bool) -> Outcome:
@@ -102,15 +102,15 @@ def audit_rewards(
     """
     plan = _plan(examples, effort, multi_turn=host.multi_turn)
     try:
-        golds = dict(_golds(host, examples, plan, thinking=thinking))
+        golds = dict(_golds(host, plan, thinking=thinking))
     except EnvironmentFailed as error:
         return AuditResult((_failed("prompt_failed", error),))
-    probe = _probe(host, examples, golds, effort)
+    probe = _probe(plan.examples, golds, effort, multi_turn=host.multi_turn)
     end = clock() + effort.seconds
     asked = list(_ask(probe, host, plan, in_time=lambda: clock() < end))
     outcomes = sorted(asked, key=lambda outcome: outcome.row)
     if host.multi_turn:
-        outcomes = _without_doubtful_golds(outcomes, examples)
+        outcomes = _without_doubtful_golds(outcomes, plan.examples)
     latency = latency_of(outcomes, rollouts=_ROLLOUTS)
     findings = [*verdicts(outcomes), *slow(latency), *_unlabelled(outcomes, plan)]
     if not any(finding.severity is Severity.ERROR for finding in findings):
@@ -134,6 +134,7 @@ class _Plan:
     total: int
     rows: Sequence[int]
     perturbed: frozenset[int]
+    examples: Mapping[int, TaskExample]
 
 
 def _plan(examples: Sequence[TaskExample], effort: Effort, *, multi_turn: bool) -> _Plan:
@@ -146,16 +147,19 @@ def _plan(examples: Sequence[TaskExample], effort: Effort, *, multi_turn: bool) 
     first = [row for start in range(_STRIDE) for row in perturbed[start::_STRIDE]]
     chosen = frozenset(first)
     rest = [row for row in rows if row not in chosen]
-    return _Plan(len(labelled), len(examples), [*first, *rest], chosen)
+    # Read from front to back, once: a large dataset comes page by page.
+    kept = {row: examples[row] for row in rows}
+    return _Plan(len(labelled), len(examples), [*first, *rest], chosen, kept)
 
 
 def _probe(
-    host: EnvironmentHost,
-    examples: Sequence[TaskExample],
+    examples: Mapping[int, TaskExample],
     golds: Mapping[int, Sequence[str]],
     effort: Effort,
+    *,
+    multi_turn: bool,
 ) -> Probe:
-    if host.multi_turn:
+    if multi_turn:
         return EpisodeProbe(examples, golds)
     answers = {row: spoken[-1] for row, spoken in golds.items()}
     labels = labels_of((examples[row].input, text) for row, text in answers.items())
@@ -208,7 +212,7 @@ def _moved(host: EnvironmentHost, probe: Probe, outcomes: Sequence[Outcome]) -> 
     fresh = host.examples()
     return tuple(
         outcome.row
-        for outcome in outcomes
+        for outcome in sorted(outcomes, key=lambda outcome: outcome.row)
         # As text, in which one NaN is like the other.
         if outcome.row >= len(fresh)
         or repr(fresh[outcome.row]) != repr(probe.examples[outcome.row])
@@ -232,11 +236,11 @@ def _differing(
 
 
 def _golds(
-    host: EnvironmentHost, examples: Sequence[TaskExample], plan: _Plan, *, thinking: bool
+    host: EnvironmentHost, plan: _Plan, *, thinking: bool
 ) -> Iterator[tuple[int, list[str]]]:
     """Yield what the gold answer of a row says, turn by turn; calls of tools alone say nothing."""
     for row in plan.rows if plan.labelled else ():
-        messages = host.sft_completion(examples[row])
+        messages = host.sft_completion(plan.examples[row])
         spoken = [message.get("content") for message in messages if message["role"] == "assistant"]
         texts = [text for text in spoken if isinstance(text, str)]
         if texts:
@@ -244,7 +248,7 @@ def _golds(
 
 
 def _without_doubtful_golds(
-    outcomes: Sequence[Outcome], examples: Sequence[TaskExample]
+    outcomes: Sequence[Outcome], examples: Mapping[int, TaskExample]
 ) -> list[Outcome]:
     """Return outcomes without the gold answers that seem to be no way to act.
 

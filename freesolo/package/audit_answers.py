@@ -17,7 +17,7 @@ class AnswerProbe:
     Without `variants`, only surely wrong answers are made.
     """
 
-    examples: Sequence[TaskExample]
+    examples: Mapping[int, TaskExample]
     golds: Mapping[int, str]
     labels: Sequence[Label]
     variants: bool

@@ -21,7 +21,7 @@ GARBAGE = "qx zzv 0x1f ]]}> %%% wub"
 class EpisodeProbe:
     """Plays scripts on rows: `golds` are the actions that each row's gold answer consists of."""
 
-    examples: Sequence[TaskExample]
+    examples: Mapping[int, TaskExample]
     golds: Mapping[int, Sequence[str]]
 
     def __call__(self, host: EnvironmentHost, row: int, *, perturbed: bool) -> Outcome:
