@@ -111,6 +111,7 @@ def _try_and_show(app: App, placed: Sequence[Placed], sandbox: str) -> None:
         options = app.host_options(sandbox)
         secrets = _secrets_at_hand(app, one.folder)
         with open_host(one.folder, options, secrets=secrets, foundation=one.foundation) as host:
+            app.out.talk(f"Its code is fenced in by: {', '.join(host.layers)}.")
             shown.append(_document(one, host.python))
         app.out.data(f"{one.version} {one.version.tree}")
         app.out.data(f"  {shown[-1]['loader']}")

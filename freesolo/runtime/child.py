@@ -81,7 +81,10 @@ class Child:
         try:
             with theirs, guards:
                 self._guard = _start_guard(guards, theirs)
-                self._control.sendall(json.dumps(self._order(theirs.fileno())).encode() + b"\n")
+                order = json.dumps(self._order(theirs.fileno())).encode()
+                # A guard that is gone already is found out by whoever asks.
+                with suppress(ConnectionError):
+                    self._control.sendall(order + b"\n")
         except OSError:
             self._socket.close()
             self._control.close()
