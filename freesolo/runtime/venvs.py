@@ -5,11 +5,13 @@ come to depend on what the trainer happens to have installed. Everything is kept
 what it was made from, and appears complete or not at all.
 """
 
+import compileall
 import errno
 import hashlib
 import json
 import os
 import platform
+import py_compile
 import shutil
 import subprocess
 import sys
@@ -121,6 +123,10 @@ def ensure_contract(cache_dir: Path) -> Path:
             target = folder / place
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
+        # Processes only read it: without this each of them would compile it anew.
+        compileall.compile_dir(
+            folder, quiet=1, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
+        )
 
     return _ensure(_address(cache_dir / "contracts", digest.digest()), build)
 
@@ -183,7 +189,8 @@ def _make(folder: Path, python: str) -> None:
 
 def _install(folder: Path, *what: str) -> None:
     python = str(folder / "bin" / "python")
-    _refuse(_uv(folder, "pip", "install", "--no-build", "--quiet", "--python", python, *what))
+    options = ("--no-build", "--compile-bytecode", "--quiet", "--python", python)
+    _refuse(_uv(folder, "pip", "install", *options, *what))
 
 
 def _refuse(done: subprocess.CompletedProcess[str]) -> None:
