@@ -3,6 +3,7 @@
 Only surely wrong answers count against a reward.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from freesolo.domain.statistics import wilson_interval
@@ -206,7 +207,7 @@ def _gamed(scored: Sequence[Outcome]) -> Iterator[Finding]:
     games = [
         (kind, hits, asked)
         for kind, hits, asked in shares_as_gold(credited, wrong=True)
-        if wilson_interval(hits, asked)[0] > GAMED_SHARE
+        if wilson_interval(hits, asked)[0] > _chance(kind, credited)
     ]
     if games:
         kinds = ", ".join(f"{kind} ({hits} of {asked})" for kind, hits, asked in games)
@@ -217,6 +218,18 @@ def _gamed(scored: Sequence[Outcome]) -> Iterator[Finding]:
             f"{_quote(hits_of[0][1])} in row {hits_of[0][0]}."
         )
         yield _warning("reward_gamed", message, _distinct(row for row, _ in hits_of))
+
+
+def _chance(kind: Kind, credited: Sequence[Outcome]) -> float:
+    """Return the share of rows in which such an answer may be right without any flaw.
+
+    A prompt may name the labels to choose from, and a reward take the first that it finds: that is
+    as good as a guess, which is right as often as the most frequent label.
+    """
+    if kind is not Kind.PROMPT:
+        return GAMED_SHARE
+    golds = Counter((outcome.gold or "").strip().casefold() for outcome in credited)
+    return max(GAMED_SHARE, max(golds.values()) / len(credited))
 
 
 def _lenient(scored: Sequence[Outcome]) -> Iterator[Finding]:

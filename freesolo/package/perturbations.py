@@ -178,7 +178,7 @@ def _variants(gold: str) -> Iterator[tuple[Kind, str]]:
     yield Kind.LONG_WITH_GOLD, f"{filler(LONG_CHARS)}{text}"
     yield Kind.IN_JSON, json.dumps({"answer": text}, ensure_ascii=False)
     yield Kind.IN_LIST, json.dumps([text], ensure_ascii=False)
-    if text.isdecimal() and int(text) < len(_WORDS):
+    if len(text) <= 2 and text.isdecimal() and int(text) < len(_WORDS):
         yield Kind.IN_WORDS, _WORDS[int(text)]
 
 

@@ -58,6 +58,21 @@ def test_a_few_hits_are_chance(hits: int, gamed: bool) -> None:
     assert codes(rows) == (["reward_gamed"] if gamed else [])
 
 
+def test_a_prompt_that_names_a_label_is_as_good_as_a_guess() -> None:
+    guessed = [
+        replace(
+            outcome(row, 1, 0, 0, 0, float(row % 3 == 0), 0), gold=("yes", "no", "both")[row % 3]
+        )
+        for row in range(30)
+    ]
+    known = [
+        replace(outcome(row, 1, 0, 0, 0, 1, 0), gold=["yes", "no"][row % 2]) for row in range(30)
+    ]
+
+    assert codes(guessed) == []
+    assert codes(known) == ["reward_gamed"]
+
+
 def test_the_finding_names_the_kind_how_often_and_where() -> None:
     rows = [outcome(row, 1, 0, 0, 0, 1, 0) for row in range(8)]
 

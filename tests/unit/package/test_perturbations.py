@@ -110,6 +110,7 @@ def test_an_echo_is_no_wrong_answer_where_it_is_the_right_one() -> None:
 def test_small_numbers_are_spelled_out_as_a_variant() -> None:
     assert texts(made("7"), Kind.IN_WORDS, wrong=False) == ["seven"]
     assert texts(made("700"), Kind.IN_WORDS, wrong=False) == []
+    assert texts(made("7" * 10_000), Kind.IN_WORDS, wrong=False) == []
 
 
 def test_without_a_gold_answer_only_nonsense_is_made() -> None:
