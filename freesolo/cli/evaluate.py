@@ -1,6 +1,5 @@
 """`freesolo eval`: ask models every case of an environment's held-out suites and score the answers."""
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -12,7 +11,6 @@ from freesolo.cli.context import App, json_option, pass_app, sandbox_option
 from freesolo.cli.scores import (
     COMPARISON_KEYS,
     SUITE_KEYS,
-    case_document,
     comparison_document,
     show_cases,
     show_comparison,
@@ -21,18 +19,12 @@ from freesolo.cli.scores import (
 )
 from freesolo.client.chat import ChatClient, EndpointClient
 from freesolo.datasets.serialize import json_view
-from freesolo.domain.evaluations import CaseResult, Comparison, Outcome, compare, summarize
 from freesolo.domain.refs import EnvRef
 from freesolo.domain.suggest import did_you_mean
 from freesolo.domain.train_spec import parse_document
-from freesolo.errors import (
-    EnvironmentFailed,
-    InvalidEnvironment,
-    InvalidInput,
-    NotFound,
-    Unavailable,
-)
+from freesolo.errors import InvalidEnvironment, InvalidInput, NotFound
 from freesolo.evaluation.models import AskedModel, Sampling, Target, find_target
+from freesolo.evaluation.reports import Report, case_document, compare_reports, write_reports
 from freesolo.evaluation.running import Played, run_suite
 from freesolo.evaluation.storing import Asked, NotKept, Version, find_home, to_store
 from freesolo.package.local_secrets import gather_secrets
@@ -70,25 +62,6 @@ class _Subject:
     folder: Path
     foundation: Foundation
     placed: LockedEnvironment | None
-
-
-@dataclass
-class _Report:
-    """What one model got, suite by suite, and under which id the hub keeps it."""
-
-    model: AskedModel
-    suites: dict[str, list[Played]]
-    evaluation: str | None = None
-
-    @property
-    def results(self) -> dict[str, list[CaseResult]]:
-        """The results without their episodes."""
-        return {name: [each.result for each in played] for name, played in self.suites.items()}
-
-    @property
-    def every(self) -> list[CaseResult]:
-        """The results of all suites."""
-        return [result for results in self.results.values() for result in results]
 
 
 @click.command(name="eval")
@@ -189,7 +162,7 @@ def evaluate(  # noqa: PLR0913 - one parameter for each option
         for text in chosen:
             model = _model(app, text, client, asked)
             played = _ask(app, host, model, _first(suites, limit), asked, concurrency=concurrency)
-            reports.append(_Report(model, played))
+            reports.append(Report(model, played))
     _keep(app, reports, home, asked, out_file, every=every)
 
 
@@ -321,7 +294,7 @@ def _ask(
 
 def _keep(
     app: App,
-    reports: Sequence[_Report],
+    reports: Sequence[Report],
     home: Version | None,
     asked: Asked,
     out_file: Path | None,
@@ -331,9 +304,9 @@ def _keep(
     """Store and show what the models got. What cannot be stored is shown all the same."""
     try:
         if out_file is not None:
-            _write(out_file, reports)
+            write_reports(out_file, reports)
         for report in reports:
-            _require_scores(report)
+            report.require_scores()
             if home is not None:
                 new = to_store(home, report.model, asked, report.results)
                 report.evaluation = str(app.hub.store_evaluation(new).id)
@@ -343,44 +316,10 @@ def _keep(
         app.out.next_step(f"freesolo results {home.ref}")
 
 
-def _write(path: Path, reports: Sequence[_Report]) -> None:
-    """Write all answers with their episodes, or nothing at all."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        with unfinished.open("w", encoding="utf-8") as file:
-            for report in reports:
-                for line in _lines(report):
-                    file.write(f"{json.dumps(line)}\n")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _lines(report: _Report) -> Iterator[dict[str, object]]:
-    head = {"target": report.model.target.text, "revision": report.model.revision}
-    for name, suite in report.suites.items():
-        for played in suite:
-            case = case_document(played.result)
-            yield {**head, "suite": name, **case, "transcript": played.transcript.document()}
-
-
-def _require_scores(report: _Report) -> None:
-    """Raise if not one answer could be scored: then nothing was found out."""
-    results = report.every
-    if not results or any(result.score is not None for result in results):
-        return
-    if all(result.outcome is Outcome.UNANSWERED for result in results):
-        raise Unavailable(
-            f"{report.model.target.text} answered not one case.", hint=results[0].error
-        )
-    reason = next(each.error for each in results if each.outcome is Outcome.UNSCORABLE)
-    raise EnvironmentFailed("Not one case could be scored.", hint=reason)
-
-
 def _show(
-    app: App, reports: Sequence[_Report], home: Version | None, asked: Asked, *, every: bool
+    app: App, reports: Sequence[Report], home: Version | None, asked: Asked, *, every: bool
 ) -> None:
-    comparisons = _comparisons(reports)
+    comparisons = compare_reports(*reports) if len(reports) == 2 else []
     documents = [_document(report, home, asked) for report in reports]
     if len(reports) == 1:
         app.out.document(documents[0])
@@ -392,48 +331,34 @@ def _show(
                 "comparisons": [comparison_document(each) for each in comparisons],
             }
         )
-    rows = [
-        (report.model.target.text, summarize(name, results))
-        for report in reports
-        for name, results in report.results.items()
-    ]
-    show_suites(app.out, rows)
+    show_suites(
+        app.out, [(report.target, suite) for report in reports for suite in report.summaries()]
+    )
     for report in reports if len(reports) == 1 or every else ():
         _show_cases(app, report, every=every)
     for each in comparisons:
         app.out.data()
-        show_comparison(app.out, each, [report.model.target.text for report in reports])
+        show_comparison(app.out, each, [report.target for report in reports])
     for report in reports:
         _tell(app, report)
 
 
-def _comparisons(reports: Sequence[_Report]) -> list[Comparison]:
-    if len(reports) != 2:
-        return []
-    first, second = (report.results for report in reports)
-    found = (compare(name, first[name], second[name]) for name in first)
-    return [comparison for comparison in found if comparison is not None]
-
-
-def _document(report: _Report, home: Version | None, asked: Asked) -> dict[str, object]:
+def _document(report: Report, home: Version | None, asked: Asked) -> dict[str, object]:
     return {
-        "target": report.model.target.text,
+        "target": report.target,
         "revision": report.model.revision,
         "environment": home and asdict(home),
         "evaluation": report.evaluation,
         "endpoint": asked.endpoint,
         "suites": [
-            {
-                **suite_document(summarize(name, results)),
-                "cases": [case_document(result) for result in results],
-            }
-            for name, results in report.results.items()
+            {**suite_document(suite), "cases": [case_document(each) for each in results]}
+            for suite, results in zip(report.summaries(), report.results.values(), strict=True)
         ],
     }
 
 
-def _show_cases(app: App, report: _Report, *, every: bool) -> None:
-    results = report.every
+def _show_cases(app: App, report: Report, *, every: bool) -> None:
+    results = report.every_result
     shown = results if every else [each for each in results if not each.passed][:_SHOWN]
     if shown:
         app.out.data()
@@ -443,14 +368,12 @@ def _show_cases(app: App, report: _Report, *, every: bool) -> None:
         app.out.talk(f"{hidden} more cases: --cases shows all, --out FILE writes them whole.")
 
 
-def _tell(app: App, report: _Report) -> None:
+def _tell(app: App, report: Report) -> None:
     """Say what the figures do not."""
     model = report.model
     if model.revision is not None:
-        app.out.talk(f"{model.target.text} answered as {model.revision}.")
+        app.out.talk(f"{report.target} answered as {model.revision}.")
     if model.cut_off:
-        app.out.talk(
-            f"{model.cut_off} answers of {model.target.text} were cut off by --max-tokens."
-        )
+        app.out.talk(f"{model.cut_off} answers of {report.target} were cut off by --max-tokens.")
     if report.evaluation is not None:
         app.out.talk(f"Kept as {report.evaluation}.")

@@ -24,17 +24,10 @@ def suite_document(suite: SuiteSummary | SuiteResult) -> dict[str, object]:
     return {**document, "errors": suite.unscorable + suite.unanswered}
 
 
-def case_document(result: CaseResult) -> dict[str, object]:
-    """Return one answer as JSON."""
-    return {**asdict(result), "passed": result.passed}
-
-
-def show_suites(
-    out: Output, rows: Sequence[tuple[str, SuiteSummary | SuiteResult]], *, what: str = "model"
-) -> None:
-    """Print a line for each suite, with what it is of."""
+def show_suites(out: Output, rows: Sequence[tuple[str, SuiteSummary | SuiteResult]]) -> None:
+    """Print a line for each suite, with the model that was asked."""
     several = any(suite.samples > 1 for _, suite in rows)
-    headers = (what, "suite", "passed", "95 % interval", "mean score", "95 % interval")
+    headers = ("model", "suite", "passed", "95 % interval", "mean score", "95 % interval")
     errors = ("unscorable", "unanswered")
     out.table(
         (*headers, *(("pass@k",) if several else ()), *errors),
