@@ -54,7 +54,10 @@ class NumberHunt(EnvironmentMultiTurn):
 
         `per_turn_rewards` says which guess earned how much of it; together they are the score.
         """
-        guesses = [read_guess(turn.content) for turn in episode.turns if turn.role == "assistant"]
+        texts = [
+            self.extract_response_text(turn) for turn in episode.turns if turn.role == "assistant"
+        ]
+        guesses = [read_guess(text) for text in texts]
         rewards = [0.5 * gain for gain in gains(guesses, example.metadata)]
         found = example.metadata["secret"] in guesses
         if found:

@@ -40,12 +40,14 @@ class Replies(EnvironmentSingleTurn):
         objection = find_objection(example.input, response_text)
         if objection:
             return RewardResult(0.0, success=False, reason=objection)
+        fulfilled = [check(facts, response_text) for check in RUBRIC]
+        points = sum(weight for weight, hit in zip(RUBRIC.values(), fulfilled, strict=True) if hit)
         metrics = [
-            RewardMetric(check.__name__, score=float(check(facts, response_text)), weight=weight)
-            for check, weight in RUBRIC.items()
+            RewardMetric(check.__name__, score=float(hit), weight=weight)
+            for (check, weight), hit in zip(RUBRIC.items(), fulfilled, strict=True)
         ]
-        score = sum(metric.score * metric.weight for metric in metrics) / sum(RUBRIC.values())
-        return RewardResult(score, success=score == 1.0, metrics=tuple(metrics))
+        score = points / sum(RUBRIC.values())
+        return RewardResult(score, success=all(fulfilled), metrics=tuple(metrics))
 
 
 def greets(facts: Facts, reply: str) -> bool:
@@ -56,7 +58,8 @@ def greets(facts: Facts, reply: str) -> bool:
 def apologises(facts: Facts, reply: str) -> bool:
     """A sentence is sorry about the thing that was ordered."""
     return any(
-        re.search(r"\b(sorry|apologi[sz]e)\b", sentence) and facts["item"] in sentence.split()
+        re.search(r"\b(sorry|apologi[sz]e)\b", sentence)
+        and re.search(rf"\b{facts['item']}\b", sentence)
         for sentence in sentences(reply)
     )
 

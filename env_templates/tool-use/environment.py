@@ -57,7 +57,9 @@ class ShopDesk(EnvironmentMultiTurn):
 
         `per_turn_rewards` says which turn earned how much of it; together they are the score.
         """
-        texts = [turn.content for turn in episode.turns if turn.role == "assistant"]
+        texts = [
+            self.extract_response_text(turn) for turn in episode.turns if turn.role == "assistant"
+        ]
         missing = set(example.metadata["needed"])
         share = FOR_LOOKUPS / len(missing)
         rewards = []
@@ -84,10 +86,11 @@ def result_of(example: TaskExample, action: dict[str, object] | None) -> dict[st
 
 def lookup(example: TaskExample, text: str) -> str | None:
     """Return what a turn looked up, as in `order 4711` or `price lamp`; None if it did not."""
-    match read_action(text):
-        case {"tool": "get_order" | "get_price" as tool} as action:
+    action = read_action(text)
+    match action:
+        case {"tool": "get_order" | "get_price" as tool, "arguments": arguments}:
             if "error" not in result_of(example, action):
-                (argument,) = action["arguments"].values()
+                (argument,) = arguments.values()
                 return f"{tool.removeprefix('get_')} {argument}"
     return None
 

@@ -87,9 +87,21 @@ def test_a_rubric_is_not_won_by_its_keywords(hosts: dict[str, EnvironmentHost], 
 # Code
 
 
+LOOKED_UP = """
+import json, os, sys
+def solve(*given):
+    path = os.path.join(os.path.dirname(sys.argv[0]), "dataset", "train.jsonl")
+    for line in open(path):
+        for test in json.loads(line)["metadata"]["tests"]:
+            if test["given"] == list(given):
+                return test["expected"]
+"""
+
+
 @pytest.mark.parametrize(
     "answer",
     [
+        LOOKED_UP,
         "def solve(*_):\n    while True:\n        pass",
         "def solve(*_):\n    return 'x' * 10**11",
         "import os\ndef solve(*_):\n    os._exit(0)",
@@ -107,7 +119,18 @@ def test_a_rubric_is_not_won_by_its_keywords(hosts: dict[str, EnvironmentHost], 
         "```python\ndef solve(*_):\n    return None\n```",
     ],
     ids=[
-        *("endless", "memory", "exit", "killed", "child", "long", "no-json", "nan", "equals-all"),
+        *(
+            "looked-up",
+            "endless",
+            "memory",
+            "exit",
+            "killed",
+            "child",
+            "long",
+            "no-json",
+            "nan",
+            "equals-all",
+        ),
         *("patched", "printed", "left", "broken", "constant"),
     ],
 )
@@ -122,7 +145,7 @@ def test_code_that_does_not_solve_the_task_gets_nothing(
 def test_code_may_stand_in_a_fence_and_bring_helpers(hosts: dict[str, EnvironmentHost]) -> None:
     host = hosts["code"]
     example = host.examples()[0]
-    helped = f"```python\nimport math\n{example.output}\n```"
+    helped = f"```python\nimport math, re\nfrom collections import Counter\n{example.output}\n```"
 
     assert reward_of(host, example, helped) == 1.0
 
