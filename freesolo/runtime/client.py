@@ -191,8 +191,13 @@ class EnvironmentHost:
             start=lambda: Child(prepared.program), load=self._first, seconds=options.load_timeout
         )
         self._pool = Pool(launch, size=options.processes)
-        with self._pool.member() as member:
-            self._facts = read_facts(member.start())
+        try:
+            with self._pool.member() as member:
+                member.start()
+                self._facts = read_facts(member.loaded)
+        except BaseException:
+            self._pool.close()
+            raise
 
     def __enter__(self) -> Self:
         return self

@@ -29,15 +29,17 @@ class Member:
     def __init__(self, launch: Launch) -> None:
         self._launch = launch
         self._child: Child | None = None
+        self.loaded: object = None
 
-    def start(self) -> object:
-        """Start the process and load the environment; return what it says of it."""
-        self._child = self._launch.start()
+    def start(self) -> Child:
+        """Start the process and load the environment; `loaded` is what it says of it then."""
+        child = self._child = self._launch.start()
         try:
-            return self.ask("load", self._launch.load(), seconds=self._launch.seconds)
+            self.loaded = self.ask("load", self._launch.load(), seconds=self._launch.seconds)
         except EnvironmentFailed:
             self.drop()
             raise
+        return child
 
     def ask(self, method: str, arguments: Mapping[str, object], *, seconds: float) -> object:
         """Call `method` and return its value. Raise `EnvironmentFailed` if there is none."""
@@ -55,8 +57,6 @@ class Member:
                 _follow(child, method, batch)
         except EnvironmentFailed as error:
             return error
-        if batch.late:
-            self.drop()
         return None
 
     def drop(self) -> None:
@@ -73,11 +73,7 @@ class Member:
 
     @contextmanager
     def _at_work(self) -> Iterator[Child]:
-        if self._child is None:
-            self.start()
-        child = self._child
-        if child is None:
-            raise RuntimeError("a member that was started has a process")
+        child = self._child or self.start()
         try:
             yield child
         except ChildLost as error:

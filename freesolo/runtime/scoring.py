@@ -87,9 +87,9 @@ def _score_part(pool: Pool, scoring: Scoring, places: Sequence[int]) -> dict[int
             error = member.ask_each(scoring.method, scoring.arguments(asked, apart=True), batch)
         for item, outcome in batch.outcomes.items():
             scores[asked[item]] = _score_of(scoring, asked[item], outcome)
+        scores |= {asked[item]: _hung(scoring, error) for item in batch.late}
         if error is None:
             continue
-        scores |= {asked[item]: _hung(scoring, error) for item in batch.late}
         rest = [asked[item] for item in (*batch.begun, *batch.waiting)]
         if len(asked) == 1 or not batch.started or _raised(error):
             scores |= {place: failed_score(error) for place in rest}
@@ -116,8 +116,7 @@ def _raised(error: EnvironmentFailed) -> bool:
     return isinstance(error.__cause__, AuthorRaised)
 
 
-def _hung(scoring: Scoring, error: EnvironmentFailed) -> Score:
+def _hung(scoring: Scoring, error: EnvironmentFailed | None) -> Score:
     told = f"`{scoring.method}` gave no answer within {scoring.seconds:g} seconds"
-    return unscorable(
-        EnvironmentFailed(f"The environment failed: {told}.", traceback=error.traceback)
-    )
+    printed = error.traceback if error else None
+    return unscorable(EnvironmentFailed(f"The environment failed: {told}.", traceback=printed))

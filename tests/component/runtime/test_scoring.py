@@ -124,6 +124,35 @@ def test_a_reward_for_one_at_a_time_stays_on_the_main_thread(
     assert [score.metadata["main_thread"] for score in scores] == [expected] * 2
 
 
+def test_an_answer_that_comes_too_late_does_not_count(host_of: OpenHost) -> None:
+    host = host_of(
+        OBEDIENT.replace("class Obedient(", "began = {}\n\n\nclass Obedient(").replace(
+            "    def build_prompt",
+            """    max_score_concurrency = 2
+
+    def wait_until(self, seconds):
+        while time.monotonic() - began["late"] < seconds:
+            time.sleep(0.01)
+        return 1.0
+
+    def build_prompt""",
+        ),
+        call_timeout=2,
+    )
+
+    scores = host.score_responses(
+        host.examples()[0],
+        [
+            "return began.setdefault('late', time.monotonic()) and self.wait_until(2.2)",
+            "return time.sleep(1.0) or 1.0",
+            "return self.wait_until(2.4)",
+        ],
+    )
+
+    assert [score.reward for score in scores] == [None, 1.0, 1.0]
+    assert "no answer within 2 seconds" in str(scores[0].error)
+
+
 GROUP = """
 import os
 
