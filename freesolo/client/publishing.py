@@ -48,9 +48,9 @@ class PublishingCalls(HubConnection):
     ) -> PublishedVersion:
         """Upload an archive as an immutable version; the same tree again is `unchanged`.
 
-        With `stage` only writers see the version until it is promoted. `checks` are kept with it.
-        A large archive goes on where an earlier call of the same was interrupted. Raise `PayloadTooLarge` for one that no
-        hub takes.
+        With `stage` only writers see the version until it is promoted. `checks` are kept with it. A
+        large archive goes on where an earlier call of the same was interrupted. Raise
+        `PayloadTooLarge` for one that no hub takes.
         """
         check_archive_size(archive.size, ENVIRONMENT_LIMITS)
         if archive.size <= RESUMABLE_BYTES:

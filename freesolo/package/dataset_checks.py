@@ -25,6 +25,7 @@ from freesolo.package.dataset_report import fingerprint
 from freesolo.package.dataset_rows import Budget, Row, RowFile, has_rows
 from freesolo.package.findings import Finding, Severity
 from freesolo.package.token_lengths import text_of
+from freesolo.schemas.contents import DatasetFinding
 
 _FEW_ROWS = 20
 _MAX_DOCUMENT = 64 << 20
@@ -106,18 +107,22 @@ def check_rows(
 
 @dataclass(frozen=True)
 class Question:
-    """What a prompt asks, as two fingerprints of this process: of the same and of similar words."""
+    """What a prompt asks, as fingerprints of this process: of the same and of similar words, and of
+    the row that it was made of.
+    """
 
     exact: int
     similar: int
+    row: int = 0
 
 
-def question_of(messages: Sequence[Message]) -> Question:
-    """Return what a prompt asks."""
+def question_of(messages: Sequence[Message], example: TaskExample | None = None) -> Question:
+    """Return what a prompt asks, made of an example of the dataset."""
+    row = fingerprint([example.input, example.metadata]) if example else 0
     said = (f"{message.get('role')} {text_of(message)}" for message in messages)
     text = fold(" ".join(said))
     words = (word.strip(_AROUND_WORDS) for word in text.split())
-    return Question(hash(text), hash(" ".join(filter(None, words))))
+    return Question(hash(text), hash(" ".join(filter(None, words))), row)
 
 
 def check_held_out(prompts: Mapping[int, Question], cases: Iterable[Question]) -> Iterator[Finding]:
@@ -126,7 +131,7 @@ def check_held_out(prompts: Mapping[int, Question], cases: Iterable[Question]) -
     for case in cases:
         exact.add(case.exact)
         similar.add(case.similar)
-    often = Counter(question.exact for question in prompts.values())
+    often = Counter(exact for exact, _ in {(each.exact, each.row) for each in prompts.values()})
     alone = {row: each for row, each in prompts.items() if often[each.exact] == 1}
     leaked = [row for row, each in alone.items() if each.exact in exact]
     if leaked:
@@ -282,18 +287,31 @@ def _folded_values(row: Row) -> dict[str, object]:
 
 
 def _unreadable(rows: RowFile) -> Iterator[Finding]:
-    for each in rows.findings:
+    other = [each for each in rows.findings if _is_other_json(each)]
+    yield from (_not_read(each) for each in other[:1])
+    for each in (each for each in rows.findings if each not in other):
         place = f"Line {each.line} of {each.path}" if each.line else each.path
-        if each.code == "extra_values":
-            code, severity = "extra_values", Severity.WARNING
+        if each.code == "too_large":
+            yield _not_read(each)
+        elif each.code == "extra_values":
             message = f"{place} has more values than columns; is a value with a comma not quoted?"
-        elif each.code == "too_large":
-            code, severity = "not_read", Severity.INFO
-            message = f"{place} is too large to be looked into here."
+            yield Finding("extra_values", Severity.WARNING, message, path=each.path, line=each.line)
         else:
-            code, severity = "dataset_unreadable", Severity.ERROR
             message = f"{place} cannot be read: {each.message.rstrip('.')}."
-        yield Finding(code, severity, message, path=each.path, line=each.line)
+            yield Finding(
+                "dataset_unreadable", Severity.ERROR, message, path=each.path, line=each.line
+            )
+
+
+def _not_read(each: DatasetFinding) -> Finding:
+    message = f"{each.path} was not looked into: {each.message.rstrip('.')}."
+    return Finding("not_read", Severity.INFO, message, path=each.path, line=each.line)
+
+
+def _is_other_json(finding: DatasetFinding) -> bool:
+    """Say whether a file of JSON holds something else than rows: authors keep other things there."""
+    in_list = finding.code == "broken_row" and finding.path.lower().endswith(".json")
+    return finding.code == "no_list" or in_list
 
 
 def _without_input(facts: _FileFacts) -> Iterator[Finding]:

@@ -100,7 +100,7 @@ class RowFile:
             return
         items = document.get("data") if isinstance(document, dict) else document
         if not isinstance(items, list):
-            self._stop("broken_file", "There is neither a list of rows, nor one under `data`.")
+            self._stop("no_list", "There is neither a list of rows, nor one under `data`.")
             return
         for position, item in enumerate(items):
             if self.broken == _MAX_BROKEN:

@@ -128,7 +128,7 @@ class _Reading:
         except EnvironmentFailed as error:
             self.failures.append((row, error))
             return
-        self.questions[row] = question_of(prompt)
+        self.questions[row] = question_of(prompt, example)
         if not any(_says_something(message) for message in prompt):
             self.empty.append(row)
         if self.counters:

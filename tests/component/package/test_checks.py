@@ -95,6 +95,14 @@ def test_a_fault_in_a_file_is_found_before_any_code_runs(
     assert report.layers == ()
 
 
+@pytest.mark.parametrize("text", ['{"labels": ["a"]}', "[1, 2]", "3"])
+def test_json_beside_the_rows_is_only_mentioned(check: Check, text: str) -> None:
+    report = check(files={"dataset/labels.json": text})
+
+    assert report.ok
+    assert only(report, "not_read").severity is Severity.INFO
+
+
 def test_a_manifest_that_is_not_utf8_is_found(tmp_path: Path, options: HostOptions) -> None:
     folder = write_environment(tmp_path, SOUND)
     (folder / "environment.toml").write_bytes(b"[environment]\nname = 'caf\xe9'\n")

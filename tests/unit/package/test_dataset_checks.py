@@ -1,5 +1,7 @@
 """The rules for rows: what repeats, contradicts, says nothing, or was to be held out."""
 
+from dataclasses import replace
+
 import pytest
 
 from freesolo.datasets import TaskExample, load_dataset
@@ -91,7 +93,8 @@ def asked(text: str) -> Question:
 
 
 def leaked(prompts: list[str], case: str) -> list[Finding]:
-    return list(check_held_out({n: asked(text) for n, text in enumerate(prompts)}, [asked(case)]))
+    questions = {n: replace(asked(text), row=n) for n, text in enumerate(prompts)}
+    return list(check_held_out(questions, [asked(case)]))
 
 
 @pytest.mark.parametrize(
@@ -113,6 +116,15 @@ def test_a_held_out_question_is_found_among_prompts(case: str, codes: list[str])
 
 def test_a_prompt_that_many_rows_share_shows_nothing() -> None:
     assert leaked(["Guess my number.", "Guess my number."], "Guess my number.") == []
+
+
+def test_a_question_that_is_there_twice_is_found_twice() -> None:
+    (example,) = examples(row("What is 2 + 2?"))
+    question = question_of([{"role": "user", "content": example.input}], example)
+
+    (finding,) = check_held_out({0: question, 1: question}, [asked("What is 2 + 2?")])
+
+    assert finding.rows == (0, 1)
 
 
 def test_parts_of_text_are_read_as_their_text() -> None:
