@@ -112,7 +112,7 @@ def to_store(
         environment=f"{version.ref}@{version.version}",
         tree_digest=version.tree_digest,
         target=model.target.text,
-        revision=model.revision,
+        revision=model.revision and cut(model.revision, 200),
         endpoint=asked.endpoint,
         settings=EvaluationSettings(
             temperature=asked.sampling.temperature,

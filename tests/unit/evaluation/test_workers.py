@@ -58,14 +58,15 @@ def test_workers_do_not_run_away_from_who_takes_the_results() -> None:
 
 
 def test_no_worker_is_left_when_all_is_done_or_given_up() -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     list(side_by_side(str, range(50), workers=8))
     given_up = side_by_side(str, range(50), workers=8)
     next(given_up)
     given_up.close()
-    for thread in threading.enumerate()[before:]:
+    left = set(threading.enumerate()) - before
+    for thread in left:
         thread.join(timeout=10)
-    assert threading.active_count() == before
+    assert not any(thread.is_alive() for thread in left)
 
 
 def test_nothing_to_do_is_done_at_once() -> None:
