@@ -296,6 +296,12 @@ class TemplateNotFound(NotFound):
     code = "template_not_found"
 
 
+class TaskNotFound(NotFound):
+    """The library that `init --from` names has no task of this name."""
+
+    code = "task_not_found"
+
+
 class Conflict(FreesoloError):
     """The state of the thing does not allow this any more."""
 

@@ -6,7 +6,15 @@ import click
 
 from freesolo.cli.context import App, json_option, pass_app
 from freesolo.errors import TemplateNotFound
-from freesolo.package.templates import TEMPLATES, Template, find_template, write_environment
+from freesolo.package.bridges.sources import find_source
+from freesolo.package.templates import (
+    TEMPLATES,
+    Source,
+    Template,
+    find_template,
+    write_environment,
+)
+from freesolo.runtime.sandbox import SandboxMode
 
 _DEFAULT = TEMPLATES[0]
 _WIDEST = max(len(template.name) for template in TEMPLATES)
@@ -18,21 +26,36 @@ _LIST = "\n".join(f"  {template.name:{_WIDEST}}  {template.summary}" for templat
 @click.command(epilog=f"\b\nTemplates:\n{_LIST}")
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
 @click.option("--template", help=f"What to start from; {_DEFAULT.name} by default.")
+@click.option(
+    "--from",
+    "origin",
+    metavar="LIBRARY:NAME",
+    help="Start from a task of another library instead: reasoning-gym:TASK, or verifiers:REFERENCE, a "
+    "distribution, a folder or a file.",
+)
 @click.option("--name", help="Name of the environment; the folder's by default.")
 @click.option(
     "--org", help="Org that it will be published under, for its configs; your key's by default."
 )
-@json_option("folder, name, org, template, files")
+@json_option("folder, name, org, template, from, files")
 @pass_app
 def init(
-    app: App, folder: Path | None, *, template: str | None, name: str | None, org: str | None
+    app: App,
+    folder: Path | None,
+    *,
+    template: str | None,
+    origin: str | None,
+    name: str | None,
+    org: str | None,
 ) -> None:
     """Make FOLDER: an environment that works, to change into your own.
 
     On a terminal, FOLDER and the template are asked for unless they are given.
     """
+    if template and origin:
+        raise click.UsageError("An environment starts from --template or --from, not from both.")
     folder = folder or _ask_folder(app)
-    source = find_template(template) if template else _ask_template(app)
+    source = _source(app, template, origin)
     name = name or folder.resolve().name
     org = org or _org_in_use(app)
     files = write_environment(source, folder, name=name, org=org)
@@ -41,7 +64,8 @@ def init(
             "folder": str(folder),
             "name": name,
             "org": org,
-            "template": source.name,
+            "template": source.name if isinstance(source, Template) else None,
+            "from": origin,
             "files": files,
         }
     )
@@ -49,6 +73,13 @@ def init(
         app.out.data(str(folder / file))
     app.out.talk(f"Made {org}/{name} from {source.title}.")
     app.out.next_step(f"freesolo validate {folder}")
+
+
+def _source(app: App, template: str | None, origin: str | None) -> Source:
+    if origin:
+        app.out.talk(f"Looking for {origin} ...")
+        return find_source(origin, app.host_options(SandboxMode.AUTO))
+    return find_template(template) if template else _ask_template(app)
 
 
 def _ask_folder(app: App) -> Path:
