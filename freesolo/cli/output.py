@@ -20,14 +20,25 @@ from rich.table import Table
 from freesolo.errors import FreesoloError
 
 _PIPE_WIDTH = 1000
+# Halves of characters, which no encoding can write.
+_HALVES = r"\ud800-\udfff"
 # What a terminal obeys instead of showing it: control characters but for tab and new line, and what
 # turns the direction of writing. Much of what is printed was written by strangers.
-_OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_OBEYED = rf"\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069{_HALVES}"
 
 
 def plain(text: str) -> str:
     """Return text in which whatever a terminal would obey stands as its escape, as in `\\x1b`."""
-    return _OBEYED.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+    return re.sub(f"[{_OBEYED}]", _escape, text)
+
+
+def _json(document: Mapping[str, object]) -> str:
+    """Return a document as JSON that can be written in any encoding of Unicode."""
+    return re.sub(f"[{_HALVES}]", _escape, json.dumps(document, ensure_ascii=False))
+
+
+def _escape(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode()
 
 
 class Output:
@@ -43,7 +54,7 @@ class Output:
     def document(self, document: Mapping[str, object]) -> None:
         """Print a command's result as JSON, if JSON was asked for."""
         if self.json_mode:
-            print(json.dumps(document, ensure_ascii=False), flush=True)
+            print(_json(document), flush=True)
 
     def data(self, text: str = "", *, style: str | None = None) -> None:
         """Print a line of the result for people; nothing in JSON mode."""
@@ -85,7 +96,7 @@ class Output:
     def error(self, error: FreesoloError) -> None:
         """Show what went wrong and what to do: the envelope in JSON mode, else in words."""
         if self.json_mode:
-            print(json.dumps(error.to_wire(), ensure_ascii=False), file=sys.stderr, flush=True)
+            print(_json(error.to_wire()), file=sys.stderr, flush=True)
             return
         self._talk.print(plain(f"Error: {error.message}"), style="bold red")
         # The message often tells a single problem already.

@@ -1,5 +1,7 @@
 """What is printed is shown, whoever wrote it, and never obeyed by the terminal."""
 
+import json
+
 import pytest
 
 from freesolo.cli.output import Output
@@ -37,3 +39,18 @@ def test_text_in_any_script_is_printed_as_it_is(capsys: pytest.CaptureFixture[st
     text = "two\nlines, äöü, 日本語, 👩‍💻, [bold]brackets[/bold]"
     Output().data(text)
     assert capsys.readouterr().out == f"{text}\n"
+
+
+def test_half_a_character_is_printed_as_its_escape(capsys: pytest.CaptureFixture[str]) -> None:
+    out = Output()
+    out.data("half \ud800")
+    out.json_mode = True
+    out.document({"half": "\ud800"})
+    out.error(InvalidInput("half \udfff"))
+
+    printed = capsys.readouterr()
+    printed.out.encode()
+    line, document = printed.out.splitlines()
+    assert line == r"half \ud800"
+    assert json.loads(document) == {"half": "\ud800"}
+    assert r"half \udfff" in printed.err
