@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-import httpx
-
 from freesolo.client.transport import Transport, repeating
 from freesolo.errors import (
     ContextLengthExceeded,
@@ -24,6 +22,10 @@ from freesolo.errors import (
 
 # Seconds before a server is asked again that was asked too often.
 _PAUSE = 1.0
+# The most bytes of an answer that are read: no model says as much at once.
+_MAX_ANSWER = 2 << 20
+# What OpenAI calls `max_tokens` where a model's thinking counts into them.
+_NEWER_NAME = "max_completion_tokens"
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class Reply:
 class ChatClient:
     """A connection to one server with one key; `base_url` is what OpenAI's clients are given.
 
-    A whole answer that is not to be had is asked for `attempts` times.
+    A whole answer that is not to be had is asked for `attempts` times, if the server says so within
+    `timeout` seconds: one that hung was asked enough.
     """
 
     # The engine may have to start first; the gateway waits for it up to its own limit.
@@ -60,7 +63,7 @@ class ChatClient:
         self, base_url: str, api_key: str | None, *, timeout: float = 300.0, attempts: int = 1
     ) -> None:
         self._transport = Transport(base_url, api_key, timeout=timeout)
-        self._attempts = repeating(attempts)
+        self._attempts = repeating(attempts, within=timeout)
 
     def __enter__(self) -> Self:
         return self
@@ -86,17 +89,25 @@ class ChatClient:
         body = _body(model, messages, max_tokens=max_tokens, temperature=temperature)
         if seed is not None:
             body["seed"] = seed
-        response = self._attempts(self._send, body)
+        answer = self._attempts(self._send, body)
         try:
-            return _reply(response.json())
+            return _reply(json.loads(answer))
         except (ValueError, LookupError, TypeError, AttributeError):
             raise Unavailable(
                 f"{self._transport.base_url} does not answer as OpenAI's API does.",
                 hint="Is it the address that OpenAI's clients take? Most end in `/v1`.",
             ) from None
 
-    def _send(self, body: Mapping[str, object]) -> httpx.Response:
-        return self._transport.request("POST", "/chat/completions", json_body=body)
+    def _send(self, body: Mapping[str, object]) -> bytes:
+        answer = bytearray()
+        with self._transport.stream("POST", "/chat/completions", json_body=body) as response:
+            for chunk in response.iter_bytes():
+                answer += chunk
+                if len(answer) > _MAX_ANSWER:
+                    raise Unavailable(
+                        f"The answer has more than the {_MAX_ANSWER} bytes it may have."
+                    )
+        return bytes(answer)
 
     def stream(
         self,
@@ -128,6 +139,9 @@ class EndpointClient(ChatClient):
     What it refuses to answer is `Unavailable`: whose fault that is, others' words do not say.
     """
 
+    # Whether the server has said that it wants it.
+    _newer_name = False
+
     def complete(
         self,
         model: str,
@@ -156,11 +170,18 @@ class EndpointClient(ChatClient):
         except ContextLengthExceeded:
             raise
         except (InvalidInput, Internal) as error:
-            raise Unavailable(f"{url} does not answer: {error.message}") from error
+            # The reason first: it is what a narrow column still shows.
+            raise Unavailable(f"{error.message} (said by {url})") from error
 
-    def _send(self, body: Mapping[str, object]) -> httpx.Response:
+    def _send(self, body: Mapping[str, object]) -> bytes:
+        sent = _with_newer_name(body) if self._newer_name else body
         try:
-            return super()._send(body)
+            return super()._send(sent)
+        except InvalidInput as error:
+            if sent is not body or _NEWER_NAME not in error.message:
+                raise
+            self._newer_name = True
+            return self._send(body)
         except LimitExceeded as error:
             # Not every server that is asked too often says when to come back.
             error.retry_after = error.retry_after or _PAUSE
@@ -178,17 +199,33 @@ def _body(
     }
 
 
+def _with_newer_name(body: Mapping[str, object]) -> dict[str, object]:
+    return {_NEWER_NAME if key == "max_tokens" else key: value for key, value in body.items()}
+
+
 def _reply(document: Mapping[str, Any]) -> Reply:
     choice = document["choices"][0]
     message = choice["message"]
     return Reply(
-        text=str(message.get("content") or message.get("refusal") or ""),
+        text=_text(message.get("content") or message.get("refusal") or ""),
         finish_reason=str(choice.get("finish_reason")),
         usage=_usage(document.get("usage") or {}),
         # Servers differ in the name.
-        reasoning=message.get("reasoning_content") or message.get("reasoning"),
-        fingerprint=document.get("system_fingerprint"),
+        reasoning=_word(message.get("reasoning_content") or message.get("reasoning")),
+        fingerprint=_word(document.get("system_fingerprint")),
     )
+
+
+def _text(content: str | Sequence[Mapping[str, str]]) -> str:
+    """Return what a message says: its content, or the parts of it that are text."""
+    if isinstance(content, str):
+        return content
+    return "".join(part["text"] for part in content if part["type"] == "text")
+
+
+def _word(value: object) -> str | None:
+    """Return what is text, and nothing for what another server put in its place."""
+    return value if isinstance(value, str) else None
 
 
 def _usage(document: Mapping[str, Any]) -> Usage:

@@ -1,6 +1,7 @@
 """HTTP to the hub and the gateway: the key, retries, and their errors as ours."""
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,8 @@ from tenacity import (
     Retrying,
     retry_if_exception,
     stop_after_attempt,
+    stop_after_delay,
+    stop_any,
     wait_random_exponential,
 )
 
@@ -129,13 +132,14 @@ class Transport:
         raise error if "Authorization" in self._headers else _without_key(error, self.base_url)
 
 
-def repeating(attempts: int) -> Retrying:
+def repeating(attempts: int, *, within: float = math.inf) -> Retrying:
     """Return the way to call something again, with longer and longer waits, while it is unavailable.
 
-    A service that says when to come back is waited for until then, if that is not too long.
+    A service that says when to come back is waited for until then, if that is not too long. None is
+    called again that took `within` seconds to fail.
     """
     return Retrying(
-        stop=stop_after_attempt(attempts),
+        stop=stop_any(stop_after_attempt(attempts), stop_after_delay(within)),
         wait=_wait,
         retry=retry_if_exception(_passes),
         reraise=True,

@@ -1,28 +1,29 @@
 """Models that answer as a test says: a server that speaks OpenAI's API, on loopback."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 
 from tests.hubs import serving
 
 # What a model says to the last message: text, a message's fields, or a status and an error's code.
-Said = str | dict[str, str] | tuple[int, str]
+Said = str | dict[str, object] | tuple[int, str]
 Answer = Callable[[str], Said]
 
 
 @dataclass
 class Models:
-    """A server's address, and what it was asked. `fingerprint` is the state that answers now."""
+    """A server's address, and what it was asked. `fingerprint` is what it calls the state that answers now."""
 
     url: str = ""
     requests: list[dict[str, Any]] = field(default_factory=list)
     keys: set[str | None] = field(default_factory=set)
-    fingerprint: str | None = None
+    fingerprint: object = None
 
     @property
     def endpoint(self) -> str:
@@ -44,7 +45,7 @@ def answering(answer: Answer | dict[str, Answer]) -> Iterator[Models]:
         return {**who, "gateway_url": gateway}
 
     @app.post("/v1/chat/completions")
-    async def chat(request: Request) -> JSONResponse:
+    async def chat(request: Request) -> Response:
         body = await request.json()
         models.requests.append(body)
         models.keys.add(request.headers.get("Authorization"))
@@ -56,9 +57,9 @@ def answering(answer: Answer | dict[str, Answer]) -> Iterator[Models]:
         message = {"content": said} if isinstance(said, str) else said
         choice = {"message": message, "finish_reason": "stop"}
         usage = {"prompt_tokens": 1, "completion_tokens": 1}
-        return JSONResponse(
-            {"choices": [choice], "usage": usage, "system_fingerprint": models.fingerprint}
-        )
+        document = {"choices": [choice], "usage": usage, "system_fingerprint": models.fingerprint}
+        # In ASCII, which also holds what no encoding of Unicode does: half a character.
+        return Response(json.dumps(document), media_type="application/json")
 
     with serving(app) as url:
         models.url = url

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.component.cli.conftest import Freesolo
-from tests.component.cli.models import Models, answering
+from tests.component.cli.models import Models, Said, answering
 from tests.environment_folders import SOUND, write_environment
 
 # The answer is a number; each guess is told to be too low until it is right.
@@ -169,6 +169,60 @@ def test_an_address_that_speaks_otherwise_is_no_endpoint(freesolo: Freesolo, dat
         lost = freesolo("eval", "m", dates, "--limit", 1, "--endpoint", models.url, "--json")
     assert good.document["suites"][0]["cases"][0]["answer"] == ""
     assert lost.code == 3
+
+
+def test_a_server_that_wants_the_newer_name_of_a_limit_gets_it(
+    freesolo: Freesolo, dates: Path
+) -> None:
+    knows = knowing(dates)
+
+    def answer(prompt: str) -> Said:
+        if "max_tokens" in models.requests[-1]:
+            return 400, "use max_completion_tokens"
+        return knows(prompt)
+
+    with answering(answer) as models:
+        result = freesolo(
+            *("eval", "m", dates, "--limit", 3, "--max-tokens", 40, "--concurrency", 1),
+            *("--endpoint", models.endpoint, "--json"),
+        )
+
+    assert result.document["suites"][0]["passed"] == 3
+    limits = [request.get("max_completion_tokens") for request in models.requests]
+    assert limits == [None, 40, 40, 40]
+
+
+def test_an_answer_in_parts_is_what_of_them_is_text(freesolo: Freesolo, dates: Path) -> None:
+    knows = knowing(dates)
+
+    def answer(prompt: str) -> Said:
+        thought = {"type": "thinking", "thinking": "hm"}
+        return {"content": [thought, {"type": "text", "text": knows(prompt)}]}
+
+    with answering(answer) as models:
+        models.fingerprint = {"of": "no kind that OpenAI sends"}
+        result = freesolo("eval", "m", dates, "--limit", 2, "--endpoint", models.endpoint, "--json")
+    assert result.document["suites"][0]["passed"] == 2
+    assert result.document["revision"] is None
+
+
+def test_an_answer_without_end_is_none(freesolo: Freesolo, dates: Path) -> None:
+    with answering(lambda _: "a" * (2 << 20)) as models:
+        result = freesolo("eval", "m", dates, "--limit", 1, "--endpoint", models.endpoint, "--json")
+    assert result.code == 8
+    assert "more than the 2097152 bytes" in result.error["hint"]
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_half_a_character_in_an_answer_is_shown_as_such(
+    freesolo: Freesolo, dates: Path, options: tuple[str, ...]
+) -> None:
+    with answering(lambda _: "\ud800 indeed") as models:
+        result = freesolo(
+            *("eval", "m", dates, "--limit", 1, "--endpoint", models.endpoint, *options)
+        )
+    assert result.code == 0, result.err
+    assert r"\ud800 indeed" in result.out
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from freesolo.client.transport import Transport
+from freesolo.client.transport import Transport, repeating
 from freesolo.errors import FreesoloError, LimitExceeded, Unavailable
 
 
@@ -57,3 +57,16 @@ def test_a_download_begins_anew(tmp_path: Path) -> None:
     transport.download("/", tmp_path / "file")
     assert len(calls) == 2
     assert (tmp_path / "file").read_text() == "{}"
+
+
+@pytest.mark.parametrize(("within", "times"), [(0.0, 1), (60.0, 2)])
+def test_what_took_too_long_to_fail_is_not_called_again(within: float, times: int) -> None:
+    calls: list[None] = []
+
+    def fail() -> None:
+        calls.append(None)
+        raise Unavailable("It hung.")
+
+    with pytest.raises(Unavailable):
+        repeating(2, within=within)(fail)
+    assert len(calls) == times
