@@ -32,7 +32,7 @@ ContractScale: TypeAlias = Literal["boolean", "numeric"]
 ContractMethod: TypeAlias = Literal["llm", "rule_based"]
 
 _FENCE = re.compile(
-    r"^```[ \t]*(?:json[ \t]+)?freesolo-contract[ \t]*$(.*?)^```",
+    r"^ {0,3}```[ \t]*(?:json[ \t]+)?freesolo-contract[ \t]*\r?$(.*?)^ {0,3}```",
     re.IGNORECASE | re.MULTILINE | re.DOTALL,
 )
 
@@ -88,7 +88,7 @@ class ContractSpec(TypedDict, total=False):
 
 def load_contract_text(path: str | Path) -> str:
     """Return the text of a contract, without blanks around it."""
-    return Path(path).read_text(encoding="utf-8").strip()
+    return Path(path).read_text(encoding="utf-8-sig").strip()
 
 
 def load_contract_spec(path: str | Path) -> ContractSpec | None:

@@ -27,6 +27,14 @@ def test_a_contract_is_read_from_a_file(tmp_path: Path) -> None:
     assert load_contract_spec(str(path)) == SPEC
 
 
+@clause("C11.1")
+def test_a_byte_order_mark_is_no_part_of_a_contract(tmp_path: Path) -> None:
+    path = tmp_path / "contract.json"
+    path.write_text(f"\ufeff{json.dumps(SPEC)}", encoding="utf-8")
+
+    assert load_contract_spec(path) == SPEC
+
+
 @clause("C11.2")
 @pytest.mark.parametrize(
     "text",
@@ -37,6 +45,8 @@ def test_a_contract_is_read_from_a_file(tmp_path: Path) -> None:
         FENCED + "```freesolo-contract\n{}\n```",
         f"```json\n{{}}\n```\n{FENCED}",
         f"  {json.dumps(SPEC)}\n",
+        FENCED.replace("\n", "\r\n"),
+        FENCED.replace("```", "  ```"),
     ],
 )
 def test_a_specification_is_the_whole_text_or_its_first_block(text: str) -> None:
