@@ -30,7 +30,7 @@ def read_records(path: str | Path) -> Iterator[Record]:
     read = _READERS.get(path.suffix.lower())
     if read is None:
         raise ValueError(f"Unsupported dataset extension: {path.suffix!r} of {path}")
-    return read(path)
+    return _naming(path, read(path))
 
 
 def normalize_record(value: object) -> Record:
@@ -40,6 +40,14 @@ def normalize_record(value: object) -> Record:
     if isinstance(value, dict):
         return value
     raise ValueError(f"A row must be an object or text, not {type(value).__name__}")
+
+
+def _naming(path: Path, rows: Iterator[Record]) -> Iterator[Record]:
+    try:
+        yield from rows
+    except UnicodeDecodeError as error:
+        error.reason = f"{error.reason}, in {path}"
+        raise
 
 
 def _read_jsonl(path: Path) -> Iterator[Record]:
@@ -63,6 +71,8 @@ def _parse(text: str, place: str) -> object:
         value: object = json.loads(text)
     except json.JSONDecodeError as error:
         raise json.JSONDecodeError(f"{place}: {error.msg}", error.doc, error.pos) from None
+    except (ValueError, RecursionError) as error:  # a number, or a nesting, without end
+        raise ValueError(f"{place}: {error}") from None
     return value
 
 

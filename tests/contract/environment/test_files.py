@@ -238,3 +238,19 @@ def test_many_rows_are_read_in_little_memory(tmp_path: Path) -> None:
         tracemalloc.stop()
 
     assert peak < path.stat().st_size / 20
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.txt"])
+def test_a_file_that_is_not_utf_8_is_named(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes('"café"\n'.encode("latin-1"))
+
+    with pytest.raises(ValueError, match=name):
+        load_records(path)
+
+
+@clause("C7.2")
+@pytest.mark.parametrize("line", ["[" * 100_000, f'{{"input": {"9" * 5000}}}'])
+def test_a_line_that_python_cannot_hold_is_named(tmp_path: Path, line: str) -> None:
+    with pytest.raises(ValueError, match=r"Line 2 of .*a\.jsonl"):
+        load_records(write(tmp_path, "a.jsonl", f'"a"\n{line}\n'))
