@@ -8,7 +8,7 @@ up for OpenAI, neither its keys nor its addresses, is used or sent. Importing th
 import importlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ _COMPLETIONS = "/chat/completions"
 class FreesoloConfig:
     """Where requests go, the key they carry and the project they belong to."""
 
-    api_key: str | None = None
+    api_key: str | None = field(default=None, repr=False)
     base_url: str | None = None
     project_id: str | None = None
 
@@ -126,9 +126,9 @@ def _resolved(
 
 
 def _check(config: FreesoloConfig) -> None:
-    for field in fields(config):
-        if not isinstance(getattr(config, field.name), str | None):
-            raise TypeError(f"freesolo.{field.name} must be a string")
+    for name in (option.name for option in fields(config)):
+        if not isinstance(getattr(config, name), str | None):
+            raise TypeError(f"freesolo.{name} must be a string")
 
 
 def _platform(api_key: str | None) -> tuple[str, str | None]:

@@ -316,6 +316,11 @@ def test_a_platform_that_does_not_answer_is_told_with_the_way_out(
         OpenAI()
 
 
+@clause("C10.1")
+def test_a_configuration_that_is_shown_hides_its_key() -> None:
+    assert "fs-1" not in repr(FreesoloConfig("fs-1", "http://127.0.0.1:1"))
+
+
 @clause("C1.5")
 def test_importing_freesolo_imports_no_client() -> None:
     code = (
