@@ -5,8 +5,12 @@ Inside an environment host these names are in `flash.envs.evaluations` and
 makes one of both shapes. As everywhere in the contract, constructors neither convert nor check.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
+
+from freesolo.datasets.records import task_example_from_record
+from freesolo.datasets.types import TaskExample
 
 
 @dataclass(frozen=True)
@@ -51,3 +55,25 @@ class BaseEvalSuite:
         gold = "" if case.expected is None else str(case.expected).strip()
         passed = gold != "" and gold in response
         return EvalResult(case.id or "case", passed, float(passed), response)
+
+
+def example_of_case(case: object) -> TaskExample:
+    """Read an example, a row, or a case of the second shape by its attributes, with the id it has.
+
+    `flash` itself may be installed, with a class of its own. Raise `TypeError` for anything else.
+    """
+    if isinstance(case, TaskExample):
+        return case
+    if isinstance(case, dict):
+        return _named(task_example_from_record(case), case.get("id"))
+    if not hasattr(case, "input"):
+        raise TypeError(f"A case must be a TaskExample, an EvalCase or a row, not {case!r:.80}")
+    metadata: Mapping[str, Any] = getattr(case, "metadata", None) or {}
+    record = {**metadata, "input": case.input, "output": getattr(case, "expected", None)}
+    example = task_example_from_record(record)
+    example = replace(example, metadata=example.metadata or dict(metadata))
+    return _named(example, getattr(case, "id", None))
+
+
+def _named(example: TaskExample, own_id: object) -> TaskExample:
+    return replace(example, id=str(own_id) if own_id else None)

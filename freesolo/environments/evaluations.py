@@ -8,6 +8,7 @@ from typing import Protocol, TypeGuard
 
 from freesolo.datasets.types import TaskExample
 from freesolo.environments.base import Environment, EnvironmentSingleTurn
+from freesolo.environments.cases import example_of_case
 from freesolo.environments.loading import call_factory
 from freesolo.environments.types import RewardResult
 from freesolo.environments.wrapper import EvaluatedEnvironment, unwrapped
@@ -52,12 +53,12 @@ class EvalSuite(ABC):
 
 
 class EnvironmentEvalSuite(EvalSuite):
-    """Held-out cases graded by a single-turn environment's own reward."""
+    """Held-out cases graded by a single-turn environment's own reward, which gets them as examples."""
 
     def __init__(
         self,
         environment: Environment | EvaluatedEnvironment,
-        cases: Iterable[TaskExample],
+        cases: Iterable[object],
         *,
         name: str | None = None,
     ) -> None:
@@ -67,7 +68,7 @@ class EnvironmentEvalSuite(EvalSuite):
                 f"EnvironmentEvalSuite needs a single-turn environment, not {type(own).__name__}"
             )
         self.environment = own
-        self._cases = list(cases)
+        self._cases = [example_of_case(case) for case in cases]
         self._name = (name or "").strip()
 
     @property

@@ -2,14 +2,14 @@
 
 import inspect
 import numbers
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from freesolo.datasets.records import stable_example_id, task_example_from_record
+from freesolo.datasets.records import stable_example_id
 from freesolo.datasets.types import TaskExample
 from freesolo.environments.base import Environment, EnvironmentMultiTurn
+from freesolo.environments.cases import example_of_case
 from freesolo.environments.evaluations import (
     EvalSuite,
     Suite,
@@ -111,33 +111,15 @@ class _HeldOutExample(TaskExample):
 
 
 def _held_out(case: object, index: int) -> _HeldOutExample:
-    example = _example(case)
-    own_id = case.get("id") if isinstance(case, dict) else getattr(case, "id", None)
+    example = example_of_case(case)
     return _HeldOutExample(
         record=example.record,
         input=example.input,
-        id=str(own_id) if own_id else stable_example_id(index),
+        id=str(example.id or stable_example_id(index)),
         metadata=example.metadata,
         output=example.output,
         case=case,
     )
-
-
-def _example(case: object) -> TaskExample:
-    """Read an example, a row, or a case of the second shape by its attributes.
-
-    `flash` itself may be installed, with a class of its own.
-    """
-    if isinstance(case, TaskExample):
-        return case
-    if isinstance(case, dict):
-        return task_example_from_record(case)
-    if not hasattr(case, "input"):
-        raise TypeError(f"A case must be a TaskExample, an EvalCase or a row, not {case!r:.80}")
-    metadata: Mapping[str, Any] = getattr(case, "metadata", None) or {}
-    record = {**metadata, "input": case.input, "output": getattr(case, "expected", None)}
-    example = task_example_from_record(record)
-    return replace(example, metadata=example.metadata or dict(metadata))
 
 
 def _score_with_state(

@@ -68,14 +68,22 @@ class EvaluatedEnvironment:
     def reward(
         self, response: str, example: Mapping[str, Any], state: Mapping[str, Any] | None = None
     ) -> float:
-        """Return the score alone."""
-        return float(self._scored(response, example, state)[0].score)
+        """Return the score alone. Raise `RuntimeError` if the reward reports an error."""
+        return float(self._graded(response, example, state).score)
 
     def grade(
         self, response: str, example: Mapping[str, Any], state: Mapping[str, Any] | None = None
     ) -> bool:
-        """Say whether the answer solves the task, by the reward's own rule."""
-        return bool(self._scored(response, example, state)[0].resolved_success())
+        """Say whether the answer solves the task, by the reward's own rule; raise as `reward` does."""
+        return bool(self._graded(response, example, state).resolved_success())
+
+    def _graded(
+        self, response: str, example: Mapping[str, Any], state: Mapping[str, Any] | None
+    ) -> RewardResult:
+        result, _ = self._scored(response, example, state)
+        if result.error:
+            raise RuntimeError(f"The reward reports an error: {result.error}")
+        return result
 
     def _scored(
         self, response: str, example: Mapping[str, Any], state: Mapping[str, Any] | None

@@ -441,7 +441,11 @@ def _plain_step(result: object) -> dict[str, Any]:
 
     if not isinstance(result, EnvironmentStepResult):
         return {"unusable": f"a {type(result).__name__} instead of an EnvironmentStepResult"}
-    text = result.final_response_text
+    text: object = result.final_response_text
+    if not isinstance(text, str | None):
+        return {
+            "unusable": f"the {type(text).__name__} {str(text)[:80]!r} as `final_response_text`"
+        }
     metadata, _ = _plain_metadata(result.metadata)
     return {
         "done": bool(result.done),
@@ -452,23 +456,36 @@ def _plain_step(result: object) -> dict[str, Any]:
 
 
 def _plain_reward(result: object) -> dict[str, Any]:
-    """Return a reward as JSON. A score that is no finite number goes as the name of what it is."""
+    """Return a reward as JSON, or in words what is wrong with it."""
     from freesolo.environments import RewardResult
 
     if not isinstance(result, RewardResult):
         return {"unusable": f"a {type(result).__name__} instead of a RewardResult"}
-    score: object = result.score
-    if isinstance(score, bool) or not isinstance(score, numbers.Real):
-        return {"unusable": f"the {type(score).__name__} {str(score)[:80]!r} as its score"}
-    if not math.isfinite(score):
-        return {"unusable": f"the score {float(score)}"}
+    if result.error:
+        return {"failed": str(result.error)[:_SUMMARY_CHARS]}
+    if problem := _score_problem(result.score):
+        return {"unusable": problem}
+    try:
+        success = bool(result.resolved_success())
+    except (TypeError, ValueError) as error:
+        return {"unusable": f"a score whose success cannot be told: {error}"}
     metadata, note = _plain_metadata(result.metadata)
     return {
-        "reward": float(score),
-        "success": bool(result.resolved_success()),
+        "reward": float(result.score),
+        "success": success,
         "metadata": metadata,
         "note": note,
     }
+
+
+def _score_problem(score: object) -> str | None:
+    if isinstance(score, bool) or not isinstance(score, numbers.Real):
+        return f"the {type(score).__name__} {str(score)[:80]!r} as its score"
+    try:
+        number = float(score)
+    except OverflowError:
+        return "a score that is too large"
+    return None if math.isfinite(number) else f"the score {number}"
 
 
 def _plain_metadata(metadata: object) -> tuple[dict[str, Any], str | None]:

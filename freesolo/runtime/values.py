@@ -202,6 +202,13 @@ def read_score(value: object, actions: int) -> Score:
         } if math.isfinite(reward):
             credited, problem = _check_credit(metadata, actions)
             return Score(reward, success, metadata=credited, note=problem or note)
+        case {"failed": str() as what}:
+            return unscorable(
+                EnvironmentFailed(
+                    f"The reward reports an error: {what}",
+                    hint="Of a bad answer, return a low score and a `reason`.",
+                )
+            )
         case {"unusable": str() as what}:
             return unscorable(
                 EnvironmentFailed(

@@ -109,6 +109,50 @@ def test_credit_of_another_shape_is_not_used_and_the_score_stays(host_of: HostOf
     assert "1 for 2 turns" in (result.note or "")
 
 
+def stepping(result: str) -> dict[str, str]:
+    code = SHOP["environment.py"].replace(
+        "call = CALL.search(assistant_response)",
+        f"messages.append('lost'); return EnvironmentStepResult({result})",
+    )
+    return {"environment.py": code.replace('"calls": calls', '"episode": repr(episode)')}
+
+
+@clause("C4.7")
+def test_what_passes_between_two_calls_passes_as_json(host_of: HostOf) -> None:
+    host = host_of(stepping("metadata={'tool': (1, 2), 3: {4}, 'so': 1j}"))
+    (example,) = host.examples()
+
+    transcript = play(host, example, lambda messages: "0.80")
+
+    step = {"tool": [1, 2], "3": [4], "so": "1j"}
+    assert transcript.metadata == {"steps": [step]}
+    assert [message["role"] for message in transcript.messages] == ["system", "user", "assistant"]
+    (result,) = score(host, example, [transcript])
+    assert repr(step) in result.metadata["episode"]
+    assert "lost" not in result.metadata["episode"]
+
+
+@clause("C4.2", "C4.7")
+@pytest.mark.parametrize(
+    ("returned", "told"),
+    [
+        ("final_response_text=0.80", "the float '0.8' as `final_response_text`"),
+        ("False, ({'role': 'user', 'content': object()},)", "must be JSON"),
+    ],
+)
+def test_a_step_that_is_not_text_and_messages_fails_its_episode(
+    host_of: HostOf, returned: str, told: str
+) -> None:
+    host = host_of(stepping(returned))
+    (example,) = host.examples()
+
+    transcript = play(host, example, lambda messages: "0.80")
+
+    assert transcript.ending is Ending.ENVIRONMENT_FAILED
+    assert transcript.failure is not None
+    assert told in transcript.failure.message
+
+
 @clause("C8.1", "C3.11")
 def test_a_gold_answer_may_be_a_whole_conversation(host_of: HostOf) -> None:
     host = host_of(SHOP)
@@ -176,6 +220,69 @@ def test_a_score_that_is_no_finite_number_is_unscorable_and_no_zero(
 
     assert score.reward is None
     assert score.error is not None
+
+
+GRADED = """
+from freesolo.environments import EnvironmentSingleTurn, RewardResult
+
+
+class Graded(EnvironmentSingleTurn):
+    dataset = [{"input": "a", "output": "gold"}]
+
+    def build_prompt_messages(self, example, prompt_text):
+        return [{"role": "user", "content": example.input}]
+
+    def score_response(self, example, response_text):
+        return eval(response_text)
+"""
+TOGETHER = """
+    def score_responses(self, example, texts):
+        return [self.score_response(example, text) for text in texts]
+"""
+FACTORY = """
+
+def load_environment():
+    return Graded()
+"""
+
+
+@clause("C2.9")
+@pytest.mark.parametrize("told", ["error='no judge'", "error='no judge', success=True"])
+def test_a_reward_that_reports_an_error_is_unscorable_and_no_score(
+    host_of: HostOf, told: str
+) -> None:
+    host = host_of({"environment.py": GRADED + FACTORY})
+
+    failed, kept = host.score_responses(
+        host.examples()[0], [f"RewardResult(1.0, {told})", "RewardResult(0.0, reason='bad')"]
+    )
+
+    assert (failed.reward, failed.success, failed.raised) == (None, None, False)
+    assert failed.error is not None
+    assert failed.error.message == "The reward reports an error: no judge"
+    assert kept.reward == 0.0
+
+
+@clause("C2.7")
+@pytest.mark.parametrize("own", ["", TOGETHER], ids=["apart", "together"])
+@pytest.mark.parametrize(
+    ("returned", "told"),
+    [
+        ("RewardResult(10 ** 400)", "too large"),
+        ("RewardResult(1.0, threshold='0.5')", "success cannot be told"),
+        ("RewardResult(1.0, error='no judge')", "no judge"),
+    ],
+)
+def test_a_reward_that_cannot_be_used_takes_no_other_with_it(
+    host_of: HostOf, own: str, returned: str, told: str
+) -> None:
+    host = host_of({"environment.py": GRADED + own + FACTORY})
+
+    failed, kept = host.score_responses(host.examples()[0], [returned, "RewardResult(0.5)"])
+
+    assert failed.reward is None
+    assert told in str(failed.error)
+    assert kept.reward == 0.5
 
 
 @clause("C4.6")

@@ -34,6 +34,19 @@ def test_cases_are_graded_by_the_environment_after_normalising() -> None:
     assert suite.score(CASE, " aa ").score == 2.0
 
 
+@clause("C9.2", "C9.6")
+@pytest.mark.parametrize("case", [{"input": "q", "id": "mine"}, EvalCase("q", id="mine")])
+def test_the_environment_gets_every_case_as_an_example(case: object) -> None:
+    class Asking(Echo):
+        def score_response(self, example: TaskExample, response_text: str) -> RewardResult:
+            return RewardResult(float(response_text == example.input))
+
+    suite = HeldOut(EnvironmentEvalSuite(Asking(), [case]), Echo())
+    (example,) = suite.cases()
+
+    assert (example.id, suite.score(example, "q").score) == ("mine", 1.0)
+
+
 @clause("C9.2")
 @pytest.mark.parametrize("name", [None, "  "])
 def test_a_suite_without_a_name_is_called_after_its_class(name: str | None) -> None:
@@ -293,11 +306,12 @@ def test_an_error_of_the_reward_is_told_beside_the_score() -> None:
         def score_response(self, example: TaskExample, response_text: str) -> RewardResult:
             return RewardResult(0.0, error="no judge")
 
-    assert EvaluatedEnvironment(Failing()).reward_with_error("a", {"input": "q"}) == (
-        0.0,
-        "no judge",
-        "a",
-    )
+    wrapper = EvaluatedEnvironment(Failing())
+
+    assert wrapper.reward_with_error("a", {"input": "q"}) == (0.0, "no judge", "a")
+    for verdict in (wrapper.reward, wrapper.grade):
+        with pytest.raises(RuntimeError, match="no judge"):
+            verdict("a", {"input": "q"})
 
 
 EPISODE = EnvironmentEpisode(

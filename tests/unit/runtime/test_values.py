@@ -42,6 +42,15 @@ def test_whatever_the_child_says_only_a_finite_number_is_a_reward(value: object)
     assert isinstance(score.error, EnvironmentFailed)
 
 
+def test_an_error_that_a_reward_reports_is_told_with_what_to_return_instead() -> None:
+    score = read_score({"failed": "no judge"}, 1)
+
+    assert (score.reward, score.raised) == (None, False)
+    assert score.error is not None
+    assert "no judge" in score.error.message
+    assert "`reason`" in (score.error.hint or "")
+
+
 @pytest.mark.parametrize(
     "value", [None, {}, [], {"rewards": [REWARD] * 2}, {"rewards": [REWARD] * 3, "seconds": 1.0}]
 )
