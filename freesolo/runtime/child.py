@@ -55,7 +55,7 @@ class Program:
     folder: Path
     limits: Limits
     private_tmp: bool = False
-    secrets: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,8 @@ class Child:
             self._receive(seconds)
         except TimeoutError:
             raise ChildLost(f"it did not begin `{method}` within {seconds:g} seconds") from None
+        except ValueError as error:
+            raise ChildLost(f"`{method}` could not be asked: {error}") from None
         except (OSError, EOFError):
             raise ChildLost(f"during `{method}` the process {self._ending()}") from None
 

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from freesolo.runtime import host
 from freesolo.runtime.child import Child, ChildLost, Program
 from freesolo.runtime.sandbox import machine_limits
 
@@ -64,3 +65,17 @@ def test_what_cannot_be_started_is_lost_and_says_why(tmp_path: Path, folder: str
 
     child.kill()
     assert str(missing) in child.output()
+
+
+def test_a_question_that_is_too_long_is_lost_and_says_why(tmp_path: Path) -> None:
+    child = child_of(sys.executable, "-c", "import time; time.sleep(60)", folder=tmp_path)
+
+    with pytest.raises(ChildLost, match=r"`load` could not be asked: .* bytes"):
+        child.ask("load", {"text": "a" * host.MAX_MESSAGE_BYTES}, seconds=30, start_seconds=30)
+
+    child.kill()
+
+
+def test_a_program_is_printed_without_its_secrets(tmp_path: Path) -> None:
+    program = Program(["true"], tmp_path, machine_limits(), secrets={"JUDGE_API_KEY": "sk-12"})
+    assert "sk-12" not in repr(program)
