@@ -10,6 +10,8 @@ from freesolo.errors import Problem
 
 # Characters of a value that is worth showing again.
 _MAX_SHOWN = 200
+# Where names belong; what stands there in place of one may be the value.
+_SECRETS = "secrets"
 
 
 def problems_from_validation(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
@@ -28,7 +30,7 @@ def _problem(details: ErrorDetails, model: type[BaseModel]) -> Problem:
     message = details["msg"].removeprefix("Value error, ").rstrip(".")
     value = details.get("input")
     is_short = isinstance(value, str | int | float | bool) and len(repr(value)) <= _MAX_SHOWN
-    shown = f" (got {value!r})" if is_short else ""
+    shown = f" (got {value!r})" if is_short and _SECRETS not in details["loc"] else ""
     return Problem(path, f"{message}{'' if repr(value) in message else shown}.", "value")
 
 

@@ -66,6 +66,13 @@ def test_a_variable_of_the_platform_is_no_secret_of_an_environment() -> None:
         parse_manifest(manifest('secrets = ["JUDGE_API_KEY", "FREESOLO_API_KEY"]'))
 
 
+@pytest.mark.parametrize("lines", ['secrets = ["sk-12"]', 'secrets = "sk-12"'])
+def test_a_value_where_the_name_of_a_secret_belongs_is_not_repeated(lines: str) -> None:
+    with pytest.raises(InvalidManifest, match="secrets") as refusal:
+        parse_manifest(manifest(lines))
+    assert "sk-12" not in str(refusal.value.to_wire())
+
+
 def test_a_mistyped_key_is_answered_with_the_nearest_one() -> None:
     with pytest.raises(InvalidManifest, match="dependencies"):
         parse_manifest(manifest("dependecies = []"))

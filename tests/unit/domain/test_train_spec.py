@@ -53,6 +53,14 @@ def test_overrides_are_read_as_toml_and_else_as_text() -> None:
     assert document["seed"] == 1
 
 
+@pytest.mark.parametrize("secrets", [["sk-12"], "sk-12", {"JUDGE_API_KEY": "sk-12"}])
+def test_a_value_where_the_name_of_a_secret_belongs_is_not_repeated(secrets: object) -> None:
+    environment = {"id": "local/math", "secrets": secrets}
+    with pytest.raises(InvalidTrainSpec, match="secrets") as refusal:
+        parse_train_spec({"model": SMOLLM2_135M.id, "environment": environment})
+    assert "sk-12" not in str(refusal.value.to_wire())
+
+
 @pytest.mark.parametrize("override", ["max_steps", "=3", "model.x=1"])
 def test_a_wrong_override_is_refused(override: str) -> None:
     with pytest.raises(InvalidTrainSpec, match="is not"):
