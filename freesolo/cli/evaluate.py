@@ -27,7 +27,7 @@ from freesolo.evaluation.models import AskedModel, Sampling, Target, find_target
 from freesolo.evaluation.reports import Report, case_document, compare_reports, write_reports
 from freesolo.evaluation.running import Played, run_suite
 from freesolo.evaluation.storing import Asked, NotKept, Version, find_home, to_store
-from freesolo.package.local_secrets import gather_secrets
+from freesolo.package.local_secrets import gather_secret, gather_secrets
 from freesolo.package.lockfile import LockedEnvironment
 from freesolo.runtime.client import (
     EnvironmentHost,
@@ -216,8 +216,7 @@ def _client(app: App, endpoint: str | None, key_name: str | None) -> Iterator[Ch
         with app.gateway(attempts=_ATTEMPTS) as client:
             yield client
         return
-    names = [] if key_name is None else [key_name]
-    key = next(iter(gather_secrets(names, Path.cwd()).values()), None)
+    key = None if key_name is None else gather_secret(key_name, Path.cwd())
     with EndpointClient(endpoint, key, attempts=_ATTEMPTS) as client:
         yield client
 

@@ -10,7 +10,7 @@ from freesolo.cli.context import App, confirm, json_option, pass_app, yes_option
 from freesolo.domain.secrets import MAX_VALUE_BYTES, check_secret_name
 from freesolo.domain.suggest import did_you_mean
 from freesolo.errors import InvalidSecret, ProjectNotFound
-from freesolo.package.local_secrets import gather_secrets
+from freesolo.package.local_secrets import gather_secret
 from freesolo.schemas.secrets import StoredSecret
 
 _SECRET = "name, updated_by, updated_at"  # noqa: S105 - names of keys
@@ -41,7 +41,7 @@ def set_secret(app: App, name: str, *, from_env: bool, project: str | None) -> N
     The value is asked for on a terminal, and read from standard input otherwise.
     """
     check_secret_name(name)
-    value = gather_secrets([name], Path.cwd())[name] if from_env else _ask(name)
+    value = gather_secret(name, Path.cwd()) if from_env else _ask(name)
     stored = app.hub.set_secret(name, value, _find_project(app, project))
     app.out.document(stored.model_dump(mode="json"))
     app.out.data(f"{stored.name} is stored.")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from freesolo.domain.secrets import check_secret_value, refuse_missing
-from freesolo.errors import InvalidSecret
+from freesolo.domain.secrets import check_secret_name, check_secret_value, refuse_missing
+from freesolo.errors import InvalidSecret, SecretMissing
 
 # The nearest to its user first.
 _FILES = (".env.local", ".env")
@@ -57,6 +57,20 @@ def gather_secrets(names: Iterable[str], folder: Path) -> dict[str, str]:
         "`freesolo secrets set` stored is for training alone.",
     )
     return {name: secret.value for name, secret in found.items()}
+
+
+def gather_secret(name: str, folder: Path) -> str:
+    """Return the value of the secret that a user named, found as `find_secrets` does.
+
+    Raise `InvalidSecret` for what is no name, and `SecretMissing` if it is set nowhere.
+    """
+    found = find_secrets([check_secret_name(name)], folder).get(name)
+    if found is None:
+        raise SecretMissing(
+            f"{name} is not set: not in the shell, nor in `.env.local` or `.env` of {folder}.",
+            hint=f"`export {name}=...` sets it in most shells.",
+        )
+    return found.value
 
 
 def _sources(folder: Path) -> Iterator[tuple[str, Mapping[str, str | None]]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from freesolo.errors import InvalidSecret, SecretMissing
-from freesolo.package.local_secrets import find_secrets, gather_secrets
+from freesolo.package.local_secrets import find_secrets, gather_secret, gather_secrets
 
 
 @pytest.fixture
@@ -38,6 +38,21 @@ def test_what_is_set_nowhere_is_named_with_the_ways_to_set_it(folder: Path) -> N
     with pytest.raises(SecretMissing, match="A_KEY, B_KEY") as raised:
         gather_secrets(["B_KEY", "FILE_KEY", "A_KEY"], folder)
     assert ".env.local" in str(raised.value.hint)
+
+
+def test_one_that_is_asked_for_by_name_is_nothing_that_an_environment_declares(
+    folder: Path,
+) -> None:
+    assert gather_secret("FILE_KEY", folder) == "of .env"
+    with pytest.raises(SecretMissing, match="MY_KEY is not set") as raised:
+        gather_secret("MY_KEY", folder)
+    assert "environment" not in str(raised.value.to_wire())
+
+
+def test_a_value_in_place_of_a_name_is_not_repeated(folder: Path) -> None:
+    with pytest.raises(InvalidSecret) as raised:
+        gather_secret("sk-12", folder)
+    assert "sk-12" not in str(raised.value.to_wire())
 
 
 def test_what_is_set_to_nothing_is_not_set(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
