@@ -24,7 +24,13 @@ from freesolo.domain.suggest import did_you_mean
 from freesolo.domain.train_spec import parse_document
 from freesolo.errors import InvalidEnvironment, InvalidInput, NotFound
 from freesolo.evaluation.models import AskedModel, Sampling, Target, find_target
-from freesolo.evaluation.reports import Report, case_document, compare_reports, write_reports
+from freesolo.evaluation.reports import (
+    Report,
+    case_document,
+    compare_reports,
+    require_room_for,
+    write_reports,
+)
 from freesolo.evaluation.running import Played, run_suite
 from freesolo.evaluation.storing import Asked, NotKept, Version, find_home, to_store
 from freesolo.package.local_secrets import gather_secret, gather_secrets
@@ -151,6 +157,8 @@ def evaluate(  # noqa: PLR0913 - one parameter for each option
         endpoint=None if endpoint is None else _address(endpoint),
     )
     chosen = _chosen_targets(targets, pair)
+    if out_file is not None:
+        require_room_for(out_file)
     subject = _find(app, environment)
     home = _home(app, subject) if store else None
     with (
@@ -158,6 +166,7 @@ def evaluate(  # noqa: PLR0913 - one parameter for each option
         _open(subject, app.host_options(sandbox), asked, concurrency=concurrency) as host,
     ):
         suites = _chosen_suites(host.suites(), names, subject)
+        app.out.talk(f"Its code is fenced in by: {', '.join(host.layers)}.")
         reports = []
         for text in chosen:
             model = _model(app, text, client, asked)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import groupby, islice
 from pathlib import Path
+from uuid import UUID
 
 import click
 from packaging.version import Version
@@ -82,11 +83,11 @@ def list_results(
 
 
 @results.command()
-@click.argument("evaluation_id", metavar="ID")
+@click.argument("evaluation_id", metavar="ID", type=click.UUID)
 @click.option("--cases", "every", is_flag=True, help="Show every case, not only those that failed.")
 @json_option(f"{_EVALUATION}, cases[] ({_CASE})")
 @pass_app
-def show(app: App, evaluation_id: str, *, every: bool) -> None:
+def show(app: App, evaluation_id: UUID, *, every: bool) -> None:
     """Show one evaluation and its cases."""
     found = app.hub.evaluation(evaluation_id)
     cases = list(app.hub.evaluation_cases(evaluation_id))
@@ -114,11 +115,11 @@ def show(app: App, evaluation_id: str, *, every: bool) -> None:
 
 
 @results.command(name="compare")
-@click.argument("first_id", metavar="FIRST")
-@click.argument("second_id", metavar="SECOND")
+@click.argument("first_id", metavar="FIRST", type=click.UUID)
+@click.argument("second_id", metavar="SECOND", type=click.UUID)
 @json_option(f"first, second, comparisons[] ({COMPARISON_KEYS})")
 @pass_app
-def compare_results(app: App, first_id: str, second_id: str) -> None:
+def compare_results(app: App, first_id: UUID, second_id: UUID) -> None:
     """Say whether SECOND is better than FIRST: two evaluations of the same files, case by case."""
     first, second = app.hub.evaluation(first_id), app.hub.evaluation(second_id)
     if first.tree_digest != second.tree_digest:
@@ -144,15 +145,15 @@ def compare_results(app: App, first_id: str, second_id: str) -> None:
 
 
 @results.command()
-@click.argument("evaluation_id", metavar="ID")
+@click.argument("evaluation_id", metavar="ID", type=click.UUID)
 @yes_option
 @json_option("id")
 @pass_app
-def rm(app: App, evaluation_id: str, *, yes: bool) -> None:
+def rm(app: App, evaluation_id: UUID, *, yes: bool) -> None:
     """Remove an evaluation with all its cases."""
     confirm(app, f"Remove the evaluation {evaluation_id}?", yes=yes)
     app.hub.delete_evaluation(evaluation_id)
-    app.out.document({"id": evaluation_id})
+    app.out.document({"id": str(evaluation_id)})
     app.out.data(f"Removed {evaluation_id}.")
 
 
@@ -164,10 +165,12 @@ def _named(app: App, environment: str) -> EnvRef:
 
 
 def _newest_of_each(found: Sequence[Evaluation]) -> list[Evaluation]:
-    """Return the newest evaluation of each model on each version; they come newest first."""
+    """Return the newest for each model and way to ask it, on each version; they come newest first."""
     newest: dict[tuple[str | None, ...], Evaluation] = {}
     for each in found:
-        key = (each.version, each.target, each.revision, each.endpoint)
+        model = (each.target, each.revision, each.endpoint)
+        asked = (each.settings.model_dump_json(), *(suite.name for suite in each.suites))
+        key = (each.version, *model, *asked)
         newest.setdefault(key, each)
     return list(newest.values())
 
@@ -176,7 +179,7 @@ def _pairs(
     app: App, first: Evaluation, second: Evaluation
 ) -> list[tuple[str, list[CaseResult], list[CaseResult]]]:
     one, other = (
-        stored_results(list(app.hub.evaluation_cases(str(each.id)))) for each in (first, second)
+        stored_results(list(app.hub.evaluation_cases(each.id))) for each in (first, second)
     )
     shared = [name for name in one if name in other]
     if not shared:
@@ -188,12 +191,13 @@ def _show_version(app: App, version: str, found: Sequence[Evaluation]) -> None:
     app.out.data(f"{found[0].ref} {version}  {found[0].tree_digest}", style="bold")
     suites = list(dict.fromkeys(suite.name for each in found for suite in each.suites))
     app.out.table(
-        ("target", *suites, "revision", "when", "id"),
+        ("target", *suites, "revision", "asked with", "when", "id"),
         [
             (
                 each.target if each.endpoint is None else f"{each.target} at {each.endpoint}",
                 *(_cell(each, name) for name in suites),
                 each.revision,
+                _settings(each),
                 f"{each.created_at:%Y-%m-%d %H:%M}",
                 each.id,
             )

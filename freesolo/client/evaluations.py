@@ -2,8 +2,9 @@
 
 import secrets
 from collections.abc import Iterator
+from uuid import UUID
 
-from freesolo.client.connection import HubConnection, path_part
+from freesolo.client.connection import HubConnection
 from freesolo.domain.refs import EnvRef
 from freesolo.schemas.evaluations import (
     Evaluation,
@@ -47,13 +48,13 @@ class EvaluationCalls(HubConnection):
             if (cursor := page.next_cursor) is None:
                 return
 
-    def evaluation(self, evaluation_id: str) -> Evaluation:
+    def evaluation(self, evaluation_id: UUID) -> Evaluation:
         """Return one evaluation, without its cases."""
-        return self._get(Evaluation, f"/v1/evals/{path_part(evaluation_id)}")
+        return self._get(Evaluation, f"/v1/evals/{evaluation_id}")
 
-    def evaluation_cases(self, evaluation_id: str) -> Iterator[StoredCase]:
+    def evaluation_cases(self, evaluation_id: UUID) -> Iterator[StoredCase]:
         """Yield an evaluation's answers, suite by suite, in the order of the cases."""
-        path = f"/v1/evals/{path_part(evaluation_id)}/cases"
+        path = f"/v1/evals/{evaluation_id}/cases"
         cursor: str | None = None
         while True:
             page = self._get(EvaluationCaseList, path, cursor=cursor)
@@ -61,6 +62,6 @@ class EvaluationCalls(HubConnection):
             if (cursor := page.next_cursor) is None:
                 return
 
-    def delete_evaluation(self, evaluation_id: str) -> None:
+    def delete_evaluation(self, evaluation_id: UUID) -> None:
         """Remove an evaluation with all its answers."""
-        self._transport.request("DELETE", f"/v1/evals/{path_part(evaluation_id)}")
+        self._transport.request("DELETE", f"/v1/evals/{evaluation_id}")

@@ -1,6 +1,7 @@
 """What one model got in all suites: summed up, compared with another's, written to a file."""
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from freesolo.domain.evaluations import (
     compare,
     summarize,
 )
-from freesolo.errors import EnvironmentFailed, Unavailable
+from freesolo.errors import EnvironmentFailed, InvalidInput, Unavailable
 from freesolo.evaluation.models import AskedModel
 from freesolo.evaluation.running import Played
 
@@ -66,6 +67,14 @@ def compare_reports(first: Report, second: Report) -> list[Comparison]:
 def case_document(result: CaseResult) -> dict[str, object]:
     """Return one answer as JSON."""
     return {**asdict(result), "passed": result.passed}
+
+
+def require_room_for(path: Path) -> None:
+    """Raise if no file can be written at `path`, before anybody is asked anything."""
+    if not os.access(path.parent, os.W_OK):
+        raise InvalidInput(
+            f"No file can be written to {path.parent}.", hint="`--out` makes no folder."
+        )
 
 
 def write_reports(path: Path, reports: Sequence[Report]) -> None:

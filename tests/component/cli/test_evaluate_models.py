@@ -316,6 +316,24 @@ def test_whole_episodes_are_written_to_a_file(freesolo: Freesolo, game: Path) ->
     assert second["transcript"]["ending"] == "done"
 
 
+def test_nobody_is_asked_what_can_then_not_be_written(freesolo: Freesolo, dates: Path) -> None:
+    with answering(knowing(dates)) as models:
+        result = freesolo(
+            *("eval", "m", dates, "--endpoint", models.endpoint, "--out", "missing/answers.jsonl")
+        )
+    assert result.code == 2
+    assert "No file can be written to missing" in result.err
+    assert models.requests == []
+
+
+def test_how_the_code_was_fenced_in_is_told(freesolo: Freesolo, dates: Path) -> None:
+    with answering(knowing(dates)) as models:
+        result = freesolo(
+            *("eval", "m", dates, "--limit", 1, "--endpoint", models.endpoint, "--sandbox", "off")
+        )
+    assert "Its code is fenced in by: own-session" in result.err
+
+
 def test_a_model_that_answers_nothing_is_soon_given_up(freesolo: Freesolo, dates: Path) -> None:
     with answering(lambda _: (400, "bad_request")) as models:
         result = freesolo("eval", "m", dates, "--endpoint", models.endpoint, "--json")

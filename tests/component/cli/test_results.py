@@ -133,10 +133,11 @@ def test_a_stored_evaluation_is_shown_with_its_cases(freesolo: Freesolo, math: P
     assert "temperature 0.5" in for_people.out
 
 
-def test_the_newest_of_each_model_is_listed_version_by_version(
+def test_the_newest_of_each_model_and_way_to_ask_is_listed_version_by_version(
     freesolo: Freesolo, hub: LiveHub, math: Path
 ) -> None:
-    evaluate(freesolo, "half", math)
+    for _ in range(2):
+        evaluate(freesolo, "half", math)
     evaluate(freesolo, "half", math, "--limit", 4)
     evaluate(freesolo, "right", math)
     newer = write_math("1.10")
@@ -147,9 +148,11 @@ def test_the_newest_of_each_model_is_listed_version_by_version(
     table = freesolo("results", "local/math").out
     assert table.index("local/math 1.10") < table.index("local/math 1.0 ")
     assert "100.0% (51.0% to 100.0%) of 4" in table
-    assert len(freesolo("results", "local/math", "--json").document["evaluations"]) == 3
+    assert "50.0% (21.5% to 78.5%) of 8" in table
+    assert "limit 4" in table
+    assert len(freesolo("results", "local/math", "--json").document["evaluations"]) == 4
     everything = freesolo("results", "--json", "local/math", "--all").document["evaluations"]
-    assert [each["target"] for each in everything] == ["right", "right", "half", "half"]
+    assert [each["target"] for each in everything] == ["right", "right", *["half"] * 3]
 
 
 def test_two_models_are_compared_now_or_later(freesolo: Freesolo, math: Path) -> None:
@@ -171,6 +174,15 @@ def test_results_of_other_files_are_not_compared(
     second = evaluate(freesolo, "half", newer).document["evaluation"]
     refused = freesolo("results", "compare", first, second, "--json")
     assert (refused.code, refused.error["code"]) == (2, "invalid_input")
+
+
+@pytest.mark.parametrize("command", [("show",), ("rm", "--yes"), ("compare", "local/math")])
+def test_what_is_no_id_is_refused_as_it_was_typed(
+    freesolo: Freesolo, command: tuple[str, ...]
+) -> None:
+    refusal = freesolo("results", *command, "local/math", "--json")
+    assert refusal.code == 2
+    assert "'local/math' is not a valid UUID" in refusal.error["message"]
 
 
 def test_a_stored_evaluation_is_removed(freesolo: Freesolo, math: Path) -> None:
