@@ -16,10 +16,14 @@ def find_source(text: str, options: HostOptions) -> Source:
     Raise `InvalidInput` for another library, and what the libraries raise for their names.
     """
     library, _, name = text.partition(":")
-    if library not in _LIBRARIES or not name:
+    if library not in _LIBRARIES:
         raise InvalidInput(
-            f"{text!r} is not the task of a library that is known here.",
-            hint=did_you_mean(library, _LIBRARIES)
-            or "Write reasoning-gym:TASK or verifiers:ENVIRONMENT.",
+            f"{library!r} is no library that environments are made from.",
+            hint=did_you_mean(library, _LIBRARIES) or f"There are: {', '.join(_LIBRARIES)}.",
+        )
+    if not name:
+        raise InvalidInput(
+            f"{text!r} names nothing of the library.",
+            hint="Write reasoning-gym:TASK or verifiers:ENVIRONMENT.",
         )
     return find_task(name, options) if library == "reasoning-gym" else find_environment(name)

@@ -3,6 +3,7 @@
 Only their places are looked at here: their code runs in a host, when the new environment is loaded.
 """
 
+import json
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -40,7 +41,8 @@ class VerifiersEnvironment:
 
     def files(self) -> Iterator[tuple[PurePosixPath, bytes]]:
         """Yield the environment's files."""
-        dependencies = ", ".join(f"'{text}'" for text in (*self.dependencies, LIBRARY))
+        # A list of texts is written alike in JSON and in TOML.
+        dependencies = json.dumps([*self.dependencies, LIBRARY])
         yield from filled_in(
             _FILES, module=self.module, dependencies=dependencies, origin=self.origin
         )

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import verifiers as vf
-from verifiers.rubrics.rubric_group import RubricGroup
 from verifiers.types import Response, ResponseMessage, State
 from verifiers.utils.message_utils import normalize_messages
 
@@ -104,7 +103,7 @@ async def score(environment: vf.MultiTurnEnv, rollout: Rollout) -> Scored:
 def rubrics_of(rubric: vf.Rubric) -> Iterator[vf.Rubric]:
     """Yield a rubric, and those that it is a group of."""
     yield rubric
-    if isinstance(rubric, RubricGroup):
+    if isinstance(rubric, vf.RubricGroup):
         for part in rubric.rubrics:
             yield from rubrics_of(part)
 
@@ -121,6 +120,6 @@ def wait_for(work: Coroutine[object, object, Result]) -> Result:
     return asyncio.run_coroutine_threadsafe(work, _loop).result()
 
 
-logging.getLogger("verifiers.rubrics").addHandler(_Witness(logging.ERROR))
+logging.getLogger("verifiers").addHandler(_Witness(logging.ERROR))
 _loop = asyncio.new_event_loop()
 threading.Thread(target=_loop.run_forever, name="verifiers", daemon=True).start()
