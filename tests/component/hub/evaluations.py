@@ -10,11 +10,13 @@ def case(index: int, outcome: str = "passed", **changes: object) -> Document:
     return {"index": index, "sample": 0, **words, "outcome": outcome, "score": score, **changes}
 
 
-def evaluation(hub: HubUnderTest, *cases: Document, **changes: object) -> Document:
-    """Return the body that stores `cases` as what a model got in local/agree 0.1.0."""
-    pin = hub.user.get("/v1/envs/local/agree/resolve", params={"spec": "0.1.0"}).json()
+def evaluation(
+    hub: HubUnderTest, *cases: Document, name: str = "agree", **changes: object
+) -> Document:
+    """Return the body that stores `cases` as what a model got in an environment's 0.1.0."""
+    pin = hub.user.get(f"/v1/envs/local/{name}/resolve", params={"spec": "0.1.0"}).json()
     return {
-        "environment": "local/agree@0.1.0",
+        "environment": f"local/{name}@0.1.0",
         "tree_digest": pin["tree_digest"],
         "target": "base",
         "settings": {"temperature": 0, "max_tokens": 16},
@@ -23,9 +25,10 @@ def evaluation(hub: HubUnderTest, *cases: Document, **changes: object) -> Docume
     }
 
 
-def store(hub: HubUnderTest, *cases: Document, **changes: object) -> Document:
-    """Store an evaluation of local/agree 0.1.0 and return it."""
-    response = hub.user.post("/v1/evals", json=evaluation(hub, *cases, **changes))
+def store(hub: HubUnderTest, *cases: Document, name: str = "agree", **changes: object) -> Document:
+    """Store an evaluation of an environment's 0.1.0 and return it."""
+    body = evaluation(hub, *cases, name=name, **changes)
+    response = hub.user.post("/v1/evals", json=body)
     assert response.status_code == 201, response.text
     document: Document = response.json()
     return document

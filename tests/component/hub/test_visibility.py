@@ -7,7 +7,7 @@ each kind, role and pattern. A slice that lets environments be read joins with a
 
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from freesolo.domain.roles import EnvironmentRole, Role, Visibility
 from hub_server.settings import HubSettings
+from tests.component.hub.evaluations import store
 from tests.component.hub.harness import Document, HubUnderTest, SettableClock
 from tests.component.hub.people import FULL, make_key_of_org, make_key_of_person, make_person
 
@@ -67,15 +68,18 @@ KEYS = [Key("nobody")] + [
 def level(key: Key, env: Env) -> int:
     """Return what a key is in an environment: 0 is nothing, then reader, writer, admin."""
     levels = [1 if env.visibility is Visibility.PUBLIC else 0]
-    inside = key.pattern is None or (
-        key.pattern == "local/private*" and env.visibility is Visibility.PRIVATE
-    )
-    if key.kind != "nobody" and inside:
+    if key.kind != "nobody" and _is_inside(key, env):
         levels.append(1 if env.visibility is Visibility.INTERNAL else 0)
         levels.append(IN_OWN_ORG[key.role])
         if env.granted is not None and _is_granted_to(key, env):
             levels.append(LEVELS[env.granted])
     return max(levels)
+
+
+def _is_inside(key: Key, env: Env) -> bool:
+    return key.pattern is None or (
+        key.pattern == "local/private*" and env.visibility is Visibility.PRIVATE
+    )
 
 
 def _is_granted_to(key: Key, env: Env) -> bool:
@@ -87,10 +91,14 @@ def _is_granted_to(key: Key, env: Env) -> bool:
 
 @dataclass
 class World:
-    """A hub with all environments and a client for each key."""
+    """A hub with all environments and a client for each key.
+
+    `evaluations` are what `local` has of each, by the environment's name.
+    """
 
     hub: HubUnderTest
     client: Callable[[Key], TestClient]
+    evaluations: Mapping[str, str]
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +113,8 @@ def world(tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: Path) -> It
             make_person(hub, _handle(role), {OWNER: role} if role else {OTHER: Role.MEMBER})
         for env in ENVIRONMENTS:
             _make(hub, env, handles)
-        yield World(hub, cache(lambda key: _client(hub, key)))
+        evaluations = {env.name: str(store(hub, name=env.name)["id"]) for env in ENVIRONMENTS}
+        yield World(hub, cache(lambda key: _client(hub, key)), evaluations)
 
 
 def _make(hub: HubUnderTest, env: Env, handles: list[str]) -> None:
@@ -286,3 +295,19 @@ def test_a_listing_shows_just_what_the_model_lets_read(
     everywhere = LISTINGS[listing] or key.kind == "nobody" or key.role is not None
     readable = {f"{OWNER}/{env.name}" for env in ENVIRONMENTS if level(key, env) and everywhere}
     assert listing(world.client(key)) == readable
+
+
+@pytest.mark.parametrize("key", KEYS[1:], ids=str)
+def test_results_are_seen_in_their_org_of_what_a_key_may_read_and_is_for(
+    world: World, key: Key
+) -> None:
+    client = world.client(key)
+    expected = {
+        world.evaluations[env.name]
+        for env in ENVIRONMENTS
+        if key.role is not None and _is_inside(key, env) and level(key, env)
+    }
+    assert _pages(client, "/v1/evals", "evaluations", lambda item: str(item["id"])) == expected
+    for found in world.evaluations.values():
+        status = client.get(f"/v1/evals/{found}/cases").status_code
+        assert status == (200 if found in expected else 404)
