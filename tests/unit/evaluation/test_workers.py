@@ -8,7 +8,7 @@ from freesolo.evaluation.workers import side_by_side
 
 
 def test_results_come_in_order_from_all_workers_at_once() -> None:
-    together = threading.Barrier(4, timeout=10)
+    together = threading.Barrier(4, timeout=60)
 
     def double(number: int) -> int:
         together.wait()
@@ -65,7 +65,7 @@ def test_no_worker_is_left_when_all_is_done_or_given_up() -> None:
     given_up.close()
     left = set(threading.enumerate()) - before
     for thread in left:
-        thread.join(timeout=10)
+        thread.join(timeout=60)
     assert not any(thread.is_alive() for thread in left)
 
 
