@@ -84,6 +84,9 @@ REWARD_FLAWS = {
     "left to chance": _reward(
         "return RewardResult(float(answer == gold) * random.random())", "reward_varies"
     ),
+    "left to chance now and then": _reward(
+        "return RewardResult(float(answer == gold and random.random() < 0.7))", "reward_varies"
+    ),
     "with a memory": _reward(
         """
         new = (gold, answer) not in self.seen
@@ -94,6 +97,17 @@ REWARD_FLAWS = {
     ),
     "raising on no text": _reward(
         "return RewardResult(float(answer.split()[0] == gold))", "wrong_failed"
+    ),
+    "raising on another type": _reward(
+        """
+        import json
+        try:
+            answer = json.loads(answer)
+        except ValueError:
+            return RewardResult(float(answer == gold))
+        return RewardResult(0.0 if answer is None else float(gold in answer))
+        """,
+        "wrong_failed",
     ),
     "not a number": _reward(
         'return RewardResult(1.0 if answer == gold else float("nan"))', "wrong_failed"

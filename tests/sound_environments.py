@@ -1,4 +1,4 @@
-"""Ten environments without a flaw, each of another kind: `validate` has no error and no warning.
+"""Environments without a flaw, each of another kind: `validate` has no error and no warning.
 
 Each is its files by path; a manifest is added where there is none.
 """
@@ -237,6 +237,53 @@ def reward(example, answer):
     return RewardResult(float(len(words) == 5 and len(set(words)) == 5 and example.input in words))
 """
 
+PENALTY = """
+QUESTION = "Write in capital letters:"
+ROWS = [{"input": word, "output": word.upper()} for word in (
+    "apple bread chair drum eagle flute grape horse igloo jelly kite lemon"
+).split()]
+
+
+def reward(example, answer):
+    return RewardResult(0.0 if answer == example.output else -1.0)
+"""
+
+SEVERAL_RIGHT_ANSWERS = """
+QUESTION = "Name any prime number above"
+PRIMES = [n for n in range(2, 1000) if all(n % d for d in range(2, n))]
+ROWS = [{"input": str(n), "output": str(min(p for p in PRIMES if p > n))} for n in range(0, 120, 5)]
+ROWS += [{"input": "50", "output": "97"}, {"input": "100", "output": "113"}]
+
+
+def reward(example, answer):
+    said = int(answer) if re.fullmatch("[0-9]{1,4}", answer) else 0
+    return RewardResult(float(said in PRIMES and said > int(example.input)))
+"""
+
+LETTERS = """
+QUESTION = "Answer with A, B, C or D."
+ROWS = [
+    {"input": f"Which is {n}?\\nA) {n if n % 4 == 0 else n + 1}\\nB) {n if n % 4 == 1 else n + 2}"
+     f"\\nC) {n if n % 4 == 2 else n + 3}\\nD) {n if n % 4 == 3 else n + 4}", "output": "ABCD"[n % 4]}
+    for n in range(48)
+]
+
+
+def reward(example, answer):
+    letter = re.search("[A-D]", answer.upper())
+    return RewardResult(float(letter is not None and letter[0] == example.output))
+"""
+
+BROKEN_PROGRAMS = """
+QUESTION = "Mend the first line of this program:"
+FOLDER = Path(__file__).parent / "programs"
+ROWS = [{"input": path.read_text(), "output": "def run():"} for path in FOLDER.glob("*.py")]
+
+
+def reward(example, answer):
+    return RewardResult(float(answer == example.output))
+"""
+
 CSV_DATA = """
 QUESTION = "Which unit is that a multiple of?"
 ROWS = load_dataset(Path(__file__).parent / "dataset" / "train.csv").examples
@@ -283,5 +330,11 @@ SOUND_ENVIRONMENTS = {
     "partial credit": _single(PARTIAL_CREDIT),
     "no labels": _single(NO_LABELS),
     "CSV data": _single(CSV_DATA) | {"dataset/train.csv": _CSV},
+    "only penalties": _single(PENALTY),
+    "several right answers": _single(SEVERAL_RIGHT_ANSWERS),
+    "letters to choose from": _single(LETTERS),
+    "programs to be mended": _single(
+        BROKEN_PROGRAMS, **{"programs/first.py": "def run(:\n    pass\n"}
+    ),
     "its own dependency": _single(OWN_DEPENDENCY) | {"environment.toml": _SIX},
 }

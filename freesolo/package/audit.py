@@ -14,11 +14,11 @@ from freesolo.datasets import TaskExample
 from freesolo.domain.manifest import Manifest
 from freesolo.environments.answers import split_thinking
 from freesolo.errors import EnvironmentFailed
-from freesolo.package.audit_answers import AnswerProbe
+from freesolo.package.audit_answers import AnswerProbe, gold_turns
 from freesolo.package.audit_episodes import EpisodeProbe
 from freesolo.package.audit_facts import AuditResult
 from freesolo.package.audit_measures import facts_of, latency_of
-from freesolo.package.audit_outcomes import Outcome, same_rewards
+from freesolo.package.audit_outcomes import Outcome, same_rewards, with_other_right_answers
 from freesolo.package.audit_verdicts import (
     dataset_varies,
     slow,
@@ -111,6 +111,8 @@ def audit_rewards(
     outcomes = sorted(asked, key=lambda outcome: outcome.row)
     if host.multi_turn:
         outcomes = _without_doubtful_golds(outcomes, plan.examples)
+    else:
+        outcomes = with_other_right_answers(outcomes)
     latency = latency_of(outcomes, rollouts=_ROLLOUTS)
     findings = [*verdicts(outcomes), *slow(latency), *_unlabelled(outcomes, plan)]
     if not any(finding.severity is Severity.ERROR for finding in findings):
@@ -238,12 +240,9 @@ def _differing(
 def _golds(
     host: EnvironmentHost, plan: _Plan, *, thinking: bool
 ) -> Iterator[tuple[int, list[str]]]:
-    """Yield what the gold answer of a row says, turn by turn; calls of tools alone say nothing."""
+    """Yield what gold answers say, by row."""
     for row in plan.rows if plan.labelled else ():
-        messages = host.sft_completion(plan.examples[row])
-        spoken = [message.get("content") for message in messages if message["role"] == "assistant"]
-        texts = [text for text in spoken if isinstance(text, str)]
-        if texts:
+        if texts := gold_turns(host, plan.examples[row]):
             yield row, [split_thinking(text) if thinking else text for text in texts]
 
 

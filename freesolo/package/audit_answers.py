@@ -8,6 +8,7 @@ from freesolo.errors import EnvironmentFailed
 from freesolo.package.audit_outcomes import Outcome, Tried
 from freesolo.package.perturbations import Label, Perturbation, Question, perturb
 from freesolo.runtime.client import EnvironmentHost
+from freesolo.runtime.values import Score
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,25 @@ class AnswerProbe:
     def _answers(self, question: Question, gold: str | None) -> list[Perturbation]:
         answers = perturb(gold, question, self.labels)
         return [answer for answer in answers if answer.wrong or self.variants]
+
+
+def takes_both(host: EnvironmentHost, example: TaskExample, other: TaskExample) -> bool:
+    """Say whether the reward of `example` takes the gold answer of `other` for as good as its own."""
+    try:
+        golds = [text for each in (example, other) for text in gold_turns(host, each)[-1:]]
+    except EnvironmentFailed:
+        return False
+    match host.score_responses(example, golds):
+        case [Score(reward=float() as own), Score(reward=float() as another)]:
+            return another >= own > 0
+    return False
+
+
+def gold_turns(host: EnvironmentHost, example: TaskExample) -> list[str]:
+    """Return what the gold answer of a row says, turn by turn; calls of tools alone say nothing."""
+    messages = host.sft_completion(example)
+    spoken = [message.get("content") for message in messages if message["role"] == "assistant"]
+    return [text for text in spoken if isinstance(text, str)]
 
 
 def _try(

@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from freesolo.package.perturbations import Perturbation
+from freesolo.package.perturbations import Kind, Perturbation
 from freesolo.runtime.values import Score
+
+# A reward that takes more of the other rows' gold answers does not look at what they say.
+_LARGEST_SHARE_RIGHT = 0.75
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,46 @@ class Outcome:
             return False
         beats = bool(self.wrong) and all(self.first.reward > reward for _, reward in self.wrong)
         return self.first.reward > 0 or bool(self.first.success) or beats
+
+
+def with_other_right_answers(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Return outcomes in which a gold answer of another row is not wrong if it may well be right.
+
+    Where nearly each row has an answer of its own ("a prime above 20"), a question may have several
+    right ones. There a reward is believed which takes some of the other gold answers and refuses
+    others; where rows share a few labels, only one of those is right.
+    """
+    golds = [outcome.gold.strip().casefold() for outcome in outcomes if outcome.gold is not None]
+    taken = [_is_taken(outcome, tried) for outcome in outcomes for tried in outcome.tried]
+    asked = [tried for outcome in outcomes for tried in outcome.tried if _is_other_gold(tried)]
+    are_labels = 2 * len(set(golds)) <= len(golds)
+    if are_labels or sum(taken) > _LARGEST_SHARE_RIGHT * len(asked):
+        return list(outcomes)
+    return [
+        replace(
+            outcome,
+            tried=[
+                replace(
+                    tried, answer=Perturbation(Kind.OTHER_RIGHT, tried.answer.text, wrong=False)
+                )
+                if _is_taken(outcome, tried)
+                else tried
+                for tried in outcome.tried
+            ],
+        )
+        for outcome in outcomes
+    ]
+
+
+def _is_other_gold(tried: Tried) -> bool:
+    return tried.answer.kind is Kind.OTHER_GOLD and tried.score.reward is not None
+
+
+def _is_taken(outcome: Outcome, tried: Tried) -> bool:
+    reward, gold = tried.score.reward, outcome.gold_reward
+    if not _is_other_gold(tried) or reward is None or gold is None:
+        return False
+    return reward >= gold and outcome.credited
 
 
 def same_rewards(first: Sequence[float | None], second: Sequence[float | None]) -> bool:

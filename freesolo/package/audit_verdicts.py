@@ -20,6 +20,7 @@ GAMED_SHARE = 0.1
 # A variant that most rows take for gold is one that the reward means to take.
 _LENIENT_SHARE = 0.5
 SLOW_STEP_SECONDS = 60.0
+_MAY_NAME_LABELS = frozenset({Kind.PROMPT, Kind.INPUT, Kind.REFUSAL, Kind.LONG})
 
 _QUOTE_CHARS = 60
 
@@ -34,9 +35,10 @@ def verdicts(outcomes: Sequence[Outcome]) -> list[Finding]:
         return [*findings, _all_zero(scored)]
     if constant := _constant(scored):
         return [*findings, constant]
-    findings += [*_some_zero(scored), *_successes(scored)]
+    findings += _successes(scored)
+    # What chance decides says nothing of single answers.
     if not varying_rows(scored):
-        findings += [*_gamed(scored), *_lenient(scored)]
+        findings += [*_some_zero(scored), *_gamed(scored), *_lenient(scored)]
     return findings
 
 
@@ -157,8 +159,15 @@ def _constant(scored: Sequence[Outcome]) -> Finding | None:
 
 
 def _indifferent(outcomes: Sequence[Outcome]) -> Iterator[Finding]:
-    """Yield a finding if, without any gold answer, each nonsense is as much of a success."""
-    scores = [tried.score for outcome in outcomes for tried in outcome.tried]
+    """Yield a finding if, without any gold answer, each nonsense that says something is as much of
+    a success.
+    """
+    scores = [
+        tried.score
+        for outcome in outcomes
+        for tried in outcome.tried
+        if tried.answer.wrong and tried.answer.text.strip()
+    ]
     rewards = {score.reward for score in scores if score.success}
     if len(rewards) == 1 and all(score.success for score in scores):
         message = "Nothing that was tried makes sense as an answer, yet all of it succeeds alike."
@@ -173,7 +182,10 @@ def _successes(scored: Sequence[Outcome]) -> Iterator[Finding]:
             f"{len(failing)} of {len(scored)} gold answers get a reward but are no success; mend "
             "`success` or `threshold`, which evaluations count by."
         )
-        yield _warning("gold_unsuccessful", message, _rows(failing))
+        # Without either, no reward of zero or less is a success: that is no slip of the author's.
+        slip = any((outcome.gold_reward or 0.0) > 0 for outcome in failing)
+        severity = Severity.WARNING if slip else Severity.INFO
+        yield Finding("gold_unsuccessful", severity, message, _rows(failing))
     contrary = [outcome for outcome in scored if outcome not in failing and _contrary(outcome)]
     if contrary:
         message = "An answer with a lower reward is a success while a better one is not."
@@ -223,10 +235,11 @@ def _gamed(scored: Sequence[Outcome]) -> Iterator[Finding]:
 def _chance(kind: Kind, credited: Sequence[Outcome]) -> float:
     """Return the share of rows in which such an answer may be right without any flaw.
 
-    A prompt may name the labels to choose from, and a reward take the first that it finds: that is
-    as good as a guess, which is right as often as the most frequent label.
+    A reward may take the first label that it finds, in a prompt that names them or in the first
+    words of any text ("A" in "This is a"): that is as good as a guess, which is right as often as
+    the most frequent label.
     """
-    if kind is not Kind.PROMPT:
+    if kind not in _MAY_NAME_LABELS:
         return GAMED_SHARE
     golds = Counter((outcome.gold or "").strip().casefold() for outcome in credited)
     return max(GAMED_SHARE, max(golds.values()) / len(credited))
@@ -242,6 +255,17 @@ def _lenient(scored: Sequence[Outcome]) -> Iterator[Finding]:
     if kinds:
         message = f"A gold answer is as good when it is {' or '.join(kinds)}; fine if you mean it."
         yield Finding("reward_lenient", Severity.INFO, message)
+    others = [
+        outcome
+        for outcome in credited
+        if any(tried.answer.kind is Kind.OTHER_RIGHT for tried in outcome.tried)
+    ]
+    if others:
+        message = (
+            f"In {len(others)} of {len(credited)} rows the gold answer of another row is as good; "
+            "fine if it is right there too."
+        )
+        yield Finding("reward_lenient", Severity.INFO, message, _rows(others))
 
 
 def _spoken(separation: Separation) -> str:

@@ -6,7 +6,7 @@ Codes of errors:
   entry_point_missing   there is no environment.py
   entry_point_invalid   environment.py does not define load_environment, or evaluations.py
                         load_evaluations, as a plain function
-  syntax_error          a module is not Python
+  syntax_error          a module is not Python; information where nothing imports it
   import_unknown        a module is imported that nothing brings; a warning where only a function
                         imports it
   hook_async            a method of the contract is `async`, and nobody awaits it
@@ -37,7 +37,8 @@ Codes of warnings:
   absolute_path         a file is opened by a path on the author's machine
   extra_values          a row of CSV has more values than columns
   duplicate_rows        rows that repeat an earlier one
-  contradictory_rows    rows that differ from an earlier one in nothing but the gold answer
+  contradictory_rows    rows that differ from an earlier one in nothing but the gold answer;
+                        information where the reward takes both
   labels_unbalanced     one gold answer is that of nearly all rows
   input_empty           rows with an empty input and nothing else to ask with
   output_empty          gold answers that say nothing
@@ -45,7 +46,8 @@ Codes of warnings:
   think_tags_missing    gold answers without thinking, in a config that trains it
   heldout_overlap       training rows that are held-out questions too
   gold_some_zero        some gold answers get no positive reward
-  gold_unsuccessful     gold answers get a reward but are no success
+  gold_unsuccessful     gold answers get a reward but are no success; information where it is zero
+                        or less
   success_contradicts   an answer with a lower reward is a success while a better one is not
   reward_blind          wrong answers get as much as gold ones, half of the time or more
   reward_gamed          kinds of wrong answers get as much as the gold answer
@@ -59,7 +61,7 @@ Codes of warnings:
 Codes of information: no_summary, no_license, no_readme, no_heldout, few_rows, similar_rows (an input
 again but for case and spacing), heldout_similar (a held-out question but for punctuation),
 model_unknown (no tokens were counted), not_read (a file too large to look into), reward_lenient (a
-gold answer is as good when cut or shuffled), gold_missing, gold_not_scored, sampled,
+gold answer is as good when cut or shuffled, or that of another row is), gold_missing, gold_not_scored, sampled,
 files_left_out.
 """
 

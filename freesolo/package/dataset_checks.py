@@ -84,9 +84,18 @@ def check_dataset_files(root: Path, paths: Sequence[str]) -> Iterator[Finding]:
         yield from _shared_questions(seen)
 
 
-def check_rows(
-    examples: Iterable[TaskExample], *, multi_turn: bool
-) -> tuple[DataFacts, list[Finding]]:
+@dataclass(frozen=True)
+class RowChecks:
+    """What was counted and found. `contradictions` are rows that ask what an earlier one asks and have
+    another gold answer, each with that earlier one: whether both are right, only a reward knows.
+    """
+
+    facts: DataFacts
+    findings: list[Finding]
+    contradictions: list[tuple[int, int]]
+
+
+def check_rows(examples: Iterable[TaskExample], *, multi_turn: bool) -> RowChecks:
     """Check the rows that an environment loads, each looked at once."""
     seen = _Seen()
     for row, example in enumerate(examples):
@@ -102,7 +111,17 @@ def check_rows(
         )
         findings.append(Finding("labels_unbalanced", Severity.WARNING, message))
     facts = DataFacts(seen.rows, seen.outputs.total(), len(seen.outputs), share)
-    return facts, findings
+    return RowChecks(facts, findings, seen.contradictions())
+
+
+def contradictory(contradictions: Sequence[tuple[int, int]], *, all_right: bool) -> Finding:
+    """Return the finding for rows that contradict others; with `all_right` the reward takes both."""
+    message = (
+        f"{len(contradictions)} rows ask what an earlier one asks, and have another gold answer"
+        f"{'; the reward takes both' if all_right else ''}."
+    )
+    severity = Severity.INFO if all_right else Severity.WARNING
+    return of_rows("contradictory_rows", severity, message, (row for row, _ in contradictions))
 
 
 @dataclass(frozen=True)
@@ -193,10 +212,11 @@ class _Seen:
         self.outputs: Counter[int] = Counter()
         self._contents: set[int] = set()
         self._near: set[int] = set()
-        self._answers: dict[int, int] = {}
+        self._first: dict[int, int] = {}
         self._repeated = array("L")
         self._similar = array("L")
         self._contradicting = array("L")
+        self._contradicted = array("L")
         self._no_question = array("L")
         self._no_answer = array("L")
 
@@ -218,17 +238,18 @@ class _Seen:
                 self._no_answer.append(row)
         self._compare(row, question, answer)
         near = fingerprint([fold(example.input), example.metadata, rest])
-        if near in self._near and question not in self._answers:
+        if near in self._near and question not in self._first:
             self._similar.append(row)
         self._near.add(near)
-        self._answers.setdefault(question, answer)
+        self._first.setdefault(question, row)
 
     def _compare(self, row: int, question: int, answer: int) -> None:
         content = hash((question, answer))
         if content in self._contents:
             self._repeated.append(row)
-        elif question in self._answers:
+        elif question in self._first:
             self._contradicting.append(row)
+            self._contradicted.append(self._first[question])
         self._contents.add(content)
 
     def repetitions(self) -> Iterator[Finding]:
@@ -236,15 +257,13 @@ class _Seen:
         if self._repeated:
             message = f"{len(self._repeated)} rows repeat an earlier one."
             yield of_rows("duplicate_rows", Severity.WARNING, message, self._repeated)
-        if self._contradicting:
-            message = (
-                f"{len(self._contradicting)} rows ask what an earlier one asks, and have another "
-                "gold answer."
-            )
-            yield of_rows("contradictory_rows", Severity.WARNING, message, self._contradicting)
         if self._similar:
             message = f"{len(self._similar)} rows have the input of an earlier one but for case and spacing."
             yield of_rows("similar_rows", Severity.INFO, message, self._similar)
+
+    def contradictions(self) -> list[tuple[int, int]]:
+        """Return the rows that contradict an earlier one, each with that one."""
+        return list(zip(self._contradicting, self._contradicted, strict=True))
 
     def empties(self) -> Iterator[Finding]:
         """Yield where nothing is said."""

@@ -19,6 +19,7 @@ _PUBLIC = frozenset({"OpenAI", "AsyncOpenAI"})
 _IMPORT_FAILURES = frozenset({"BaseException", "Exception", "ImportError", "ModuleNotFoundError"})
 # Environments that this one builds on are modules of these names.
 _ENVIRONMENT_PREFIX = "fsenv"
+_NOTHING = ast.Module([], [])
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ class Import:
 
 
 def parse_modules(root: Path, paths: Sequence[str]) -> tuple[list[Module], list[Finding]]:
-    """Parse every Python file among `paths`; return those that are Python, and what is wrong with
-    the others.
+    """Parse every Python file among `paths`; return them, empty where they are not Python, and what is
+    wrong with those.
     """
     modules: list[Module] = []
     findings: list[Finding] = []
@@ -71,8 +72,10 @@ def parse_modules(root: Path, paths: Sequence[str]) -> tuple[list[Module], list[
         except (SyntaxError, ValueError) as error:
             line = error.lineno if isinstance(error, SyntaxError) else None
             findings.append(_broken(path, f"{path} is not Python: {error}.", line))
+            modules.append(Module(path, _NOTHING))
         except (RecursionError, MemoryError):
             findings.append(_broken(path, f"{path} is nested too deeply for Python.", None))
+            modules.append(Module(path, _NOTHING))
     return modules, findings
 
 

@@ -5,6 +5,7 @@ takes and another refuses. Whatever says the same as the gold answer is left out
 """
 
 import json
+import math
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,7 +23,9 @@ class Kind(StrEnum):
     NULL = "null"
     REFUSAL = "refusal"
     OTHER_GOLD = "other_gold"
+    OTHER_RIGHT = "other_right"
     PROMPT = "prompt"
+    INPUT = "input"
     EVERY_LABEL = "every_label"
     LABEL_LINES = "label_lines"
     LONG = "long"
@@ -35,6 +38,7 @@ class Kind(StrEnum):
     IN_JSON = "in_json"
     IN_LIST = "in_list"
     IN_WORDS = "in_words"
+    WRONG_TYPE = "wrong_type"
     GARBAGE = "garbage"
 
 
@@ -61,12 +65,29 @@ _FILLER = "This is a long answer, and it says nothing about what was asked. "
 LONG_CHARS = 20_000
 
 _NULLS = ("None", "null", "[]", "{}")
+# What a reward that parses an answer may trip over: each is of another type than most gold answers.
+_TYPES = (
+    *_NULLS,
+    "42",
+    "-0.5",
+    "true",
+    '"text"',
+    '["text", 1]',
+    '{"answer": null}',
+    "NaN",
+    "-Infinity",
+    "1e999",
+    "\N{SUPERSCRIPT TWO}",
+    "{",
+    "0x1F, 1/0",
+)
 _NOTHING = frozenset({"", "none", "null", "n/a", "na", "nothing", "[]", "{}"})
 _REFUSES = re.compile(r"\b(sorry|cannot|can.t|can not|unable|won.t|refuse|not able)\b")
 _NUMBER = re.compile(r"[-+]?[$€£]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?%?")
 _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _TOKEN = re.compile(r"[\w.:/-]+", re.ASCII)
 _MOST_LABELS = 20
+_OTHER_GOLDS = 3
 # Answers longer than this are not strung together.
 _LABEL_CHARS = 1000
 # Half of so short a word may well be an abbreviation of it.
@@ -106,7 +127,7 @@ def perturb(
         if text not in seen and (gold is None or not same_answer(text, gold)):
             seen.add(text)
             yield Perturbation(kind, text, wrong=True)
-    for kind, text in _variants(gold) if gold is not None else ():
+    for kind, text in _variants(gold):
         if text not in seen and text != gold:
             seen.add(text)
             yield Perturbation(kind, text, wrong=False)
@@ -130,11 +151,15 @@ def filler(chars: int) -> str:
 
 
 def _wrong_labels(gold: str, question: Question, labels: Sequence[Label]) -> list[str]:
-    """Return some of the labels that are no answer to `question`, others for each row."""
+    """Return some of the labels that are no answer to `question`, others for each row, and from all
+    over the dataset: a neighbour may be like this row.
+    """
     start = question.row % max(1, len(labels))
+    step = max(1, len(labels) // _MOST_LABELS)
+    turned = [*labels[start:], *labels[:start]]
     wrong = (
         label.text
-        for label in [*labels[start:], *labels[:start]]
+        for label in (label for first in range(step) for label in turned[first::step])
         if question.input not in label.inputs and not same_answer(label.text, gold)
     )
     return list(islice(wrong, _MOST_LABELS))
@@ -148,9 +173,9 @@ def _wrong(
     yield Kind.NULL, _NULLS[question.row % len(_NULLS)]
     if gold is None or not _REFUSES.search(gold.casefold()):
         yield Kind.REFUSAL, REFUSAL
-    for text in (question.prompt, question.input):
+    for kind, text in ((Kind.PROMPT, question.prompt), (Kind.INPUT, question.input)):
         if text.strip():
-            yield Kind.PROMPT, text
+            yield kind, text
     yield Kind.LONG, filler(LONG_CHARS)
     if gold is not None:
         yield from _misplaced(gold, _wrong_labels(gold, question, labels))
@@ -159,13 +184,22 @@ def _wrong(
 def _misplaced(gold: str, others: Sequence[str]) -> Iterator[tuple[Kind, str]]:
     """Yield answers to other questions, the gold answer among such, and half of it."""
     if others:
-        yield Kind.OTHER_GOLD, others[0]
+        for other in others[:: math.ceil(len(others) / _OTHER_GOLDS)]:
+            yield Kind.OTHER_GOLD, other
         yield from _strung_together(gold, others)
     if _is_one_token(gold):
         yield Kind.TRUNCATED, gold.strip()[: len(gold.strip()) // 2]
 
 
-def _variants(gold: str) -> Iterator[tuple[Kind, str]]:
+def _variants(gold: str | None) -> Iterator[tuple[Kind, str]]:
+    """Yield what may be right, and what is only to be scored without a failure."""
+    if gold is not None:
+        yield from _rewritten(gold)
+    for text in _TYPES:
+        yield Kind.WRONG_TYPE, text
+
+
+def _rewritten(gold: str) -> Iterator[tuple[Kind, str]]:
     text = gold.strip()
     words = text.split()
     if len(text) > 1:

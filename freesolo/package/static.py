@@ -1,7 +1,7 @@
 """What can be said of an environment's folder without running any of its code."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from freesolo.domain.distributions import Distribution
@@ -60,13 +60,14 @@ def check_files(root: Path, *, name: str | None) -> Files:
         return Files([_error("package_limits", error.message)])
     manifest, findings = _manifest(root, name, paths)
     findings += _limits(root, paths)
-    modules, broken = parse_modules(root, paths)
+    modules, unparsed = parse_modules(root, paths)
     specs, wrong = _configs(root, paths)
     run = reachable(modules)
+    broken = list(_broken(unparsed, run))
     imports = foreign_imports(modules, paths)
     facts = code_facts(run)
     findings += [*_entry_point(root, paths), *broken, *wrong]
-    if not broken:
+    if not any(each.severity is Severity.ERROR for each in broken):
         findings += _code(run, manifest, specs, facts)
         findings += check_imports(imports, _others(manifest, specs))
         findings += shadowing(paths)
@@ -142,6 +143,13 @@ def _entry_point(root: Path, paths: Sequence[str]) -> Iterator[Finding]:
             if left_out
             else f"There is no {ENTRY_POINT}; it must define `load_environment(**params)`.",
         )
+
+
+def _broken(unparsed: Iterable[Finding], run: Iterable[Module]) -> Iterator[Finding]:
+    """Yield what is not Python. Where nothing runs it, it may be data: a program to be mended."""
+    reached = {module.path for module in run}
+    for each in unparsed:
+        yield each if each.path in reached else replace(each, severity=Severity.INFO)
 
 
 def _code(

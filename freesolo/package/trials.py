@@ -8,10 +8,12 @@ from freesolo.datasets import TaskExample
 from freesolo.domain.train_spec import TrainSpec
 from freesolo.errors import EnvironmentFailed
 from freesolo.package.audit import audit_rewards, effort_for
+from freesolo.package.audit_answers import takes_both
 from freesolo.package.dataset_checks import (
     check_held_out,
     check_rows,
     check_think_tags,
+    contradictory,
     places,
     question_of,
 )
@@ -19,7 +21,13 @@ from freesolo.package.dataset_report import fingerprint
 from freesolo.package.files import collect_files
 from freesolo.package.findings import Finding, Severity
 from freesolo.package.modules import Import, Need, check_imports, installed_modules
-from freesolo.package.prompts import FindModel, check_lengths, counters_for, read_prompts
+from freesolo.package.prompts import (
+    FindModel,
+    check_lengths,
+    counters_for,
+    read_prompts,
+    spread,
+)
 from freesolo.package.report import UseFacts
 from freesolo.runtime.client import (
     EnvironmentHost,
@@ -31,6 +39,8 @@ from freesolo.runtime.client import (
 
 # Each is a process of its own, and asks the reward about every row.
 _MOST_TRIALS = 4
+# Of rows that contradict each other.
+_ASKED_TWICE = 8
 
 
 @dataclass(frozen=True)
@@ -157,7 +167,8 @@ def _look_at_data(
 ) -> tuple[UseFacts, list[Finding]]:
     examples = host.examples()
     suites = host.suites()
-    data, findings = check_rows(examples, multi_turn=host.multi_turn)
+    rows = check_rows(examples, multi_turn=host.multi_turn)
+    findings = [*rows.findings, *_check_contradictions(host, rows.contradictions)]
     if not suites:
         message = "There is no evaluations.py, so nothing can be measured later."
         findings.append(Finding("no_heldout", Severity.INFO, message))
@@ -171,7 +182,21 @@ def _look_at_data(
     for path, spec in use.items():
         if spec.thinking:
             findings += check_think_tags(examples, path)
-    return UseFacts(tuple(use), replace(data, cases=len(cases)), tuple(lengths)), findings
+    return UseFacts(tuple(use), replace(rows.facts, cases=len(cases)), tuple(lengths)), findings
+
+
+def _check_contradictions(
+    host: EnvironmentHost, contradictions: Sequence[tuple[int, int]]
+) -> Iterator[Finding]:
+    """Yield what contradicts, and ask the reward of some whether both gold answers are right."""
+    if contradictions:
+        some = [contradictions[i] for i in spread(range(len(contradictions)), _ASKED_TWICE)]
+        examples = host.examples()
+        yield contradictory(
+            contradictions,
+            all_right=not host.multi_turn
+            and all(takes_both(host, examples[row], examples[first]) for row, first in some),
+        )
 
 
 def _check_late_imports(bench: Bench, host: EnvironmentHost) -> Iterator[Finding]:

@@ -42,7 +42,6 @@ def only(result: AuditResult, code: str) -> Finding:
 
 
 SOUND_REWARDS = {
-    "exact": "return RewardResult(float(answer == gold))",
     "whatever its case": "return RewardResult(float(answer.casefold() == gold.casefold()))",
     "found at the end": "return RewardResult(float(answer.split()[-1:] == [gold]))",
     "never positive": "return RewardResult(float(answer == gold) - 1, success=answer == gold)",

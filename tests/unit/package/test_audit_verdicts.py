@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 from freesolo.errors import EnvironmentFailed
 from freesolo.package.audit_facts import Latency
 from freesolo.package.audit_measures import facts_of, latency_of, separation_of
-from freesolo.package.audit_outcomes import Outcome, Tried, same_rewards
+from freesolo.package.audit_outcomes import (
+    Outcome,
+    Tried,
+    same_rewards,
+    with_other_right_answers,
+)
 from freesolo.package.audit_verdicts import slow, verdicts
 from freesolo.package.findings import Severity
 from freesolo.package.perturbations import Kind, Perturbation
@@ -73,6 +78,66 @@ def test_a_prompt_that_names_a_label_is_as_good_as_a_guess() -> None:
     assert codes(known) == ["reward_gamed"]
 
 
+@pytest.mark.parametrize("kind", [Kind.REFUSAL, Kind.LONG])
+def test_any_text_may_begin_with_a_label(kind: Kind) -> None:
+    hits = [float(each is kind) for each in WRONG]
+    letters = [
+        replace(outcome(row, 1, *(hits if row % 4 == 0 else [0.0] * 5)), gold="ABCD"[row % 4])
+        for row in range(40)
+    ]
+
+    assert codes(letters) == []
+
+
+def taking(row: int, *others: float) -> Outcome:
+    """Return an outcome with these rewards of other rows' gold answers, the gold one's being 1."""
+    tried = [
+        Tried(Perturbation(Kind.OTHER_GOLD, f"gold {row + n}", wrong=True), scored(reward))
+        for n, reward in enumerate(others, 1)
+    ]
+    return replace(outcome(row, 1, 0), tried=tried)
+
+
+def test_what_a_reward_takes_while_it_refuses_others_may_be_right() -> None:
+    rows = with_other_right_answers([taking(row, 0, 0, row % 2, 1) for row in range(8)])
+
+    (lenient,) = verdicts(rows)
+
+    assert (lenient.code, lenient.severity) == ("reward_lenient", Severity.INFO)
+    assert {tried.answer.kind for tried in rows[0].tried} == {Kind.OTHER_GOLD, Kind.OTHER_RIGHT}
+    separation = separation_of(rows)
+    assert separation
+    assert separation.auc == 1.0
+
+
+def test_a_reward_that_takes_nearly_any_gold_answer_does_not_look_at_it() -> None:
+    rows = [taking(row, 1, 1, 1, row % 2) for row in range(8)]
+
+    assert with_other_right_answers(rows) == rows
+    assert codes(rows) == ["reward_blind"]
+
+
+def test_of_a_few_labels_only_one_is_right() -> None:
+    rows = [replace(taking(row, row % 2, 0), gold=["yes", "no"][row % 2]) for row in range(16)]
+
+    assert with_other_right_answers(rows) == rows
+    assert codes(rows) == ["reward_gamed"]
+
+
+def test_of_what_chance_decides_no_single_answer_is_told() -> None:
+    changed = replace(outcome(0, 1, 0), again=scored(0))
+
+    assert codes([changed, outcome(1, 0, 0)]) == []
+
+
+def test_without_gold_answers_a_reward_for_any_words_is_constant() -> None:
+    rows = [replace(outcome(row, 0, 0, 1, 1, 1, 1), first=None, again=None) for row in range(3)]
+    empty = Tried(Perturbation(Kind.EMPTY, "", wrong=True), scored(0))
+    rows = [replace(row, tried=[empty, *row.tried[1:]]) for row in rows]
+
+    assert codes(rows) == ["reward_constant"]
+
+
 def test_the_finding_names_the_kind_how_often_and_where() -> None:
     rows = [outcome(row, 1, 0, 0, 0, 1, 0) for row in range(8)]
 
@@ -98,7 +163,8 @@ def test_where_one_answer_is_a_success_and_a_better_one_is_not_they_contradict()
 def test_gold_below_zero_is_sound_if_it_is_best() -> None:
     row = outcome(0, -1, -2, -2, -3, -2, -2)
 
-    assert codes([row]) == ["gold_unsuccessful"]
+    (unsuccessful,) = verdicts([row])
+    assert (unsuccessful.code, unsuccessful.severity) == ("gold_unsuccessful", Severity.INFO)
     assert codes([replace(row, first=scored(-1, success=True))]) == []
 
 

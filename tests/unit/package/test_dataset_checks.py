@@ -21,7 +21,7 @@ def examples(*rows: dict[str, object]) -> list[TaskExample]:
 
 def codes(*rows: dict[str, object]) -> dict[str, tuple[int, ...]]:
     """Return the rows of each finding by its code."""
-    _, findings = check_rows(examples(*rows), multi_turn=False)
+    findings = check_rows(examples(*rows), multi_turn=False).findings
     return {finding.code: finding.rows for finding in findings if finding.code != "few_rows"}
 
 
@@ -36,9 +36,7 @@ def row(question: object = "a", answer: object = "b", **more: object) -> dict[st
         ([row(id="1"), row(id="2")], {"duplicate_rows": (1,)}),
         ([row(), row(metadata={"n": 1})], {}),
         ([row(), row(context="c")], {}),
-        ([row(), row(answer="c")], {"contradictory_rows": (1,)}),
-        ([row(), row(answer="c", context="d")], {}),
-        ([row(), row(answer="c"), row()], {"contradictory_rows": (1,), "duplicate_rows": (2,)}),
+        ([row(), row(answer="c"), row()], {"duplicate_rows": (2,)}),
         ([row("a b"), row("A  B")], {"similar_rows": (1,)}),
         ([row("a b"), row("A  B", "c")], {"similar_rows": (1,)}),
         ([row({"x": 1, "y": 2}), row({"y": 2, "x": 1})], {"duplicate_rows": (1,)}),
@@ -60,11 +58,17 @@ def test_rows_are_compared_by_all_they_hold(
 
 
 def test_few_rows_are_mentioned() -> None:
-    _, few = check_rows(examples(*(row(str(n)) for n in range(19))), multi_turn=True)
-    _, enough = check_rows(examples(*(row(str(n)) for n in range(20))), multi_turn=True)
+    few = check_rows(examples(*(row(str(n)) for n in range(19))), multi_turn=True)
+    enough = check_rows(examples(*(row(str(n)) for n in range(20))), multi_turn=True)
 
-    assert [finding.code for finding in few] == ["few_rows"]
-    assert enough == []
+    assert [finding.code for finding in few.findings] == ["few_rows"]
+    assert enough.findings == []
+
+
+def test_rows_that_contradict_others_are_told_with_the_first_of_those() -> None:
+    rows = examples(row("x"), row(), row(answer="c"), row(answer="c", context="d"), row(answer="e"))
+
+    assert check_rows(rows, multi_turn=False).contradictions == [(2, 1), (4, 1)]
 
 
 @pytest.mark.parametrize(
@@ -82,10 +86,10 @@ def test_answers_that_are_labels_are_weighed(
 ) -> None:
     rows = examples(*(row(str(n), answer) for n, answer in enumerate(answers)))
 
-    facts, findings = check_rows(rows, multi_turn=False)
+    checks = check_rows(rows, multi_turn=False)
 
-    assert facts.largest_share == share
-    assert ("labels_unbalanced" in [finding.code for finding in findings]) is found
+    assert checks.facts.largest_share == share
+    assert ("labels_unbalanced" in [finding.code for finding in checks.findings]) is found
 
 
 def asked(text: str) -> Question:

@@ -39,7 +39,7 @@ def texts(answers: list[Perturbation], kind: Kind, *, wrong: bool = True) -> lis
 def test_a_gold_answer_is_buried_among_all_others_neither_first_nor_last() -> None:
     answers = made("Oslo")
 
-    assert texts(answers, Kind.OTHER_GOLD) == ["Paris"]
+    assert texts(answers, Kind.OTHER_GOLD) == ["Paris", "Tokyo", "Lima"]
     assert texts(answers, Kind.EVERY_LABEL) == ["Paris Oslo Tokyo Lima"]
     assert texts(answers, Kind.LABEL_LINES) == ["Paris\nOslo\nTokyo\nLima"]
 
@@ -50,10 +50,15 @@ def test_of_two_labels_the_wrong_one_comes_first_and_last() -> None:
     assert texts(answers, Kind.EVERY_LABEL) == ["no yes no"]
 
 
-def test_each_row_gets_the_gold_answer_of_another_one() -> None:
-    others = [texts(made("Oslo", row=row), Kind.OTHER_GOLD) for row in (1, 2, 3)]
+def test_each_row_gets_gold_answers_of_others_from_all_over_the_dataset() -> None:
+    golds = [(f"word {n}", f"answer {n}") for n in range(100)]
 
-    assert others == [["Paris"], ["Tokyo"], ["Lima"]]
+    others = [texts(made("Oslo", golds=golds, row=row), Kind.OTHER_GOLD) for row in (0, 90)]
+
+    assert others == [
+        ["answer 0", "answer 35", "answer 70"],
+        ["answer 90", "answer 25", "answer 60"],
+    ]
 
 
 def test_where_all_rows_have_one_answer_there_is_no_other() -> None:
@@ -103,8 +108,9 @@ def test_half_a_token_is_wrong_and_half_a_sentence_a_variant() -> None:
 
 
 def test_an_echo_is_no_wrong_answer_where_it_is_the_right_one() -> None:
-    assert texts(made("Norway"), Kind.PROMPT) == ["What is the capital of Norway?"]
-    assert texts(made("Oslo"), Kind.PROMPT) == ["What is the capital of Norway?", "Norway"]
+    assert texts(made("Oslo"), Kind.PROMPT) == ["What is the capital of Norway?"]
+    assert texts(made("Oslo"), Kind.INPUT) == ["Norway"]
+    assert texts(made("Norway"), Kind.INPUT) == []
 
 
 def test_small_numbers_are_spelled_out_as_a_variant() -> None:
@@ -114,9 +120,23 @@ def test_small_numbers_are_spelled_out_as_a_variant() -> None:
 
 
 def test_without_a_gold_answer_only_nonsense_is_made() -> None:
-    kinds = {answer.kind for answer in made(None)}
+    kinds = {answer.kind for answer in made(None) if answer.wrong}
 
-    assert kinds == {Kind.EMPTY, Kind.BLANK, Kind.NULL, Kind.REFUSAL, Kind.PROMPT, Kind.LONG}
+    assert kinds == {
+        Kind.EMPTY,
+        Kind.BLANK,
+        Kind.NULL,
+        Kind.REFUSAL,
+        Kind.PROMPT,
+        Kind.INPUT,
+        Kind.LONG,
+    }
+
+
+@pytest.mark.parametrize("gold", ["Oslo", None])
+@pytest.mark.parametrize("text", ["42", "true", '"text"', "[]", "{}", "NaN", "{"])
+def test_every_row_is_tried_with_texts_of_each_type(gold: str | None, text: str) -> None:
+    assert text in [answer.text for answer in made(gold)]
 
 
 @pytest.mark.parametrize(
