@@ -5,12 +5,13 @@ from pathlib import Path
 import click
 
 from freesolo.cli.context import App, json_option, pass_app
-from freesolo.errors import TemplateNotFound
+from freesolo.errors import FolderNotEmpty, InvalidRef, TemplateNotFound
 from freesolo.package.bridges.sources import find_source
 from freesolo.package.templates import (
     TEMPLATES,
     Source,
     Template,
+    check_new,
     find_template,
     write_environment,
 )
@@ -54,7 +55,7 @@ def init(
     """
     if template and origin:
         raise click.UsageError("An environment starts from --template or --from, not from both.")
-    folder = folder or _ask_folder(app)
+    folder = folder or _ask_folder(app, name)
     source = _source(app, template, origin)
     name = name or folder.resolve().name
     org = org or _org_in_use(app)
@@ -82,10 +83,22 @@ def _source(app: App, template: str | None, origin: str | None) -> Source:
     return find_template(template) if template else _ask_template(app)
 
 
-def _ask_folder(app: App) -> Path:
+def _ask_folder(app: App, name: str | None) -> Path:
     if not app.out.interactive:
         raise click.MissingParameter(param_hint="FOLDER", param_type="argument")
-    return Path(click.prompt("Folder of the new environment", default="my-task", err=True))
+
+    def read(text: str) -> Path:
+        folder = Path(text.strip()).expanduser()
+        try:
+            check_new(folder, name or folder.resolve().name)
+        except (InvalidRef, FolderNotEmpty) as error:
+            raise click.BadParameter(f"{error.message} {error.hint}") from None
+        return folder
+
+    chosen: Path = click.prompt(
+        "Folder of the new environment", default="my-task", value_proc=read, err=True
+    )
+    return chosen
 
 
 def _ask_template(app: App) -> Template:

@@ -80,12 +80,8 @@ def write_environment(source: Source, folder: Path, *, name: str, org: str) -> l
     Raise `InvalidRef` for a name that cannot be published, and `FolderNotEmpty` rather than
     overwrite anything.
     """
-    check_name(name, "environment")
+    check_new(folder, name)
     check_name(org, "org")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FolderNotEmpty(
-            f"{folder} is not an empty folder.", hint="Choose another, or empty it first."
-        )
     written = []
     for path, content in source.files():
         if path.suffix in _SUBSTITUTED:
@@ -94,6 +90,15 @@ def write_environment(source: Source, folder: Path, *, name: str, org: str) -> l
         (folder / path).write_bytes(content)
         written.append(str(path))
     return sorted(written)
+
+
+def check_new(folder: Path, name: str) -> None:
+    """Raise as `write_environment` does if the environment `name` cannot be made in `folder`."""
+    check_name(name, "environment")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FolderNotEmpty(
+            f"{folder} is not an empty folder.", hint="Choose another, or empty it first."
+        )
 
 
 def _files_below(

@@ -53,6 +53,21 @@ def test_a_terminal_is_asked_for_the_folder_and_the_template(freesolo: Freesolo)
     assert "NumberHunt" in Path("game/environment.py").read_text()
 
 
+def test_a_folder_that_cannot_be_taken_is_asked_for_again(
+    freesolo: Freesolo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Path("full").mkdir()
+    Path("full", "mine.txt").touch()
+    folders = [("[my-task]: ", folder) for folder in ("my task", "full", "~/task")]
+
+    shown = on_a_terminal(["--template", "code"], folders)
+
+    assert "'my task' cannot name an environment." in shown
+    assert "full is not an empty folder." in shown
+    assert (tmp_path / "task" / "runner.py").exists()
+
+
 def test_what_is_no_template_is_asked_for_again(freesolo: Freesolo) -> None:
     shown = on_a_terminal(["task"], [("[1]: ", "multi-trun"), ("[1]: ", "8"), ("[1]: ", "2")])
 
