@@ -22,13 +22,13 @@ def call_function(source: str, function: str, calls: list[list[object]]) -> list
     """Return what each call of `function`, which `source` defines, gave; `FAILED` for nothing."""
     task = json.dumps({"source": source, "function": function, "calls": calls})
     # Into a file, not a pipe: its size has a limit, and nothing that is left behind can hold it.
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as output:
+    with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-B", str(RUNNER)],
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.DEVNULL,
-            cwd=folder,
+            cwd="/",
             env={},
             start_new_session=True,
         )

@@ -106,6 +106,12 @@ def solve(*given):
         "def solve(*_):\n    return 'x' * 10**11",
         "import os\ndef solve(*_):\n    os._exit(0)",
         "import os\ndef solve(*_):\n    os.kill(os.getpid(), 9)",
+        "import os\ndef solve(*_):\n    os.kill(os.getppid(), 9)",
+        "import os\ndef solve(*_):\n    os.killpg(os.getpgid(os.getppid()), 9)",
+        "import os, __main__\n__main__.HARMLESS = {'os.kill'}\ntry:\n"
+        "    __main__.refuse.__defaults__ = ({'os.kill'},)\nexcept OSError:\n    pass\n"
+        "def solve(*_):\n    os.kill(os.getppid(), 9)",
+        "import os\ndef solve(*_):\n    for _ in range(3000):\n        os.mkdir('d')\n        os.chdir('d')",
         "def solve(*_):\n    import subprocess\n    return subprocess.Popen(['sleep', '60']).pid",
         "def solve(*_):\n    return 'x' * 10**6",
         "def solve(*_):\n    return object()",
@@ -125,6 +131,10 @@ def solve(*given):
             "memory",
             "exit",
             "killed",
+            "grader-killed",
+            "group-killed",
+            "unguarded",
+            "folders",
             "child",
             "long",
             "no-json",
@@ -145,7 +155,10 @@ def test_code_that_does_not_solve_the_task_gets_nothing(
 def test_code_may_stand_in_a_fence_and_bring_helpers(hosts: dict[str, EnvironmentHost]) -> None:
     host = hosts["code"]
     example = host.examples()[0]
-    helped = f"```python\nimport math, re\nfrom collections import Counter\n{example.output}\n```"
+    helped = (
+        "```python\nimport math, re\nfrom collections import Counter\nfrom typing import List\n"
+        f"{example.output}\n```"
+    )
 
     assert reward_of(host, example, helped) == 1.0
 
@@ -161,17 +174,17 @@ def test_code_that_is_right_at_times_gets_less_than_half(
     assert reward_of(host, example, lucky) == 0.1
 
 
-def test_code_leaves_no_process_behind(hosts: dict[str, EnvironmentHost]) -> None:
-    host = hosts["code"]
+def test_code_leaves_no_process_behind(tmp_path: Path, options: HostOptions) -> None:
     endless = "import time\ndef solve(*_):\n    time.sleep(60)"
 
-    before = {process.pid for process in psutil.process_iter()}
-    host.score_responses(host.examples()[0], [endless])
-    left = [
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if process.pid not in before and "runner.py" in " ".join(process.info["cmdline"] or ())
-    ]
+    with open_template("code", tmp_path / "mine", options, judge_url="") as host:
+        host.score_responses(host.examples()[0], [endless])
+        runner = str(tmp_path / "mine" / "runner.py")
+        left = [
+            process
+            for process in psutil.process_iter(["cmdline"])
+            if runner in (process.info["cmdline"] or ())
+        ]
 
     assert left == []
 
