@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from http.client import HTTPException
 
 INSTRUCTIONS = """\
 You grade how well a candidate rewrites a blunt request politely. You get a JSON object with the \
@@ -55,7 +56,7 @@ class Judge:
                 error.close()
                 if error.code not in PASSING_ERRORS:
                     break
-            except (OSError, ValueError) as error:  # no connection, no time, no verdict
+            except (OSError, HTTPException, ValueError) as error:  # no connection, time or verdict
                 reason = str(error)
         raise JudgeFailed(f"the judge {self.model} at {self.url} gave no verdict: {reason}")
 
