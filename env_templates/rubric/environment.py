@@ -20,6 +20,9 @@ RULES = (
 )
 SIGNATURE = "The Lantern Shop"
 MOST_WORDS = 45
+SORRY = re.compile(r"(?<!not )(?<!never )\b(sorry|apologi[sz]e)\b")
+DENIED = re.compile(r"\b(not|never)\b")
+STUTTERED = re.compile(r"\b(\w+)\W+\1\b", re.IGNORECASE)
 
 Facts = dict[str, str]
 
@@ -58,8 +61,7 @@ def greets(facts: Facts, reply: str) -> bool:
 def apologises(facts: Facts, reply: str) -> bool:
     """A sentence is sorry about the thing that was ordered."""
     return any(
-        re.search(r"\b(sorry|apologi[sz]e)\b", sentence)
-        and re.search(rf"\b{facts['item']}\b", sentence)
+        SORRY.search(sentence) and re.search(rf"\b{facts['item']}\b", sentence)
         for sentence in sentences(reply)
     )
 
@@ -67,7 +69,8 @@ def apologises(facts: Facts, reply: str) -> bool:
 def promises(facts: Facts, reply: str) -> bool:
     """A sentence says that this order will arrive, and on which day."""
     return any(
-        " will " in sentence and facts["order"] in sentence and facts["date"] in sentence
+        all(part in sentence for part in (" will ", facts["order"], facts["date"]))
+        and not DENIED.search(sentence)
         for sentence in sentences(reply)
     )
 
@@ -87,6 +90,8 @@ def find_objection(note: str, reply: str) -> str | None:
     said = sentences(reply)
     if not 8 <= len(words) <= MOST_WORDS:
         return f"{len(words)} words; 8 to {MOST_WORDS} are wanted"
+    if STUTTERED.search(reply):
+        return "a word twice in a row"
     if len(said) < 2 or len(said) != len(set(said)) or any(len(s.split()) < 5 for s in said):
         return "not made of whole sentences, each of them once"
     invented = set(re.findall(r"\d+", reply)) - set(re.findall(r"\d+", note))

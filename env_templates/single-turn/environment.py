@@ -11,7 +11,7 @@ from freesolo.datasets import TaskExample, load_dataset
 from freesolo.environments import EnvironmentSingleTurn, RewardResult
 
 DATASET = Path(__file__).parent / "dataset"
-ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+ISO_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 class Dates(EnvironmentSingleTurn):

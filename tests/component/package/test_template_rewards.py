@@ -71,8 +71,11 @@ def test_a_rubric_prefers_every_gold_reply_to_the_rejected_one(
         "The Lantern Shop",
         "Dear {name}, we are sorry that your {item} is late. Order {order} will reach you on {date}, "
         "with 50 percent off. The Lantern Shop",
+        "Dear {name}, we are never sorry that your {item} is late. Order {order} will not reach you on "
+        "{date}. The Lantern Shop",
+        "Dear {name}, sorry {item} sorry sorry sorry. It will {order} {date} do. The Lantern Shop",
     ],
-    ids=["keywords", "stuffed", "repeated", "invented"],
+    ids=["keywords", "stuffed", "repeated", "invented", "denied", "stammered"],
 )
 def test_a_rubric_is_not_won_by_its_keywords(hosts: dict[str, EnvironmentHost], reply: str) -> None:
     host = hosts["rubric"]
