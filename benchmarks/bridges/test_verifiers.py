@@ -1,4 +1,7 @@
-"""The bridge to verifiers, with the library itself in a virtual environment of its own."""
+"""The bridge to verifiers, with the library itself in a virtual environment of its own.
+
+Run by hand, `pytest benchmarks/bridges`, since that takes a minute to make: a hundred packages.
+"""
 
 import subprocess
 from collections.abc import Iterator
@@ -11,10 +14,15 @@ import pytest
 from freesolo.environments import EnvironmentEpisode, EnvironmentTurn
 from freesolo.package.bridges.verifiers import find_environment
 from freesolo.package.templates import write_environment
-from freesolo.runtime.client import EnvironmentHost, HostOptions, open_host
+from freesolo.runtime.client import EnvironmentHost, HostOptions, SandboxMode, open_host
 from freesolo.runtime.episodes import play
 
-CASES = Path(__file__).parent / "verifiers-cases" / "vf_cases.py"
+CASES = Path(__file__).parent / "vf_cases.py"
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory: pytest.TempPathFactory) -> HostOptions:
+    return HostOptions(tmp_path_factory.mktemp("cache"), sandbox=SandboxMode.OFF)
 
 
 @pytest.fixture(scope="module")
