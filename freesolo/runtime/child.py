@@ -173,7 +173,7 @@ class Child:
                     process.kill()
             self._guard.wait()
         if self._report is None and self._scratch is not None:
-            guard.remove_folder(self._scratch)
+            guard.remove_left_over(self._scratch)
 
     def _order(self, connection: int) -> dict[str, object]:
         program = self._program
