@@ -9,7 +9,7 @@ import click
 from freesolo.base_models.store import present
 from freesolo.cli.context import App, json_option, sandbox_option
 from freesolo.domain.catalog import BUILT_IN
-from freesolo.errors import EnvironmentFailed, InvalidEnvironment
+from freesolo.errors import EnvironmentFailed, FreesoloError, InvalidEnvironment
 from freesolo.package.audit_facts import AuditFacts
 from freesolo.package.checks import Finding, Report, Severity, check_folder
 from freesolo.package.files import has_manifest
@@ -40,7 +40,15 @@ def validate(context: click.Context, folder: Path, *, sandbox: str) -> None:
     app: App = context.obj
     app.out.talk(f"Checking {folder} ...")
     # A folder without a manifest gets its name when it is published, whatever it is called here.
-    report = check(app, folder, sandbox=sandbox, name=None if has_manifest(folder) else "unnamed")
+    try:
+        report = check(
+            app, folder, sandbox=sandbox, name=None if has_manifest(folder) else "unnamed"
+        )
+    except FreesoloError as error:
+        # Whoever reads the document gets one, whatever this machine or a hub lacks.
+        unchecked = Finding("not_checked", Severity.ERROR, error.message)
+        app.out.document(report_document(Report((unchecked,))))
+        raise
     app.out.document(report_document(report))
     show_report(app, report)
     if report.ok:

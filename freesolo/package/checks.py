@@ -25,6 +25,8 @@ Codes of errors:
   gold_all_zero         no gold answer gets a positive reward
   wrong_failed          the reward raised, hung, crashed or was no finite number on another answer
   reward_constant       every answer gets the same reward; a warning without gold answers
+  not_checked           what the check needs is not at hand now: a hub, the package index, a sandbox; said
+                        by the command
   rows_too_long         rows have more tokens than a config allows; a warning if some fit, and
                         information where tokens are estimated
 

@@ -56,6 +56,18 @@ def test_a_folder_that_is_not_there_is_a_finding_too(freesolo: Freesolo) -> None
     assert [each["code"] for each in shown.document["findings"]] == ["folder_missing"]
 
 
+def test_there_is_a_document_even_if_nothing_can_be_checked_now(
+    freesolo: Freesolo, folder: Path
+) -> None:
+    write_environment(folder, SOUND, manifest=f'{MANIFEST}environments = ["ada/other"]\n')
+
+    shown = freesolo("validate", folder, "--json")
+
+    assert shown.code == 5
+    assert set(shown.document) == KEYS
+    assert [each["code"] for each in shown.document["findings"]] == ["not_checked"]
+
+
 def test_the_report_begins_with_the_verdict_and_names_places(
     freesolo: Freesolo, folder: Path
 ) -> None:
