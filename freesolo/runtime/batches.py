@@ -18,8 +18,8 @@ class Batch:
     """The items of one call by their state. Times are in seconds, of one clock.
 
     Of the `waiting` nothing was heard, `begun` maps those at work to when they began, `late` had the
-    `seconds` that each may take, and `outcomes` holds what came of the others. `started` says
-    whether the child has begun with the call.
+    `seconds` that each may take, the last until `gave_up`, and `outcomes` holds what came of the
+    others. `started` says whether the child has begun with the call.
     """
 
     waiting: set[int]
@@ -28,6 +28,7 @@ class Batch:
     late: set[int] = field(default_factory=set)
     outcomes: dict[int, object | EnvironmentFailed] = field(default_factory=dict)
     started: bool = False
+    gave_up: float = 0.0
 
     @classmethod
     def of(cls, items: Iterable[int], *, seconds: float) -> "Batch":
@@ -48,7 +49,9 @@ class Batch:
     def expire(self, now: float) -> None:
         """Give up the items that had their time."""
         over = {item for item, began in self.begun.items() if now >= began + self.seconds}
-        self.late |= over
+        if over:
+            self.late |= over
+            self.gave_up = now
         for item in over:
             del self.begun[item]
 
@@ -62,4 +65,4 @@ class Batch:
             return max(min(self.begun.values()) + self.seconds - now, 0.001)
         if not self.late:
             return self.seconds
-        return _NEXT_SECONDS if self.waiting else 0.0
+        return max(self.gave_up + _NEXT_SECONDS - now, 0.0) if self.waiting else 0.0

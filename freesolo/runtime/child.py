@@ -136,13 +136,14 @@ class Child:
         match reply:
             # Rows and messages are the task itself; what a reward says of itself is shown and stored.
             case {"value": {"rewards": list() as rewards, **others}}:
-                return {**others, "rewards": mask_all(rewards, self._program.secrets.values())}
+                return {**others, "rewards": self._masked_all(rewards)}
             case {"value": value}:
                 return value
             case {"raised": str() as summary, "traceback": str() | None as author_frames}:
+                shown = self._masked(summary[: host.SUMMARY_CHARS])
                 raise AuthorRaised(
-                    self._masked(f"`{method}` raised {summary}"),
-                    author_frames and self._masked(author_frames),
+                    f"`{method}` raised {shown}",
+                    author_frames and self._masked(author_frames[-host.TRACEBACK_CHARS :]),
                 )
         raise ChildLost("the process broke the protocol")
 
@@ -189,7 +190,7 @@ class Child:
     def _hear_report(self, seconds: float) -> None:
         """Wait for the guard's report, which says that nothing is left of the process."""
         deadline = time.monotonic() + seconds
-        with suppress(OSError, ValueError):
+        with suppress(OSError, TypeError, ValueError):
             while self._report is None:
                 self._control.settimeout(max(deadline - time.monotonic(), 0.001))
                 if chunk := self._control.recv(_CHUNK_BYTES):
@@ -217,6 +218,12 @@ class Child:
 
     def _masked(self, text: str) -> str:
         return mask(text, self._program.secrets.values())
+
+    def _masked_all(self, rewards: list[object]) -> object:
+        try:
+            return mask_all(rewards, self._program.secrets.values())
+        except RecursionError:
+            raise ChildLost("the process broke the protocol") from None
 
     def _ending(self) -> str:
         self._hear_report(_CLOSE_SECONDS)

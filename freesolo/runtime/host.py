@@ -52,8 +52,8 @@ _PAGE_CHARS = 1024**2
 _METADATA_CHARS = 1024**2
 _LENGTH = struct.Struct(">I")
 _TELL_SECONDS = 0.05
-_TRACEBACK_CHARS = 20_000
-_SUMMARY_CHARS = 500
+TRACEBACK_CHARS = 20_000
+SUMMARY_CHARS = 500
 _PR_SET_PDEATHSIG = 1
 
 
@@ -378,7 +378,7 @@ def _raised(error: BaseException, folder: str) -> dict[str, Any]:
     _keep_own_frames(report, folder)
     text = "".join(report.format()).replace(folder, "")
     summary = f"{type(error).__name__}: {error}".splitlines()[0]
-    return {"raised": summary[:_SUMMARY_CHARS], "traceback": text[-_TRACEBACK_CHARS:]}
+    return {"raised": summary[:SUMMARY_CHARS], "traceback": text[-TRACEBACK_CHARS:]}
 
 
 def _keep_own_frames(report: traceback.TracebackException | None, folder: str) -> None:
@@ -462,7 +462,7 @@ def _plain_reward(result: object) -> dict[str, Any]:
     if not isinstance(result, RewardResult):
         return {"unusable": f"a {type(result).__name__} instead of a RewardResult"}
     if result.error:
-        return {"failed": str(result.error)[:_SUMMARY_CHARS]}
+        return {"failed": str(result.error)[:SUMMARY_CHARS]}
     if problem := _score_problem(result.score):
         return {"unusable": problem}
     try:

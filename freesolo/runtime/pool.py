@@ -156,19 +156,21 @@ def _note(child: Child, method: str, batch: Batch, reply: object) -> bool:
         child.value(reply, method)
         if batch.waiting or batch.begun:
             raise ChildLost("the process broke the protocol")
-    except (KeyError, TypeError):
+    except KeyError:
         raise ChildLost("the process broke the protocol") from None
     return False
 
 
-def _note_item(child: Child, method: str, batch: Batch, note: dict[str, object]) -> None:
-    item = note.pop("item")
-    if not isinstance(item, int):
-        raise TypeError("an item is known by its number")
-    if not note:
+def _note_item(child: Child, method: str, batch: Batch, note: object) -> None:
+    match note:
+        case {"item": int() as item, **outcome}:
+            pass
+        case _:
+            raise ChildLost("the process broke the protocol")
+    if not outcome:
         batch.begin(item, time.monotonic())
         return
     try:
-        batch.finish(item, child.value(note, method))
+        batch.finish(item, child.value(outcome, method))
     except AuthorRaised as error:
         batch.finish(item, failure(error))

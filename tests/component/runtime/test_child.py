@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 
 from freesolo.runtime import host
-from freesolo.runtime.child import Child, ChildLost, Program
+from freesolo.runtime.batches import Batch
+from freesolo.runtime.child import AuthorRaised, Child, ChildLost, Program
+from freesolo.runtime.pool import Launch, Member
 from freesolo.runtime.sandbox import machine_limits
 
 # A process that answers any call with the bytes it was given.
@@ -44,6 +46,48 @@ def test_a_process_that_breaks_the_protocol_is_lost(tmp_path: Path, answer: str)
         child.ask("load", {}, seconds=30, start_seconds=30)
 
     child.kill()
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        "3",
+        '"x"',
+        "null",
+        "[0]",
+        '{"value": 1}',
+        '{"item": [0]}',
+        '{"item": 7}',
+        '{"item": 0}, {"item": 0}',
+        '{"item": 0, "value": 1}',
+        '{"item": 0}, {"item": 0, "value": {"rewards": [' + 900 * "[" + 900 * "]" + "]}}",
+    ],
+)
+def test_a_process_that_tells_nonsense_of_an_item_is_lost(tmp_path: Path, note: str) -> None:
+    answer = framed(b'{"started": true}', b'{"items": [%s]}' % note.encode())
+    program = Program(
+        [sys.executable, "-c", LIAR, answer],
+        tmp_path,
+        machine_limits(),
+        secrets={"KEY": "sk-very-secret"},
+    )
+    member = Member(Launch(start=lambda: Child(program), load=dict, seconds=30))
+
+    error = member.ask_each("load", {}, Batch.of([0], seconds=30))
+
+    assert "protocol" in str(error)
+
+
+def test_of_an_exception_the_beginning_and_of_its_traceback_the_end_is_kept(tmp_path: Path) -> None:
+    child = child_of(sys.executable, "-c", LIAR, "", folder=tmp_path)
+    reply = {"raised": "x" * 10**6, "traceback": "y" * 10**6}
+
+    with pytest.raises(AuthorRaised) as failure:
+        child.value(reply, "load")
+
+    child.kill()
+    assert len(str(failure.value)) < 1_000
+    assert len(failure.value.traceback or "") < 30_000
 
 
 def test_a_process_that_never_begins_is_lost(tmp_path: Path) -> None:

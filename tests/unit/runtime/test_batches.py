@@ -60,6 +60,17 @@ def test_while_others_wait_they_get_a_moment_to_begin() -> None:
     assert batch.patience(now=10) == 1
 
 
+def test_late_answers_win_those_who_wait_no_more_time() -> None:
+    batch = Batch.of(range(2), seconds=10)
+    batch.begin(0, now=0)
+    batch.expire(now=10)
+
+    batch.finish(0, "reward")
+    batch.expire(now=11)
+
+    assert batch.patience(now=11) == 0
+
+
 @pytest.mark.parametrize("item", [0, 7])
 def test_only_what_waits_can_begin_and_only_what_began_can_finish(item: int) -> None:
     batch = Batch.of(range(2), seconds=10)
