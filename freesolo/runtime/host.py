@@ -479,7 +479,7 @@ def _plain_reward(result: object) -> dict[str, Any]:
 
 
 def _score_problem(score: object) -> str | None:
-    if isinstance(score, bool) or not isinstance(score, numbers.Real):
+    if not isinstance(score, numbers.Real):
         return f"the {type(score).__name__} {str(score)[:80]!r} as its score"
     try:
         number = float(score)

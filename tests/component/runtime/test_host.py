@@ -143,7 +143,6 @@ def test_prints_do_not_disturb_the_conversation(host_of: OpenHost) -> None:
         ("return float('nan')", "the score nan"),
         ("return float('inf')", "the score inf"),
         ("return '0.5'", "the str '0.5'"),
-        ("return True", "the bool 'True'"),
         ("return None", "the NoneType 'None'"),
     ],
 )
@@ -156,6 +155,17 @@ def test_a_reward_that_is_no_finite_number_is_unscorable(
 
     assert (bad.reward, good.reward) == (None, 1.0)
     assert said in str(bad.error)
+
+
+def test_a_reward_may_say_true_or_false(host_of: OpenHost) -> None:
+    host = host_of(OBEDIENT)
+
+    right, wrong = host.score_responses(host.examples()[0], ["return True", "return False"])
+
+    assert [(right.reward, right.success), (wrong.reward, wrong.success)] == [
+        (1.0, True),
+        (0.0, False),
+    ]
 
 
 def test_the_wrong_number_of_rewards_makes_every_answer_unscorable(host_of: OpenHost) -> None:
