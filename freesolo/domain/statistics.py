@@ -74,7 +74,7 @@ def mcnemar_p(only_first: int, only_second: int) -> float:
     discordant = only_first + only_second
     tail = sum(math.comb(discordant, k) for k in range(min(only_first, only_second) + 1))
     # Whole numbers to the end: no power of two is too large for them.
-    return min(1.0, 2 * tail / 2**discordant)
+    return min(1.0, float(2 * tail / 2**discordant))
 
 
 def paired_difference_interval(
