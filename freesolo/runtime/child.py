@@ -151,6 +151,10 @@ class Child:
         """Return the end of what the process has printed, once it was killed, without secrets."""
         return self._masked(self._report.printed) if self._report else ""
 
+    def stop(self) -> None:
+        """End the process while another thread waits for it, who finds it lost."""
+        self._guard.terminate()
+
     def close(self) -> None:
         """Let the process end by itself, for a moment, then end it."""
         self._socket.close()

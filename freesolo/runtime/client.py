@@ -211,7 +211,7 @@ class EnvironmentHost:
         self.close()
 
     def close(self) -> None:
-        """End the host's processes, for good."""
+        """End the host's processes, for good. Calls that are under way in other threads fail."""
         self._pool.close()
 
     @property

@@ -3,7 +3,7 @@
 import queue
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from freesolo.errors import EnvironmentFailed
@@ -29,11 +29,15 @@ class Member:
     def __init__(self, launch: Launch) -> None:
         self._launch = launch
         self._child: Child | None = None
+        self._stopped = False
         self.loaded: object = None
 
     def start(self) -> Child:
         """Start the process and load the environment; `loaded` is what it says of it then."""
         child = self._child = self._launch.start()
+        if self._stopped:
+            self.drop()
+            raise _closed()
         try:
             self.loaded = self.ask("load", self._launch.load(), seconds=self._launch.seconds)
         except EnvironmentFailed:
@@ -64,6 +68,12 @@ class Member:
         if self._child is not None:
             child, self._child = self._child, None
             child.kill()
+
+    def stop(self) -> None:
+        """End the process for good, from another thread than that of the call under way, which fails."""
+        self._stopped = True
+        if (child := self._child) is not None:
+            child.stop()
 
     def close(self) -> None:
         """Let the process end by itself, for a moment, then end it."""
@@ -97,8 +107,9 @@ class Pool:
         self._closed = False
         # The one that was at work last is taken first: the others are started only if needed.
         self._idle: queue.LifoQueue[Member] = queue.LifoQueue()
-        for _ in range(size):
-            self._idle.put(Member(launch))
+        self._members = [Member(launch) for _ in range(size)]
+        for member in self._members:
+            self._idle.put(member)
 
     @contextmanager
     def member(self) -> Iterator[Member]:
@@ -106,18 +117,29 @@ class Pool:
         member = self._idle.get()
         try:
             if self._closed:
-                raise RuntimeError("The environment's host is closed")
+                raise _closed()
             yield member
         finally:
             self._idle.put(member)
 
     def close(self) -> None:
-        """End all processes, for good, once the calls under way have ended."""
+        """End all processes, for good. Calls that are under way in other threads fail."""
         self._closed = True
-        members = [self._idle.get() for _ in range(self.size)]
-        for member in members:
+        idle: list[Member] = []
+        with suppress(queue.Empty):
+            while True:
+                idle.append(self._idle.get_nowait())
+        for member in self._members:
+            if member not in idle:
+                member.stop()
+        idle += [self._idle.get() for _ in range(self.size - len(idle))]
+        for member in idle:
             member.close()
             self._idle.put(member)
+
+
+def _closed() -> RuntimeError:
+    return RuntimeError("The environment's host is closed")
 
 
 def failure(error: AuthorRaised) -> EnvironmentFailed:

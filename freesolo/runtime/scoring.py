@@ -59,9 +59,13 @@ def score_apart(pool: Pool, scoring: Scoring) -> list[Score]:
     if len(parts) == 1:
         scores = _score_part(pool, scoring, parts[0])
         return [scores[place] for place in parts[0]]
-    with ThreadPoolExecutor(len(parts), "score") as threads:
+    threads = ThreadPoolExecutor(len(parts), "score")
+    try:
         found = threads.map(lambda part: _score_part(pool, scoring, part), parts)
         return [scores[place] for part, scores in zip(parts, found, strict=True) for place in part]
+    finally:
+        # Who interrupts us does not want to wait for rewards.
+        threads.shutdown(wait=False)
 
 
 def failed_score(error: EnvironmentFailed) -> Score:

@@ -9,7 +9,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from freesolo.runtime.client import EnvironmentHost, HostOptions, SandboxMode, Score, open_host
+from freesolo.runtime.client import (
+    EnvironmentHost,
+    HostOptions,
+    SandboxMode,
+    Score,
+    open_host,
+    open_pool,
+)
 from tests.component.runtime.conftest import OpenHost
 from tests.environment_folders import OBEDIENT, write_environment
 
@@ -117,6 +124,51 @@ def test_an_interrupted_call_does_not_answer_the_next_one(host_of: OpenHost) -> 
         signal.signal(signal.SIGALRM, previous)
 
     assert host.score_responses(example, ["answer 0"])[0].reward == 1.0
+
+
+def at_work(fifo: Path) -> str:
+    """Return what makes a reward tell by a pipe that it is at work, and hang."""
+    os.mkfifo(fifo)
+    return f"return open({str(fifo)!r}, 'w').close() or time.sleep(3600)"
+
+
+def test_a_host_that_is_closed_ends_the_call_that_is_under_way(
+    host_of: OpenHost, tmp_path: Path
+) -> None:
+    host = host_of(OBEDIENT, call_timeout=3600)
+    example = host.examples()[0]
+    scores: list[Score] = []
+    hang = at_work(tmp_path / "fifo")
+    caller = threading.Thread(target=lambda: scores.extend(host.score_responses(example, [hang])))
+    caller.start()
+    (tmp_path / "fifo").read_bytes()
+
+    host.close()
+    caller.join()
+
+    assert [score.reward for score in scores] == [None]
+
+
+def test_who_interrupts_a_pool_does_not_wait_for_its_rewards(
+    tmp_path: Path, cache_dir: Path
+) -> None:
+    folder = write_environment(tmp_path / "environment", OBEDIENT)
+    options = HostOptions(cache_dir, sandbox=SandboxMode.OFF, call_timeout=3600)
+    hang = at_work(tmp_path / "fifo")
+    main = threading.get_ident()
+
+    def interrupt() -> None:
+        (tmp_path / "fifo").read_bytes()
+        signal.pthread_kill(main, signal.SIGINT)
+
+    interrupter = threading.Thread(target=interrupt)
+    interrupter.start()
+    with (
+        pytest.raises(KeyboardInterrupt),
+        open_pool(folder, options, size=2) as host,
+    ):
+        host.score_responses(host.examples()[0], ["return time.sleep(3600)", hang])
+    interrupter.join()
 
 
 def test_what_cannot_be_opened_leaves_no_process(tmp_path: Path, cache_dir: Path) -> None:
