@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock
@@ -71,7 +72,7 @@ def ensure_venv(
             _install(folder, *wanted)
 
     target = venv_folder(cache_dir, wanted, requires_python=requires_python, pylock=pylock)
-    return _ensure(target, build) / "bin" / "python"
+    return _ensure(target, build, proof="bin/python") / "bin" / "python"
 
 
 def venv_folder(
@@ -128,7 +129,8 @@ def ensure_contract(cache_dir: Path) -> Path:
             folder, quiet=1, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
         )
 
-    return _ensure(_address(cache_dir / "contracts", digest.digest()), build)
+    target = _address(cache_dir / "contracts", digest.digest())
+    return _ensure(target, build, proof="freesolo/runtime/host.py")
 
 
 def interpreter_prefix(python: Path) -> Path:
@@ -155,12 +157,16 @@ def _address(parent: Path, recipe: bytes) -> Path:
     return parent / hashlib.sha256(recipe).hexdigest()[:32]
 
 
-def _ensure(target: Path, build: Callable[[Path], None]) -> Path:
-    if target.is_dir():
+def _ensure(target: Path, build: Callable[[Path], None], *, proof: str) -> Path:
+    """Return `target`, built if the file `proof` is not in it.
+
+    That may be a link to an interpreter which somebody has removed, or a cleaner of caches was there.
+    """
+    if (target / proof).is_file():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.parent / f".{target.name}.lock"):
-        if not target.is_dir():
+        if not (target / proof).is_file():
             _build_beside(target, build)
     return target
 
@@ -173,9 +179,12 @@ def _build_beside(target: Path, build: Callable[[Path], None]) -> None:
     try:
         build(folder)
         folder.chmod(0o755)
+        with suppress(FileNotFoundError):
+            target.rename(f"{folder}-damaged")
         folder.rename(target)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        for left in (folder, Path(f"{folder}-damaged")):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _make(folder: Path, python: str) -> None:

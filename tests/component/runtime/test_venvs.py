@@ -11,8 +11,9 @@ from freesolo.errors import EnvironmentFailed, FreesoloError, StorageFull, Unava
 from freesolo.runtime import venvs
 from freesolo.runtime.venvs import compile_pylock, ensure_venv
 
-# Stands in for uv: runs a line of shell.
+# Stands in for uv: makes what is taken for an interpreter, and runs a line of shell.
 UseUv = Callable[[str], None]
+MAKE = '[ "$1" != venv ] || { mkdir -p bin; touch bin/python; }'
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def use_uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> UseUv:
     monkeypatch.setattr(venvs, "find_uv_bin", lambda: str(binary))
 
     def use(line: str) -> None:
-        binary.write_text(f"#!/bin/sh\n{line}\n")
+        binary.write_text(f"#!/bin/sh\n{MAKE}\n{line}\n")
         binary.chmod(0o755)
 
     return use
@@ -95,6 +96,19 @@ def test_what_a_killed_builder_left_is_neither_used_nor_kept(tmp_path: Path, use
 
     assert ensure_venv(tmp_path / "cache", ["six"]).parents[1] == whole
     assert not left.exists()
+
+
+def test_a_damaged_virtual_environment_is_made_anew(tmp_path: Path, use_uv: UseUv) -> None:
+    use_uv("exit 0")
+    python = ensure_venv(tmp_path / "cache", ["six"])
+    python.unlink()
+    python.symlink_to(tmp_path / "removed")
+
+    assert ensure_venv(tmp_path / "cache", ["six"]) == python
+    assert python.is_file()
+    assert [path.name for path in python.parents[2].iterdir() if path.is_dir()] == [
+        python.parents[1].name
+    ]
 
 
 @pytest.mark.parametrize(
