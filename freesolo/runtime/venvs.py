@@ -31,6 +31,8 @@ from freesolo.errors import EnvironmentFailed, StorageFull, Unavailable
 _UNSOLVABLE = 1  # uv's exit status when no set of versions fits
 _ERROR_CHARS = 2000
 _INSTALL_SECONDS = 600
+# What some packages need less, or more, than they say: see there.
+_CORRECTIONS = Path(__file__).parent / "corrections.toml"
 # What an environment may import of ours; all of it needs only the standard library.
 _CONTRACT_FILES = (
     *("__init__.py", "contracts.py", "openai_client.py"),
@@ -106,6 +108,7 @@ def compile_pylock(requirements: Iterable[str], *, requires_python: str, earlier
         arguments += ["--universal", "--no-build", "--quiet"]
         if oldest := oldest_python(requires_python):
             arguments += ["--python-version", str(oldest)]
+        _correct(folder)
         done = _uv(folder, "pip", "compile", str(wanted), *arguments)
         _refuse(done)
         return output.read_text(encoding="utf-8")
@@ -199,7 +202,13 @@ def _make(folder: Path, python: str) -> None:
 def _install(folder: Path, *what: str) -> None:
     python = str(folder / "bin" / "python")
     options = ("--no-build", "--compile-bytecode", "--quiet", "--python", python)
+    _correct(folder)
     _refuse(_uv(folder, "pip", "install", *options, *what))
+
+
+def _correct(folder: Path) -> None:
+    # uv reads the file of this name where it runs, beside the user's own.
+    shutil.copyfile(_CORRECTIONS, folder / "uv.toml")
 
 
 def _refuse(done: subprocess.CompletedProcess[str]) -> None:
