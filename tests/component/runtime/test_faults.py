@@ -2,7 +2,8 @@
 
 Each fault goes through a real host, with bubblewrap and without. It ends as a named failure within
 its deadline, the next call is answered, and no process and no file is left. All are bounded by
-themselves, too: a broken limit fails a test, not the machine.
+themselves, too: a broken limit fails a test, not the machine. Faults of one kind share a host, which
+starts its process again after most of them.
 """
 
 import os
@@ -10,16 +11,23 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from textwrap import dedent
-from typing import Protocol
 
 import psutil
 import pytest
 
 from freesolo.errors import EnvironmentFailed
-from freesolo.runtime.client import EnvironmentHost, SandboxMode, Score
+from freesolo.runtime.client import (
+    EnvironmentHost,
+    HostOptions,
+    SandboxMode,
+    Score,
+    open_host,
+    open_pool,
+)
 from freesolo.runtime.sandbox import Limits
 from tests.component.runtime.conftest import OpenHost
 from tests.environment_folders import write_environment
@@ -55,42 +63,91 @@ def load_environment():
 """
 
 
-class Open(Protocol):
-    """Opens the faulty environment; a call may take `deadline` seconds."""
+# Opens the faulty environment.
+Open = Callable[[SandboxMode], EnvironmentHost]
 
-    def __call__(self, sandbox: SandboxMode, *, deadline: float = 30.0) -> EnvironmentHost: ...
+
+class Faults:
+    """Hosts of the faulty environment; all that belongs to them can be found."""
+
+    def __init__(self, place: Path, cache_dir: Path) -> None:
+        self.folder = write_environment(place / "environment", FAULTY)
+        self.temporary = place / "temporary"
+        self.temporary.mkdir()
+        self._cache_dir = cache_dir
+        self._token = uuid.uuid4().hex
+        self._before = psutil.Process().children()
+        self._shared: dict[SandboxMode, EnvironmentHost] = {}
+        self._hosts = ExitStack()
+
+    def open(
+        self, sandbox: SandboxMode, *, size: int = 1, deadline: float = 30.0
+    ) -> EnvironmentHost:
+        """Open a host, or `size` processes; a call may take `deadline` seconds."""
+        options = HostOptions(
+            self._cache_dir, sandbox=sandbox, call_timeout=deadline, limits=LIMITS
+        )
+        secrets = {"TOKEN": self._token}
+        if size == 1:
+            host = open_host(self.folder, options, secrets=secrets)
+        else:
+            host = open_pool(self.folder, options, size=size, secrets=secrets)
+        return self._hosts.enter_context(host)
+
+    def shared(self, sandbox: SandboxMode) -> EnvironmentHost:
+        """Return a host that is opened once."""
+        if sandbox not in self._shared:
+            self._shared[sandbox] = self.open(sandbox)
+        return self._shared[sandbox]
+
+    def guards(self) -> list[psutil.Process]:
+        """Return the guards of the processes that still run."""
+        return [child for child in psutil.Process().children() if child not in self._before]
+
+    def close(self) -> None:
+        """Close all hosts."""
+        self._hosts.close()
+
+    def strays(self) -> list[object]:
+        """Return processes without a guard, and files, of which there is one folder a guard at most."""
+        guards = self.guards()
+        guarded = {*guards, *(one for guard in guards for one in guard.children(recursive=True))}
+        files = sorted(self.temporary.iterdir())
+        return [*set(marked_with(self._token)).difference(guarded), *files[len(guards) :]]
+
+
+@pytest.fixture(scope="module")
+def faults_of_all(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Iterator[Faults]:
+    """Hosts for all tests of this module; in the end nothing is left of them."""
+    faults = Faults(tmp_path_factory.mktemp("faults"), cache_dir)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(faults.temporary))
+        yield faults
+        faults.close()
+    assert (faults.guards(), faults.strays()) == ([], [])
 
 
 @pytest.fixture
-def open_faulty(
-    host_of: OpenHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Open]:
-    """Open the faulty environment; afterwards, see that nothing is left of it."""
-    token = uuid.uuid4().hex
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    before = psutil.Process().children(recursive=True)
-    opened: list[EnvironmentHost] = []
+def open_shared(faults_of_all: Faults) -> Iterator[Open]:
+    """Open the host that tests share; afterwards see that nothing of the fault is left beside it."""
+    yield faults_of_all.shared
+    assert faults_of_all.strays() == []
 
-    def open_host(sandbox: SandboxMode, *, deadline: float = 30.0) -> EnvironmentHost:
-        host = host_of(
-            FAULTY,
-            sandbox=sandbox,
-            call_timeout=deadline,
-            limits=LIMITS,
-            secrets={"TOKEN": token},
-        )
-        opened.append(host)
-        return host
 
-    yield open_host
+@pytest.fixture
+def faults(tmp_path: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
+    """Open hosts for one test; afterwards see that nothing is left of them."""
+    own = Faults(tmp_path, cache_dir)
+    monkeypatch.setattr(tempfile, "tempdir", str(own.temporary))
+    yield own
+    own.close()
+    assert (own.guards(), own.strays()) == ([], [])
 
-    for host in opened:
-        host.close()
-    assert psutil.Process().children(recursive=True) == before
-    assert marked_with(token) == []
-    assert list(temporary.iterdir()) == []
+
+@pytest.fixture
+def open_faulty(faults: Faults) -> Open:
+    """Open a host of its own."""
+    return faults.open
 
 
 def marked_with(token: str) -> list[psutil.Process]:
@@ -204,24 +261,27 @@ os.wait()
 """
 
 
-@pytest.mark.parametrize("code", HANGS.values(), ids=HANGS.keys())
-def test_a_reward_that_hangs_ends_at_its_deadline(
-    open_faulty: Open, sandbox: SandboxMode, code: str
-) -> None:
-    host = open_faulty(sandbox, deadline=SHORT)
+def test_rewards_that_hang_end_at_their_deadline(faults: Faults, sandbox: SandboxMode) -> None:
+    host = faults.open(sandbox, size=len(HANGS), deadline=SHORT)
+    example = host.examples()[0]
 
-    assert NO_ANSWER in str(score(host, code).error)
+    hung = host.score_responses(example, [dedent(code) for code in HANGS.values()])
+
+    told = {name: str(lost.error) for name, lost in zip(HANGS, hung, strict=True)}
+    assert {name: said for name, said in told.items() if NO_ANSWER not in said} == {}
+    assert faults.guards() == []
+    assert faults.strays() == []
     assert score(host, "well").reward == 1.0
 
 
 @pytest.mark.parametrize(("code", "said"), ENDINGS.items(), ids=ENDINGS.keys())
 def test_how_a_reward_ended_is_told(
-    open_faulty: Open,
+    open_shared: Open,
     sandbox: SandboxMode,
     code: str,
     said: str,
 ) -> None:
-    host = open_faulty(sandbox)
+    host = open_shared(sandbox)
 
     with pytest.raises(EnvironmentFailed, match=said):
         raise score(host, code).error or AssertionError
@@ -229,19 +289,19 @@ def test_how_a_reward_ended_is_told(
 
 @pytest.mark.parametrize(("code", "said"), MEMORY.values(), ids=MEMORY.keys())
 def test_memory_is_bounded_however_it_is_taken(
-    open_faulty: Open,
+    open_shared: Open,
     sandbox: SandboxMode,
     code: str,
     said: str,
 ) -> None:
-    host = open_faulty(sandbox)
+    host = open_shared(sandbox)
 
     assert said in str(score(host, code).error)
     assert score(host, "well").reward == 1.0
 
 
-def test_a_fork_bomb_is_ended(open_faulty: Open, sandbox: SandboxMode) -> None:
-    host = open_faulty(sandbox)
+def test_a_fork_bomb_is_ended(open_shared: Open, sandbox: SandboxMode) -> None:
+    host = open_shared(sandbox)
 
     assert "started too many processes: it may have 40" in str(score(host, FORK_BOMB).error)
     assert score(host, "well").reward == 1.0
@@ -249,16 +309,19 @@ def test_a_fork_bomb_is_ended(open_faulty: Open, sandbox: SandboxMode) -> None:
 
 @pytest.mark.parametrize("code", HARMLESS.values(), ids=HARMLESS.keys())
 def test_a_reward_may_do_what_harms_nobody(
-    open_faulty: Open, sandbox: SandboxMode, code: str
+    open_shared: Open, sandbox: SandboxMode, code: str
 ) -> None:
-    host = open_faulty(sandbox)
+    host = open_shared(sandbox)
 
     assert [score(host, code).reward, score(host, "well").reward] == [1.0, 1.0]
 
+    # The next test gets a process that this one has not changed.
+    score(host, "os._exit(0)")
+
 
 @pytest.mark.parametrize("end", ["", "os._exit(3)", "time.sleep(30)"])
-def test_a_daemon_does_not_get_away(open_faulty: Open, sandbox: SandboxMode, end: str) -> None:
-    host = open_faulty(sandbox, deadline=SHORT)
+def test_a_daemon_does_not_get_away(faults: Faults, sandbox: SandboxMode, end: str) -> None:
+    host = faults.open(sandbox, deadline=SHORT)
 
     score(host, DAEMON + end)
 
@@ -266,9 +329,9 @@ def test_a_daemon_does_not_get_away(open_faulty: Open, sandbox: SandboxMode, end
 
 
 def test_a_process_that_kills_its_parent_is_lost_with_it(
-    open_faulty: Open, sandbox: SandboxMode
+    open_shared: Open, sandbox: SandboxMode
 ) -> None:
-    host = open_faulty(sandbox)
+    host = open_shared(sandbox)
 
     lost = score(host, "os.kill(os.getppid(), signal.SIGKILL); time.sleep(1)")
 
@@ -315,8 +378,8 @@ def test_one_file_is_bounded(open_faulty: Open) -> None:
     assert "File too large" in str(too_large.error)
 
 
-def test_the_number_of_temporary_files_is_bounded(open_faulty: Open) -> None:
-    host = open_faulty(SandboxMode.OFF)
+def test_the_number_of_temporary_files_is_bounded(open_shared: Open) -> None:
+    host = open_shared(SandboxMode.OFF)
 
     assert "made too many temporary files: it may have 500" in str(score(host, MANY_FILES).error)
     assert score(host, "well").reward == 1.0
@@ -339,9 +402,9 @@ def test_folders_that_the_author_closed_are_removed_and_links_not_followed(
 
 
 def test_a_process_that_starts_again_finds_no_file_of_the_one_before(
-    open_faulty: Open, sandbox: SandboxMode
+    open_shared: Open, sandbox: SandboxMode
 ) -> None:
-    host = open_faulty(sandbox)
+    host = open_shared(sandbox)
 
     score(host, "open(os.environ['TMPDIR'] + '/x', 'w'); os._exit(3)")
 
@@ -393,23 +456,23 @@ def test_a_huge_answer_is_not_taken(open_faulty: Open, sandbox: SandboxMode) -> 
     ],
 )
 def test_inside_bubblewrap_an_author_reaches_nothing_of_ours(
-    open_faulty: Open, has_bubblewrap: bool, tmp_path: Path, reach: str
+    open_shared: Open, has_bubblewrap: bool, tmp_path: Path, reach: str
 ) -> None:
     if not has_bubblewrap:
         pytest.skip("bubblewrap does not work here")
     private = tmp_path / "credentials.json"
     private.touch()
-    host = open_faulty(SandboxMode.REQUIRED)
+    host = open_shared(SandboxMode.REQUIRED)
 
     assert score(host, reach.format(caller=os.getpid(), private=private)).error is not None
 
 
 def test_inside_bubblewrap_killing_everybody_kills_nobody_else(
-    open_faulty: Open, has_bubblewrap: bool
+    open_shared: Open, has_bubblewrap: bool
 ) -> None:
     if not has_bubblewrap:
         pytest.skip("bubblewrap does not work here")
-    host = open_faulty(SandboxMode.REQUIRED)
+    host = open_shared(SandboxMode.REQUIRED)
 
     code = "subprocess.Popen(['sleep', '30']); os.kill(-1, signal.SIGKILL)"
     assert score(host, code).reward == 1.0
