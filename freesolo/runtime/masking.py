@@ -56,11 +56,11 @@ def _forms(secret: str) -> Iterable[str]:
 
 def _without_pieces(text: str, form: str) -> str:
     """Mask an end of `form` that `text` begins with, and a beginning that it ends with."""
-    for length in range(len(form) - 1, _SHORTEST_PIECE - 1, -1):
+    for length in range(min(len(form) - 1, len(text)), _SHORTEST_PIECE - 1, -1):
         if text.startswith(form[-length:]):
             text = MASK + text[length:]
             break
-    for length in range(len(form) - 1, _SHORTEST_PIECE - 1, -1):
+    for length in range(min(len(form) - 1, len(text)), _SHORTEST_PIECE - 1, -1):
         if text.endswith(form[:length]):
             return text[:-length] + MASK
     return text
