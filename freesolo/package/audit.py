@@ -17,7 +17,7 @@ from freesolo.errors import EnvironmentFailed
 from freesolo.package.audit_answers import AnswerProbe, gold_turns
 from freesolo.package.audit_episodes import EpisodeProbe
 from freesolo.package.audit_facts import AuditResult
-from freesolo.package.audit_measures import facts_of, latency_of
+from freesolo.package.audit_measures import GROUP, facts_of, latency_of
 from freesolo.package.audit_outcomes import Outcome, same_rewards, with_other_right_answers
 from freesolo.package.audit_verdicts import (
     dataset_varies,
@@ -45,20 +45,21 @@ _STRIDE = 8
 @dataclass(frozen=True)
 class Effort:
     """How much is asked of a reward: on how many rows gold answers are tried, on how many wrong ones,
-    and how many rows once more in a fresh process. No row is begun after `seconds`. Without
-    `variants`, only surely wrong answers are tried.
+    on how many a whole group is timed, and how many rows once more in a fresh process. No row is
+    begun after `seconds`. Without `variants`, only surely wrong answers are tried.
     """
 
     gold_rows: int
     wrong_rows: int
     fresh_rows: int
+    timed_rows: int = 0
     seconds: float = 20.0
     variants: bool = True
 
 
-THOROUGH = Effort(gold_rows=256, wrong_rows=64, fresh_rows=8)
+THOROUGH = Effort(gold_rows=256, wrong_rows=64, fresh_rows=8, timed_rows=4)
 # A reward that may reach the network or holds a key may cost money with each answer.
-FRUGAL = Effort(gold_rows=8, wrong_rows=4, fresh_rows=2, seconds=60.0, variants=False)
+FRUGAL = Effort(gold_rows=8, wrong_rows=4, fresh_rows=2, timed_rows=1, seconds=60.0, variants=False)
 # Before each run, of a reward that may be costly too: whether it can score at all.
 PREFLIGHT = Effort(gold_rows=32, wrong_rows=0, fresh_rows=0)
 
@@ -113,7 +114,9 @@ def audit_rewards(
         outcomes = _without_doubtful_golds(outcomes, plan.examples)
     else:
         outcomes = with_other_right_answers(outcomes)
-    latency = latency_of(outcomes, rollouts=_ROLLOUTS)
+    timed = [] if host.multi_turn or clock() >= end else _sound_rows(outcomes)[: effort.timed_rows]
+    groups = [_group_seconds(host, plan.examples[row], golds[row][-1], clock) for row in timed]
+    latency = latency_of(outcomes, groups, rollouts=_ROLLOUTS)
     findings = [*verdicts(outcomes), *slow(latency), *_unlabelled(outcomes, plan)]
     if not any(finding.severity is Severity.ERROR for finding in findings):
         fresh = reopen if clock() < end else None
@@ -181,6 +184,19 @@ def _ask(
         fragile += any(tried.score.error for tried in outcome.tried)
         if failed == _ENOUGH_FAILURES or not in_time():
             return
+
+
+def _sound_rows(outcomes: Sequence[Outcome]) -> list[int]:
+    return [outcome.row for outcome in outcomes if outcome.first and not outcome.first.error]
+
+
+def _group_seconds(
+    host: EnvironmentHost, example: TaskExample, gold: str, clock: Callable[[], float]
+) -> float:
+    """Return what it takes to score a group, as a step of training does."""
+    started = clock()
+    host.score_responses(example, [gold] * GROUP)
+    return clock() - started
 
 
 def _consistency(

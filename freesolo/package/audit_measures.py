@@ -19,6 +19,8 @@ from freesolo.package.audit_facts import (
 from freesolo.package.audit_outcomes import Outcome
 from freesolo.package.perturbations import Kind
 
+# Answers of one group, by the default of a GRPO step.
+GROUP = 8
 _WORST = 5
 _TEXT_CHARS = 200
 
@@ -35,11 +37,13 @@ def facts_of(outcomes: Sequence[Outcome], *, labelled: int, latency: Latency | N
     )
 
 
-def latency_of(outcomes: Sequence[Outcome], *, rollouts: int) -> Latency | None:
+def latency_of(
+    outcomes: Sequence[Outcome], groups: Sequence[float], *, rollouts: int
+) -> Latency | None:
     """Return how long the author's code takes, None if nothing was scored.
 
-    One answer is timed where it was scored alone. A step scores its answers together, as all
-    perturbed ones but the first were.
+    One answer is timed where it was scored alone. A step scores its answers in groups, of which each
+    took one of the seconds in `groups`; without any, its answers are reckoned one after the other.
     """
     alone = [
         score.seconds
@@ -49,16 +53,11 @@ def latency_of(outcomes: Sequence[Outcome], *, rollouts: int) -> Latency | None:
     ]
     if not alone:
         return None
-    together = [
-        outcome.tried[-1].score.seconds / (len(outcome.tried) - 1)
-        for outcome in outcomes
-        if len(outcome.tried) > 1 and not any(tried.score.error for tried in outcome.tried)
-    ]
     return Latency(
         p50=percentile(alone, 0.5),
         p99=percentile(alone, 0.99),
         rollouts=rollouts,
-        step_seconds=rollouts * mean(together or alone),
+        step_seconds=rollouts * (mean(groups) / GROUP if groups else mean(alone)),
     )
 
 

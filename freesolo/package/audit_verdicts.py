@@ -129,8 +129,7 @@ def _strays(outcomes: Sequence[Outcome]) -> Iterator[Finding]:
 def _turn_rewards(outcomes: Sequence[Outcome]) -> Iterator[Finding]:
     noted = [outcome for outcome in outcomes if outcome.first and outcome.first.note]
     if noted and noted[0].first:
-        message = f"`per_turn_rewards` are left aside: {noted[0].first.note}"
-        yield _warning("turn_rewards_unusable", message, _rows(noted))
+        yield _warning("turn_rewards_unusable", str(noted[0].first.note), _rows(noted))
 
 
 def _all_zero(scored: Sequence[Outcome]) -> Finding:

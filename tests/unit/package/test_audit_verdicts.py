@@ -181,14 +181,13 @@ def test_failures_name_their_kind_and_the_rest_is_judged_all_the_same() -> None:
     assert zero.code == "gold_all_zero"
 
 
-def test_a_step_waits_for_answers_that_are_scored_together() -> None:
-    # Five answers: one alone in a second, four together in two.
-    alone, together = scored(1, seconds=1.0), scored(0, seconds=2.0)
-    row = replace(outcome(0, 1, 0, 0, 0, 0, 0), first=alone, again=alone)
-    row = replace(row, tried=[replace(tried, score=together) for tried in row.tried])
+def test_a_step_waits_for_its_groups_one_after_the_other() -> None:
+    alone = scored(1, seconds=1.0)
+    row = replace(outcome(0, 1), first=alone, again=alone)
 
-    assert latency_of([row], rollouts=256) == Latency(1.0, 1.0, 256, 256 * 0.5)
-    assert latency_of([], rollouts=256) is None
+    assert latency_of([row], [2.0, 4.0], rollouts=256) == Latency(1.0, 1.0, 256, 256 / 8 * 3.0)
+    assert latency_of([row], [], rollouts=256) == Latency(1.0, 1.0, 256, 256 * 1.0)
+    assert latency_of([], [], rollouts=256) is None
 
 
 @pytest.mark.parametrize(("seconds", "found"), [(59.0, []), (61.0, ["reward_slow"])])
