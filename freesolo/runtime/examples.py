@@ -63,7 +63,8 @@ class Examples(Sequence[TaskExample]):
         page = next((page for page in reversed(self._pages) if row in page), None)
         if page is None:
             # Rows in no order still find their neighbours; large rows make a page end before them.
-            page = self._fetch(row - row % PAGE_ROWS)
+            follows = any(page.start + len(page.rows) == row for page in self._pages)
+            page = self._fetch(row if follows else row - row % PAGE_ROWS)
             page = page if row in page else self._fetch(row)
         elif page is not self._pages[-1]:
             self._pages.remove(page)

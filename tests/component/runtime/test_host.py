@@ -314,7 +314,7 @@ import time
 class Slow(Base):
     @property
     def dataset(self):
-        time.sleep(1.5)
+        time.sleep(1.1)
         return [{{"input": "q"}}]
     def score_response(self, example, response_text):
         if response_text == "leave":
@@ -365,7 +365,7 @@ def load_environment():
 """
     )
 
-    examples = host.examples()
+    examples = list(host.examples())
 
     assert 2 * sum(len(example.input) for example in examples) > MAX_MESSAGE_BYTES
     assert [example.input[:2].strip("x") for example in examples] == [str(n) for n in range(12)]
@@ -449,7 +449,7 @@ def test_suites_are_listed_and_their_cases_graded(host_of: OpenHost, sandbox: Sa
 def test_cases_can_be_graded_after_a_restart_however_long_suites_take_to_load(
     host_of: OpenHost,
 ) -> None:
-    slow = f"import time\ntime.sleep(1.5)\n{HELD_OUT}"
+    slow = f"import time\ntime.sleep(1.1)\n{HELD_OUT}"
     host = host_of(OBEDIENT, modules={"evaluations": slow}, call_timeout=1)
     host.suites()
 

@@ -63,6 +63,13 @@ def test_a_page_that_ends_before_the_row_is_followed_by_one_that_begins_with_it(
     assert dataset.read == [0, 0, 50]
 
 
+def test_rows_too_large_for_a_whole_page_are_read_once_when_read_in_order() -> None:
+    dataset = Dataset(9, longest_page=3)
+
+    assert [example.input for example in Examples(dataset)] == [str(index) for index in range(9)]
+    assert dataset.read == [0, 3, 6]
+
+
 def test_a_dataset_of_another_length_is_another_dataset() -> None:
     dataset = Dataset(700)
     examples = Examples(dataset)
