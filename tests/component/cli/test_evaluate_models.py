@@ -1,7 +1,6 @@
 """eval: whom it asks, how, and what becomes of answers of every kind."""
 
 import json
-import os
 import signal
 import threading
 from collections.abc import Callable
@@ -344,9 +343,10 @@ def test_a_model_that_answers_nothing_is_soon_given_up(freesolo: Freesolo, dates
 
 def test_interrupted_it_leaves_at_once_and_keeps_nothing(freesolo: Freesolo, dates: Path) -> None:
     released = threading.Event()
+    main = threading.get_ident()
 
     def answer(_: str) -> str:
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.pthread_kill(main, signal.SIGINT)
         released.wait(60)
         return "too late"
 
