@@ -92,6 +92,7 @@ def test_a_daemon_that_holds_the_output_does_not_hold_up_the_host(host_of: OpenH
 def test_rewards_that_hang_in_a_row_leave_nothing_behind(
     host_of: OpenHost, sandbox: SandboxMode
 ) -> None:
+    before = psutil.Process().children(recursive=True)
     host = host_of(OBEDIENT, sandbox=sandbox, call_timeout=0.1)
     example = host.examples()[0]
     descriptors = psutil.Process().num_fds()
@@ -99,7 +100,7 @@ def test_rewards_that_hang_in_a_row_leave_nothing_behind(
     scores = [host.score_responses(example, ["hang"])[0] for _ in range(5)]
 
     assert [score.reward for score in scores] == [None] * 5
-    assert psutil.Process().children(recursive=True) == []
+    assert psutil.Process().children(recursive=True) == before
     assert psutil.Process().num_fds() < descriptors
 
 
