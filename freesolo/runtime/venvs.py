@@ -88,7 +88,8 @@ def venv_folder(
     wanted = sorted(set(requirements))
     locked = pylock.read_text(encoding="utf-8") if pylock else ""
     interpreter = (_interpreter(requires_python), platform.python_version(), sys.base_prefix)
-    return _address(cache_dir / "venvs", json.dumps([*interpreter, wanted, locked]).encode())
+    recipe = [*interpreter, wanted, locked, _CORRECTIONS.read_text(encoding="utf-8")]
+    return _address(cache_dir / "venvs", json.dumps(recipe).encode())
 
 
 def compile_pylock(requirements: Iterable[str], *, requires_python: str, earlier: str = "") -> str:
