@@ -5,7 +5,6 @@ from dataclasses import asdict
 
 from freesolo.cli.output import Output
 from freesolo.domain.evaluations import CaseResult, Comparison, Interval, Outcome, SuiteSummary
-from freesolo.schemas.evaluations import SuiteResult
 
 SUITE_KEYS = (
     "name, case_count, samples, total, passed, unscorable, unanswered, errors, pass_rate, interval, "
@@ -18,13 +17,12 @@ COMPARISON_KEYS = (
 _LONGEST = 40
 
 
-def suite_document(suite: SuiteSummary | SuiteResult) -> dict[str, object]:
+def suite_document(suite: SuiteSummary) -> dict[str, object]:
     """Return a suite's summary as JSON."""
-    document = suite.model_dump() if isinstance(suite, SuiteResult) else asdict(suite)
-    return {**document, "errors": suite.unscorable + suite.unanswered}
+    return {**asdict(suite), "errors": suite.errors}
 
 
-def show_suites(out: Output, rows: Sequence[tuple[str, SuiteSummary | SuiteResult]]) -> None:
+def show_suites(out: Output, rows: Sequence[tuple[str, SuiteSummary]]) -> None:
     """Print a line for each suite, with the model that was asked."""
     several = any(suite.samples > 1 for _, suite in rows)
     headers = ("model", "suite", "passed", "95 % interval", "mean score", "95 % interval")
@@ -115,14 +113,14 @@ def cell(text: str | None) -> str:
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
 
 
-def _passed(suite: SuiteSummary | SuiteResult) -> str:
+def _passed(suite: SuiteSummary) -> str:
     if suite.pass_rate is None:
         return "-"
     scored = suite.total - suite.unscorable - suite.unanswered
     return f"{suite.pass_rate:.1%} ({suite.passed} of {scored})"
 
 
-def _any(suite: SuiteSummary | SuiteResult) -> str:
+def _any(suite: SuiteSummary) -> str:
     share = "-" if suite.pass_any is None else f"{suite.pass_any:.1%}"
     return f"{share} (k = {suite.samples}, {span(suite.pass_any_interval, percent=True)})"
 

@@ -13,6 +13,12 @@ class Wire(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+class Page(Wire):
+    """Base of every listing that comes in pages: `next_cursor` asks for the next, None is the last."""
+
+    next_cursor: str | None = None
+
+
 class Artifact(Wire):
     """A folder kept in the blob store: `tree_digest` names its content, `archive_digest` its bytes."""
 

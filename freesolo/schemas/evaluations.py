@@ -10,8 +10,8 @@ from uuid import UUID
 
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 
-from freesolo.domain.evaluations import Interval, Outcome
-from freesolo.schemas.base import Digest, Wire
+from freesolo.domain.evaluations import Outcome, SuiteSummary
+from freesolo.schemas.base import Digest, Page, Wire
 
 # The longest text of a case that is kept, and the most answers of one evaluation.
 MAX_TEXT = 8_000
@@ -104,24 +104,6 @@ class NewEvaluation(Wire):
         return self
 
 
-class SuiteResult(Wire):
-    """What a model got in one suite, as `SuiteSummary` of `freesolo.domain.evaluations` says it."""
-
-    name: str
-    case_count: int
-    samples: int
-    total: int
-    passed: int
-    unscorable: int
-    unanswered: int
-    pass_rate: float | None
-    interval: Interval
-    mean_score: float | None
-    mean_interval: Interval | None
-    pass_any: float | None
-    pass_any_interval: Interval
-
-
 class Evaluation(Wire):
     """One model, asked the suites of one version of an environment, on one occasion.
 
@@ -137,16 +119,15 @@ class Evaluation(Wire):
     revision: str | None
     endpoint: str | None
     settings: EvaluationSettings
-    suites: list[SuiteResult]
+    suites: list[SuiteSummary]
     created_by: str
     created_at: datetime
 
 
-class EvaluationList(Wire):
+class EvaluationList(Page):
     """The answer of `GET /v1/evals`, the newest first."""
 
     evaluations: list[Evaluation]
-    next_cursor: str | None = None
 
 
 class StoredCase(EvaluationCase):
@@ -155,8 +136,7 @@ class StoredCase(EvaluationCase):
     suite: str
 
 
-class EvaluationCaseList(Wire):
+class EvaluationCaseList(Page):
     """The answer of `GET /v1/evals/{id}/cases`: suite by suite, in the order of the cases."""
 
     cases: list[StoredCase]
-    next_cursor: str | None = None
