@@ -1,5 +1,6 @@
 """The hub's calls about orgs, people, projects, keys and the audit."""
 
+from itertools import islice
 from uuid import UUID
 
 from freesolo.client.connection import HubConnection, path_part
@@ -90,19 +91,6 @@ class AccountCalls(HubConnection):
         target: str | None = None,
     ) -> list[AuditEntry]:
         """Return the newest changes that were made in the org, at most `limit`."""
-        found: list[AuditEntry] = []
-        cursor: str | None = None
-        while len(found) < limit:
-            page = self._get(
-                AuditPage,
-                "/v1/audit",
-                cursor=cursor,
-                action=action,
-                actor=actor,
-                target=target,
-                limit=min(limit - len(found), 100),
-            )
-            found += page.events
-            if (cursor := page.next_cursor) is None:
-                break
-        return found
+        wanted = {"action": action, "actor": actor, "target": target}
+        pages = self._pages(AuditPage, "/v1/audit", **wanted, limit=min(limit, 100))
+        return list(islice((event for page in pages for event in page.events), limit))

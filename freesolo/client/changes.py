@@ -68,12 +68,8 @@ class ChangeCalls(HubConnection):
     def deliveries(self, webhook_id: str) -> Iterator[Delivery]:
         """Yield what a webhook was told, the newest first."""
         path = f"/v1/webhooks/{path_part(webhook_id)}/deliveries"
-        cursor: str | None = None
-        while True:
-            page = self._get(DeliveryList, path, cursor=cursor)
+        for page in self._pages(DeliveryList, path):
             yield from page.deliveries
-            if (cursor := page.next_cursor) is None:
-                return
 
     def redeliver(self, webhook_id: str, delivery_id: int) -> Delivery:
         """Send a delivery once more."""

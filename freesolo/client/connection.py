@@ -1,5 +1,6 @@
 """A connection to one hub: what the calls of every resource share."""
 
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Self, TypeVar
 from urllib.parse import quote
@@ -11,8 +12,10 @@ from freesolo.client.transport import Transport
 from freesolo.domain.refs import check_name
 from freesolo.errors import InvalidInput
 from freesolo.schemas.accounts import ORG_HEADER
+from freesolo.schemas.base import Page
 
 Model = TypeVar("Model", bound=BaseModel)
+PageModel = TypeVar("PageModel", bound=Page)
 
 
 class HubConnection:
@@ -45,6 +48,15 @@ class HubConnection:
     def _get(self, model: type[Model], path: str, **params: object) -> Model:
         response = self._transport.request("GET", path, params=params)
         return self._read(model, response)
+
+    def _pages(self, model: type[PageModel], path: str, **params: object) -> Iterator[PageModel]:
+        """Yield the pages of a listing, each asked for when the one before has been used up."""
+        cursor: str | None = None
+        while True:
+            page = self._get(model, path, cursor=cursor, **params)
+            yield page
+            if (cursor := page.next_cursor) is None:
+                return
 
     def _send(self, method: str, path: str, body: BaseModel, answer: type[Model]) -> Model:
         response = self._transport.request(method, path, json_body=body.model_dump(mode="json"))

@@ -33,20 +33,11 @@ class EvaluationCalls(HubConnection):
         self, ref: EnvRef | None = None, *, target: str | None = None
     ) -> Iterator[Evaluation]:
         """Yield what the org has kept, of one environment if `ref` is given, the newest first."""
-        cursor: str | None = None
         environment = ref and ref.full_name
-        while True:
-            page = self._get(
-                EvaluationList,
-                "/v1/evals",
-                environment=environment,
-                target=target,
-                cursor=cursor,
-                limit=100,
-            )
+        for page in self._pages(
+            EvaluationList, "/v1/evals", environment=environment, target=target, limit=100
+        ):
             yield from page.evaluations
-            if (cursor := page.next_cursor) is None:
-                return
 
     def evaluation(self, evaluation_id: UUID) -> Evaluation:
         """Return one evaluation, without its cases."""
@@ -55,12 +46,8 @@ class EvaluationCalls(HubConnection):
     def evaluation_cases(self, evaluation_id: UUID) -> Iterator[StoredCase]:
         """Yield an evaluation's answers, suite by suite, in the order of the cases."""
         path = f"/v1/evals/{evaluation_id}/cases"
-        cursor: str | None = None
-        while True:
-            page = self._get(EvaluationCaseList, path, cursor=cursor)
+        for page in self._pages(EvaluationCaseList, path):
             yield from page.cases
-            if (cursor := page.next_cursor) is None:
-                return
 
     def delete_evaluation(self, evaluation_id: UUID) -> None:
         """Remove an evaluation with all its answers."""

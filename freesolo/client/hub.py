@@ -1,6 +1,7 @@
 """The hub's routes as methods: one call each, wire models in and out."""
 
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from secrets import token_hex
 from urllib.parse import quote
@@ -108,14 +109,8 @@ class HubClient(
 
     def runs(self, *, limit: int) -> list[Run]:
         """Return the newest runs of the org, at most `limit`."""
-        found: list[Run] = []
-        cursor: str | None = None
-        while len(found) < limit:
-            page = self._get(RunList, "/v1/runs", cursor=cursor, limit=min(limit, 100))
-            found += page.runs
-            if (cursor := page.next_cursor) is None:
-                break
-        return found[:limit]
+        pages = self._pages(RunList, "/v1/runs", limit=min(limit, 100))
+        return list(islice((run for page in pages for run in page.runs), limit))
 
     def run(self, run_id: str) -> Run:
         """Return one run."""

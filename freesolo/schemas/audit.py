@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from pydantic import JsonValue
 
-from freesolo.schemas.base import Wire
+from freesolo.schemas.base import Page, Wire
 
 
 class Action(StrEnum):
@@ -45,8 +45,7 @@ class AuditEntry(Wire):
     request_id: str | None = None
 
 
-class AuditPage(Wire):
+class AuditPage(Page):
     """The answer of `GET /v1/audit`, the newest first; `next_cursor` is None on the last page."""
 
     events: list[AuditEntry]
-    next_cursor: str | None = None

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
-from freesolo.schemas.base import Digest, Wire
+from freesolo.schemas.base import Digest, Page, Wire
 
 # A value as it is shown: lists and objects as their JSON.
 Cell = str | int | float | bool | None
@@ -151,8 +151,7 @@ class Dependent(Wire):
     specifier: str
 
 
-class DependentList(Wire):
+class DependentList(Page):
     """The answer of `GET /v1/envs/{org}/{name}/dependents`; `next_cursor` is None on the last page."""
 
     dependents: list[Dependent]
-    next_cursor: str | None = None

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from freesolo.domain.roles import Visibility
-from freesolo.schemas.base import Digest, Wire
+from freesolo.schemas.base import Digest, Page, Wire
 from freesolo.schemas.checks import CheckSummary
 
 
@@ -61,11 +61,10 @@ class EnvironmentSummary(Wire):
     updated_at: datetime
 
 
-class EnvironmentList(Wire):
+class EnvironmentList(Page):
     """The answer of `GET /v1/envs`; `next_cursor` is None on the last page."""
 
     environments: list[EnvironmentSummary]
-    next_cursor: str | None = None
 
 
 class EnvironmentDetail(EnvironmentSummary):
@@ -217,7 +216,7 @@ class ChannelMove(Wire):
     moved_at: datetime
 
 
-class ChannelHistory(Wire):
+class ChannelHistory(Page):
     """The answer of `GET /v1/envs/{org}/{name}/channels/{channel}`: its moves, the newest first.
 
     `channel` is None once it was removed; `next_cursor` is None on the last page.
@@ -225,7 +224,6 @@ class ChannelHistory(Wire):
 
     channel: Channel | None
     moves: list[ChannelMove]
-    next_cursor: str | None = None
 
 
 class NewName(Wire):
@@ -249,8 +247,7 @@ class Transfer(Wire):
     offered_at: datetime
 
 
-class TransferList(Wire):
+class TransferList(Page):
     """The answer of `GET /v1/transfers`: offers to your orgs; `next_cursor` None on the last page."""
 
     transfers: list[Transfer]
-    next_cursor: str | None = None

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, JsonValue, SecretStr
 from freesolo.domain.lifecycle import RunState
 from freesolo.domain.secrets import MAX_NAMES, SecretName
 from freesolo.domain.train_spec import TrainSpec
-from freesolo.schemas.base import Digest, Wire
+from freesolo.schemas.base import Digest, Page, Wire
 from freesolo.schemas.environments import EnvironmentPin
 
 
@@ -69,11 +69,10 @@ class RunPlan(Wire):
     secrets: list[str] = Field(default_factory=list, description="Their names.")
 
 
-class RunList(Wire):
+class RunList(Page):
     """The answer of `GET /v1/runs`, newest first."""
 
     runs: list[Run]
-    next_cursor: str | None = None
 
 
 class EventKind(StrEnum):

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from freesolo.schemas.base import Wire
+from freesolo.schemas.base import Page, Wire
 
 
 class SearchResult(Wire):
@@ -20,8 +20,7 @@ class SearchResult(Wire):
     archived: bool = False
 
 
-class SearchPage(Wire):
+class SearchPage(Page):
     """The answer of `GET /v1/search`, the best first; `next_cursor` is None on the last page."""
 
     results: list[SearchResult]
-    next_cursor: str | None = None

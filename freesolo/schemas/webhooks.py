@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from freesolo.schemas.base import Wire
+from freesolo.schemas.base import Page, Wire
 from freesolo.schemas.changes import ChangeKind
 
 
@@ -60,8 +60,7 @@ class Delivery(Wire):
     delivered_at: datetime | None = None
 
 
-class DeliveryList(Wire):
+class DeliveryList(Page):
     """The answer of `GET /v1/webhooks/{id}/deliveries`, the newest first."""
 
     deliveries: list[Delivery]
-    next_cursor: str | None = None
