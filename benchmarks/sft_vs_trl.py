@@ -26,7 +26,7 @@ from pathlib import Path
 
 from freesolo.base_models.store import local_path
 from freesolo.domain.catalog import SMOLLM2_135M
-from freesolo.domain.train_spec import TrainTable
+from freesolo.domain.train_tables import SftTable
 from training_backend.data import Conversation, build_rows, row_order
 
 SIDES = ("platform", "trl")
@@ -112,7 +112,7 @@ def measure_platform(model_folder: Path, steps: int, output_dir: Path) -> Measur
     clock = StepClock()
     tokenizer = AutoTokenizer.from_pretrained(model_folder, local_files_only=True)
     rows = build_rows(conversations(), tokenizer, max_tokens=1024, thinking=False).rows
-    table = TrainTable(
+    table = SftTable(
         max_steps=steps, batch_size=BATCH_SIZE, learning_rate=1e-3, lora_rank=16, save_every=0
     )
     fit(Plan(rows, model_folder, output_dir, table, SEED), Reported())

@@ -15,7 +15,8 @@ from pydantic_core import PydanticUndefined
 
 from freesolo.cli.main import cli
 from freesolo.config import ClientSettings
-from freesolo.domain.train_spec import EnvironmentSpec, TrainSpec, TrainTable
+from freesolo.domain.train_spec import EnvironmentSpec, GpuSpec, SftSpec
+from freesolo.domain.train_tables import GrpoTable, OpdTable, SftTable
 from freesolo.errors import all_errors
 from hub_server.app import create_app
 from hub_server.settings import HubSettings
@@ -106,9 +107,12 @@ def _config_page() -> str:
         "",
     ]
     tables: dict[str, type[BaseModel]] = {
-        "Top level": TrainSpec,
+        "Top level": SftSpec,
         "`[environment]`": EnvironmentSpec,
-        "`[train]`": TrainTable,
+        "`[gpu]`": GpuSpec,
+        '`[train]` with `algorithm = "sft"`': SftTable,
+        '`[train]` with `algorithm = "grpo"`': GrpoTable,
+        '`[train]` with `algorithm = "opd"`': OpdTable,
     }
     for title, model in tables.items():
         rows = [

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from peft import LoraConfig
+from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 
@@ -41,6 +41,15 @@ def load_base_model(folder: Path, device: Device) -> PreTrainedModel:
         if isinstance(module, torch.nn.Linear) and module is not model.get_output_embeddings():
             module.to(torch.bfloat16)
     return model
+
+
+def with_adapter(model: PreTrainedModel, rank: int | None, *, warm_start: Path | None) -> PeftModel:
+    """Put an adapter on the model to train: a fresh one of this rank, or a copy of `warm_start`."""
+    if warm_start is not None:
+        return PeftModel.from_pretrained(model, warm_start, is_trainable=True)
+    if rank is None:
+        raise ValueError("A fresh adapter needs a rank")
+    return get_peft_model(model, lora_config(rank))
 
 
 def lora_config(rank: int) -> LoraConfig:

@@ -20,6 +20,8 @@ class Algorithm(StrEnum):
     """How an adapter is trained."""
 
     SFT = "sft"
+    GRPO = "grpo"
+    OPD = "opd"
 
 
 class LocalSource(BaseModel):
@@ -55,7 +57,7 @@ class BaseModelEntry(BaseModel):
     parameters: int
     context: int
     max_rank: int
-    algorithms: tuple[Algorithm, ...] = (Algorithm.SFT,)
+    algorithms: tuple[Algorithm, ...] = tuple(Algorithm)
     thinking: bool = False
     price_input: int = 0
     price_output: int = 0

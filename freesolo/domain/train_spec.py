@@ -3,41 +3,34 @@
 import math
 import tomllib
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import (
-    AfterValidator,
-    AliasChoices,
-    BaseModel,
-    ConfigDict,
-    Field,
-    JsonValue,
-    ValidationError,
-)
+from pydantic import Field, JsonValue, ValidationError
 
 from freesolo.domain.catalog import Algorithm, BaseModelEntry
 from freesolo.domain.fields import EnvRefText, RequirementText
 from freesolo.domain.problems import problems_from_validation
 from freesolo.domain.secrets import MAX_NAMES, SecretName
+from freesolo.domain.suggest import did_you_mean
+from freesolo.domain.train_tables import (
+    GrpoTable,
+    OpdTable,
+    RolloutTable,
+    SftTable,
+    Table,
+    TrainTable,
+)
 from freesolo.errors import InvalidTrainSpec, Problem
 
 DEFAULT_CONTEXT_TOKENS = 2048
+# Of one answer, without thinking and with it.
+_GRPO_COMPLETION = (320, 1536)
+_OPD_COMPLETION = (512, 1536)
 
 
-def _rising(steps: tuple[int, ...]) -> tuple[int, ...]:
-    if list(steps) != sorted(set(steps)) or any(step < 1 for step in steps):
-        raise ValueError("steps must be positive and rise strictly")
-    return steps
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False
-    )
-
-
-class EnvironmentSpec(_Table):
+class EnvironmentSpec(Table):
     """`[environment]`: which task, and with which parameters."""
 
     id: EnvRefText = Field(
@@ -57,56 +50,26 @@ class EnvironmentSpec(_Table):
     )
 
 
-class TrainTable(_Table):
-    """`[train]`: how long, how large, how fast.
+class GpuSpec(Table):
+    """`[gpu]`: what the run needs to be trained on."""
 
-    The learning rate falls linearly to zero after 3 % of warm-up. LoRA's alpha is always twice the
-    rank.
-    """
-
-    epochs: float = Field(
-        default=2.0, gt=0, le=1000, description="Passes over the examples, rounded up to a step."
+    type: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=100,
+        description="Device class that the run waits for, such as `H200` or `cpu`; by default any.",
     )
-    max_steps: int = Field(
-        default=0, ge=0, le=1_000_000, description="Exact number of updates; 0: `epochs` decides."
-    )
-    max_examples: int = Field(
-        default=0,
-        ge=0,
-        description="Only the first so many examples, in the dataset's order; 0: all.",
-    )
-    batch_size: int = Field(
-        default=32,
-        ge=1,
-        le=1024,
-        validation_alias=AliasChoices("batch_size", "prompts_per_step"),
-        description="Rows in an update. `prompts_per_step` is the older spelling.",
-    )
-    learning_rate: float = Field(default=1e-4, gt=0, le=1, description="Peak learning rate.")
-    lora_rank: int = Field(
-        default=32, ge=1, le=512, description="Rank of the adapter, at most the model's."
-    )
-    max_context_tokens: int = Field(
-        default=0,
-        ge=0,
-        description="Most tokens of a row, prompt and answer together; longer rows are left out. "
-        "0: 2048, or the model's context if that is smaller.",
-    )
-    save_every: int = Field(
-        default=50, ge=0, description="Steps between checkpoints; 0: only the last step is saved."
-    )
-    save_at_steps: Annotated[tuple[int, ...], AfterValidator(_rising)] = Field(
-        default=(), description="Save at these steps instead. The last step is always saved."
-    )
+    count: int = Field(default=1, ge=1, le=64, description="How many of them.")
 
 
-class TrainSpec(_Table):
-    """A run as its author wrote it. `parse_train_spec` reads it, `check_train_spec` judges it."""
+class RunSpec(Table):
+    """What every config says, whatever its algorithm."""
 
     model: str = Field(description="Id of a base model; `freesolo models` lists them.")
-    algorithm: Algorithm = Field(default=Algorithm.SFT, description="How to train: `sft`.")
+    algorithm: Algorithm
     environment: EnvironmentSpec
-    train: TrainTable = TrainTable()
+    train: TrainTable
+    gpu: GpuSpec = GpuSpec()
     seed: int = Field(
         default=42, ge=0, le=2**31 - 1, description="Decides the order of rows and all sampling."
     )
@@ -119,6 +82,37 @@ class TrainSpec(_Table):
     project: UUID | None = Field(
         default=None, description="Project the run belongs to; by default the org's `default`."
     )
+
+
+class SftSpec(RunSpec):
+    """A run that imitates gold answers."""
+
+    algorithm: Literal[Algorithm.SFT] = Field(
+        default=Algorithm.SFT, description="How to train: `sft`, `grpo` or `opd`."
+    )
+    train: SftTable = SftTable()
+
+
+class GrpoSpec(RunSpec):
+    """A run that practises: rollouts are scored, and those above their group's mean reinforced."""
+
+    algorithm: Literal[Algorithm.GRPO]
+    train: GrpoTable = GrpoTable()
+
+
+class OpdSpec(RunSpec):
+    """A run that practises under a teacher, who judges every token."""
+
+    algorithm: Literal[Algorithm.OPD]
+    train: OpdTable
+
+
+# A run as its author wrote it. `parse_train_spec` reads it, `check_train_spec` judges it.
+TrainSpec = Annotated[SftSpec | GrpoSpec | OpdSpec, Field(discriminator="algorithm")]
+
+SPECS: Mapping[Algorithm, type[SftSpec] | type[GrpoSpec] | type[OpdSpec]] = MappingProxyType(
+    {Algorithm.SFT: SftSpec, Algorithm.GRPO: GrpoSpec, Algorithm.OPD: OpdSpec}
+)
 
 
 def parse_document(text: str, overrides: Iterable[str] = ()) -> dict[str, Any]:
@@ -137,10 +131,18 @@ def parse_document(text: str, overrides: Iterable[str] = ()) -> dict[str, Any]:
 
 def parse_train_spec(document: Mapping[str, Any]) -> TrainSpec:
     """Turn a document into a spec. Raise `InvalidTrainSpec` listing every wrong key."""
+    named = document.get("algorithm", Algorithm.SFT)
+    if named not in list(Algorithm):
+        nearest = did_you_mean(str(named), list(Algorithm)) or f"It is {', '.join(Algorithm)}."
+        problem = Problem("algorithm", f"{named!r} is no algorithm. {nearest}", "value")
+        raise InvalidTrainSpec(
+            f"The config is wrong at `algorithm`: {problem.message}", problems=[problem]
+        )
+    kind = SPECS[Algorithm(named)]
     try:
-        return TrainSpec.model_validate(document)
+        return kind.model_validate(document)
     except ValidationError as error:
-        problems = problems_from_validation(error, TrainSpec)
+        problems = problems_from_validation(error, kind)
         first = problems[0]
         raise InvalidTrainSpec(
             f"The config is wrong at `{first.path}`: {first.message}", problems=problems
@@ -155,7 +157,7 @@ def check_train_spec(spec: TrainSpec, model: BaseModelEntry) -> None:
         problems.append(Problem("algorithm", f"{model.id} is trained with {offered}.", "model"))
     if spec.thinking and not model.thinking:
         problems.append(Problem("thinking", f"{model.id} has no thinking mode.", "model"))
-    if spec.train.lora_rank > model.max_rank:
+    if spec.train.lora_rank is not None and spec.train.lora_rank > model.max_rank:
         problems.append(
             Problem(
                 "train.lora_rank",
@@ -188,11 +190,25 @@ def check_train_spec(spec: TrainSpec, model: BaseModelEntry) -> None:
                 "value",
             )
         )
+    if isinstance(spec, GrpoSpec | OpdSpec):
+        problems += _rollout_problems(spec, model)
     if problems:
         first = problems[0]
         raise InvalidTrainSpec(
             f"The config is wrong at `{first.path}`: {first.message}", problems=problems
         )
+
+
+def _rollout_problems(spec: GrpoSpec | OpdSpec, model: BaseModelEntry) -> list[Problem]:
+    problems = []
+    room, wanted = context_tokens(spec.train, model), completion_tokens(spec)
+    if wanted >= room:
+        message = f"An answer of {wanted} tokens leaves no room for a prompt in {room} tokens."
+        problems.append(Problem("train.max_completion_tokens", message, "value"))
+    if isinstance(spec, GrpoSpec) and spec.train.thinking_length_penalty_coef and not spec.thinking:
+        message = "Without `thinking = true` there is no thinking to shorten."
+        problems.append(Problem("train.thinking_length_penalty_coef", message, "value"))
+    return problems
 
 
 def total_steps(train: TrainTable, examples: int) -> int:
@@ -205,6 +221,17 @@ def total_steps(train: TrainTable, examples: int) -> int:
 def context_tokens(train: TrainTable, model: BaseModelEntry) -> int:
     """Return the most tokens a training row may have, prompt and answer together."""
     return train.max_context_tokens or min(DEFAULT_CONTEXT_TOKENS, model.context)
+
+
+def completion_tokens(spec: GrpoSpec | OpdSpec) -> int:
+    """Return the most tokens that the model may say in one turn."""
+    defaults = _GRPO_COMPLETION if isinstance(spec, GrpoSpec) else _OPD_COMPLETION
+    return spec.train.max_completion_tokens or defaults[spec.thinking]
+
+
+def rollouts_per_step(train: RolloutTable) -> int:
+    """Return how many episodes a step plays."""
+    return train.batch_size * train.group_size
 
 
 def save_due(train: TrainTable, step: int, last_step: int) -> bool:

@@ -21,7 +21,8 @@ from transformers import (
 )
 from trl import SFTConfig, SFTTrainer
 
-from freesolo.domain.train_spec import TrainTable, context_tokens, save_due, total_steps
+from freesolo.domain.train_spec import context_tokens, save_due, total_steps
+from freesolo.domain.train_tables import TrainTable
 from freesolo.errors import InvalidTrainSpec, LimitExceeded
 from training_backend.data import (
     IGNORED,
@@ -31,7 +32,7 @@ from training_backend.data import (
     read_conversations,
     row_order,
 )
-from training_backend.lora import Device, find_device, load_base_model, lora_config
+from training_backend.lora import Device, find_device, load_base_model, with_adapter
 from training_backend.recipes.task import Progress, Task
 
 WARMUP = 0.03
@@ -47,6 +48,7 @@ class Plan:
     train: TrainTable
     seed: int
     resume_from: Path | None = None
+    warm_start: Path | None = None
 
 
 def train(task: Task) -> int:
@@ -72,6 +74,7 @@ def train(task: Task) -> int:
             train=spec.train,
             seed=spec.seed,
             resume_from=task.resume_from,
+            warm_start=task.warm_start,
         ),
         task.progress,
     )
@@ -88,11 +91,14 @@ def fit(plan: Plan, progress: Progress) -> int:
     device = find_device()
     set_seed(plan.seed)
     trainer = CompletionTrainer(
-        model=load_base_model(plan.model_folder, device),
+        model=with_adapter(
+            load_base_model(plan.model_folder, device),
+            plan.train.lora_rank,
+            warm_start=plan.warm_start,
+        ),
         args=_arguments(plan, steps, device),
         train_dataset=_dataset(plan.rows).select(order),
         processing_class=AutoTokenizer.from_pretrained(plan.model_folder, local_files_only=True),
-        peft_config=lora_config(plan.train.lora_rank),
         callbacks=[_Steps(plan, order, progress)],
     )
     # It prints what `progress` is told.

@@ -29,7 +29,8 @@ class Progress(Protocol):
 class Task:
     """One attempt at a run, ready to train.
 
-    `resume_from` is the trainer's checkpoint folder of an earlier attempt.
+    `resume_from` is the trainer's checkpoint folder of an earlier attempt, `warm_start` the folder of
+    the adapter that the run's own goes on from.
     """
 
     lease: Lease
@@ -38,3 +39,4 @@ class Task:
     work_dir: Path
     progress: Progress
     resume_from: Path | None
+    warm_start: Path | None = None

@@ -8,14 +8,15 @@ from hypothesis import strategies as st
 
 from freesolo.domain.catalog import SMOLLM2_135M
 from freesolo.domain.train_spec import (
-    TrainTable,
     check_train_spec,
+    completion_tokens,
     context_tokens,
     parse_document,
     parse_train_spec,
     save_due,
     total_steps,
 )
+from freesolo.domain.train_tables import SftTable
 from freesolo.errors import InvalidTrainSpec
 
 CONFIG = """
@@ -33,6 +34,18 @@ def spec_with(**train: Any) -> Any:  # noqa: ANN401 - whatever the config may ho
     )
 
 
+def rollout_spec(algorithm: str, *, thinking: bool = False, **train: Any) -> Any:  # noqa: ANN401
+    return parse_train_spec(
+        {
+            "model": SMOLLM2_135M.id,
+            "algorithm": algorithm,
+            "thinking": thinking,
+            "environment": {"id": "local/math"},
+            "train": train,
+        }
+    )
+
+
 def test_a_short_config_gets_the_documented_defaults() -> None:
     spec = parse_train_spec(parse_document(CONFIG))
     assert (spec.algorithm, spec.seed, spec.train.lora_rank, spec.train.epochs) == (
@@ -41,6 +54,49 @@ def test_a_short_config_gets_the_documented_defaults() -> None:
         32,
         2,
     )
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "train", "expected"),
+    [
+        ("sft", {}, (2.0, 32, 1e-4, 32)),
+        ("grpo", {}, (1.0, 64, 1e-5, 32)),
+        ("opd", {"teacher_model": "acme/large"}, (1.0, 8, 1e-5, 32)),
+    ],
+)
+def test_each_algorithm_has_defaults_of_its_own(
+    algorithm: str, train: dict[str, Any], expected: tuple[float, ...]
+) -> None:
+    table = rollout_spec(algorithm, **train).train
+    assert (table.epochs, table.batch_size, table.learning_rate, table.lora_rank) == expected
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "train", "thinking", "tokens"),
+    [
+        ("grpo", {}, False, 320),
+        ("grpo", {}, True, 1536),
+        ("opd", {"teacher_model": "acme/large"}, False, 512),
+        ("grpo", {"max_completion_tokens": 9}, True, 9),
+    ],
+)
+def test_an_answer_may_be_longer_where_the_model_thinks(
+    algorithm: str, train: dict[str, Any], *, thinking: bool, tokens: int
+) -> None:
+    assert completion_tokens(rollout_spec(algorithm, thinking=thinking, **train)) == tokens
+
+
+def test_a_spec_survives_its_own_json() -> None:
+    spec = rollout_spec(
+        "grpo",
+        stop_sequences="END",
+        structured_outputs='{"json": {"type": "object"}}',
+        init_from_adapter="run-ab12cd34ef/step-3",
+    )
+    assert spec.train.lora_rank is None
+    assert spec.train.stop_sequences == ("END",)
+    assert spec.train.structured_outputs.json_schema == {"type": "object"}
+    assert parse_train_spec(spec.model_dump(mode="json")) == spec
 
 
 def test_overrides_are_read_as_toml_and_else_as_text() -> None:
@@ -79,7 +135,32 @@ def test_the_older_spelling_of_batch_size_is_accepted() -> None:
         ({"train": {"max_steps": -1}}, "train.max_steps", "-1"),
         ({"train": {"save_at_steps": [3, 2]}}, "train.save_at_steps", "rise"),
         ({"environment": {"id": "math"}}, "environment.id", "math"),
-        ({"algorithm": "grpo"}, "algorithm", "grpo"),
+        ({"algorithm": "gpro"}, "algorithm", "Did you mean `grpo`"),
+        ({"algorithm": 3}, "algorithm", "3 is no algorithm"),
+        ({"train": {"group_size": 4}}, "train.group_size", "Unknown key"),
+        ({"algorithm": "grpo", "train": {"group_size": 1}}, "train.group_size", "1"),
+        ({"algorithm": "opd"}, "train", "missing"),
+        ({"train": {"init_from_adapter": "mine"}}, "train.init_from_adapter", "mine"),
+        (
+            {"train": {"init_from_adapter": "run-ab12cd34ef", "lora_rank": 8}},
+            "train",
+            "`lora_rank` is that of the adapter 'run-ab12cd34ef'",
+        ),
+        (
+            {"algorithm": "grpo", "train": {"batch_size": 1024, "group_size": 8}},
+            "train",
+            "8192",
+        ),
+        (
+            {"algorithm": "grpo", "train": {"structured_outputs": {"regex": "a", "choice": ["b"]}}},
+            "train.structured_outputs",
+            "exactly one",
+        ),
+        (
+            {"algorithm": "grpo", "train": {"structured_outputs": "{"}},
+            "train.structured_outputs",
+            "no JSON",
+        ),
         ({"project": "x"}, "project", "x"),
     ],
 )
@@ -111,34 +192,47 @@ def test_what_the_model_cannot_do_is_refused(train: dict[str, Any], path: str) -
     assert [problem.path for problem in refusal.value.problems] == [path]
 
 
+@pytest.mark.parametrize(
+    ("train", "path"),
+    [
+        ({"max_context_tokens": 100}, "train.max_completion_tokens"),
+        ({"thinking_length_penalty_coef": 0.1}, "train.thinking_length_penalty_coef"),
+    ],
+)
+def test_rollouts_that_cannot_be_are_refused(train: dict[str, Any], path: str) -> None:
+    with pytest.raises(InvalidTrainSpec) as refusal:
+        check_train_spec(rollout_spec("grpo", **train), SMOLLM2_135M)
+    assert [problem.path for problem in refusal.value.problems] == [path]
+
+
 def test_a_good_spec_passes() -> None:
     check_train_spec(spec_with(max_steps=40, save_at_steps=[20, 40]), SMOLLM2_135M)
 
 
 @given(examples=st.integers(1, 5000), batch=st.integers(1, 64), epochs=st.floats(0.1, 10))
 def test_epochs_are_rounded_up_to_whole_steps(examples: int, batch: int, epochs: float) -> None:
-    steps = total_steps(TrainTable(epochs=epochs, batch_size=batch), examples)
+    steps = total_steps(SftTable(epochs=epochs, batch_size=batch), examples)
     assert steps >= 1
     assert steps * batch >= examples * epochs - 1e-6
     assert (steps - 1) * batch < examples * epochs or steps == 1
 
 
 def test_max_steps_is_exact() -> None:
-    assert total_steps(TrainTable(max_steps=7, epochs=100), 1000) == 7
+    assert total_steps(SftTable(max_steps=7, epochs=100), 1000) == 7
 
 
 def test_saves_fall_where_they_were_asked_for_and_at_the_end() -> None:
-    def saved(table: TrainTable) -> list[int]:
+    def saved(table: SftTable) -> list[int]:
         return [step for step in range(1, 11) if save_due(table, step, 10)]
 
-    assert saved(TrainTable(save_every=4)) == [4, 8, 10]
-    assert saved(TrainTable(save_every=4, save_at_steps=(3,))) == [3, 10]
-    assert saved(TrainTable(save_every=0)) == [10]
+    assert saved(SftTable(save_every=4)) == [4, 8, 10]
+    assert saved(SftTable(save_every=4, save_at_steps=(3,))) == [3, 10]
+    assert saved(SftTable(save_every=0)) == [10]
 
 
 def test_the_context_is_bounded_by_the_model() -> None:
-    assert context_tokens(TrainTable(), SMOLLM2_135M) == 2048
-    assert context_tokens(TrainTable(max_context_tokens=99), SMOLLM2_135M) == 99
+    assert context_tokens(SftTable(), SMOLLM2_135M) == 2048
+    assert context_tokens(SftTable(max_context_tokens=99), SMOLLM2_135M) == 99
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "[1.0, -inf]"])
