@@ -40,6 +40,7 @@ class Ending(StrEnum):
     TURN_LIMIT = "turn_limit"
     ENVIRONMENT_FAILED = "environment_failed"
     MODEL_FAILED = "model_failed"
+    TRUNCATED = "truncated"
 
 
 @dataclass(frozen=True)
@@ -185,6 +186,15 @@ def act(
     if len(answered.turns) >= answered.max_turns:
         return replace(answered, ending=Ending.TURN_LIMIT)
     return answered
+
+
+def truncate(transcript: Transcript, action: str = "") -> Transcript:
+    """End an episode because the model had no tokens left, in the middle of `action` or before it.
+
+    The environment never sees an action that was cut off; it scores what there is.
+    """
+    turns = (*transcript.turns, Turn(action, None)) if action else transcript.turns
+    return replace(transcript, turns=turns, ending=Ending.TRUNCATED)
 
 
 def abandon(transcript: Transcript, error: FreesoloError) -> Transcript:

@@ -16,4 +16,10 @@ def _sft(task: Task) -> int:
     return sft.train(task)
 
 
-RECIPES: Mapping[Algorithm, Recipe] = MappingProxyType({Algorithm.SFT: _sft})
+def _grpo(task: Task) -> int:
+    from training_backend.recipes import grpo
+
+    return grpo.train(task)
+
+
+RECIPES: Mapping[Algorithm, Recipe] = MappingProxyType({Algorithm.SFT: _sft, Algorithm.GRPO: _grpo})

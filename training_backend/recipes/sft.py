@@ -1,7 +1,6 @@
 """SFT: imitate the gold answers. TRL and PEFT optimise; rows, order and horizon are ours."""
 
 import math
-import time
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -10,20 +9,12 @@ import torch
 from datasets import Dataset
 from peft import PeftModel
 from torch.nn.functional import nll_loss
-from transformers import (
-    AutoTokenizer,
-    PrinterCallback,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-    set_seed,
-)
+from transformers import AutoTokenizer, PrinterCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
-from freesolo.domain.train_spec import context_tokens, save_due, total_steps
+from freesolo.domain.train_spec import context_tokens, total_steps
 from freesolo.domain.train_tables import TrainTable
-from freesolo.errors import InvalidTrainSpec, LimitExceeded
+from freesolo.errors import LimitExceeded
 from training_backend.data import (
     IGNORED,
     Row,
@@ -33,6 +24,7 @@ from training_backend.data import (
     row_order,
 )
 from training_backend.lora import Device, find_device, load_base_model, with_adapter
+from training_backend.recipes.steps import StepReports
 from training_backend.recipes.task import Progress, Task
 
 WARMUP = 0.03
@@ -99,7 +91,7 @@ def fit(plan: Plan, progress: Progress) -> int:
         args=_arguments(plan, steps, device),
         train_dataset=_dataset(plan.rows).select(order),
         processing_class=AutoTokenizer.from_pretrained(plan.model_folder, local_files_only=True),
-        callbacks=[_Steps(plan, order, progress)],
+        callbacks=[StepReports(plan.train, progress, _TokenCount(plan, order).measure)],
     )
     # It prints what `progress` is told.
     trainer.remove_callback(PrinterCallback)
@@ -193,61 +185,22 @@ def _arguments(plan: Plan, steps: int, device: Device) -> SFTConfig:
     )
 
 
-class _Steps(TrainerCallback):  # type: ignore[misc]
-    """Reports each step and hands over each checkpoint."""
+class _TokenCount:
+    """How many tokens a run has seen after a step, and which epoch it is in."""
 
-    def __init__(self, plan: Plan, order: list[int], progress: Progress) -> None:
-        self._train = plan.train
+    def __init__(self, plan: Plan, order: list[int]) -> None:
+        self._batch_size = plan.train.batch_size
         self._rows_in_epoch = len(plan.rows)
-        self._progress = progress
         lengths = [len(plan.rows[index].input_ids) for index in order]
         self._tokens_before_row = [0, *accumulate(lengths)]
-        self._began = 0.0
-        self._seconds = 0.0
 
-    def on_step_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-    ) -> None:
-        self._began = time.monotonic()
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-    ) -> None:
-        self._seconds = time.monotonic() - self._began
-        control.should_save = save_due(self._train, state.global_step, state.max_steps)
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float],
-        **_: object,
-    ) -> None:
-        # The summary at the end carries no loss of a step.
-        if "loss" not in logs:
-            return
-        step = state.global_step
-        if not math.isfinite(logs["loss"]):
-            raise InvalidTrainSpec(
-                f"The loss of step {step} is {logs['loss']}.",
-                hint=f"Lower `train.learning_rate`, now {self._train.learning_rate}.",
-            )
-        self._progress.metrics(step, logs | self._measured(step))
-
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-    ) -> None:
-        step = state.global_step
-        self._progress.checkpoint(step, Path(args.output_dir, f"checkpoint-{step}"))
-
-    def _measured(self, step: int) -> dict[str, float]:
-        rows = step * self._train.batch_size
+    def measure(self, step: int, seconds: float) -> dict[str, float]:
+        """Return the figures of a step."""
+        rows = step * self._batch_size
         tokens = self._tokens_before_row[rows]
-        new_tokens = tokens - self._tokens_before_row[rows - self._train.batch_size]
+        new_tokens = tokens - self._tokens_before_row[rows - self._batch_size]
         return {
             "epoch": rows / self._rows_in_epoch,
             "num_tokens": tokens,
-            "time/step": self._seconds,
-            "tokens_per_s": new_tokens / self._seconds,
+            "tokens_per_s": new_tokens / seconds,
         }

@@ -1,12 +1,34 @@
 """What a recipe is given, and what it tells while it works."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from freesolo.datasets.types import Message
 from freesolo.runtime.client import EnvironmentHost
 from freesolo.schemas.leases import Lease
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One rollout, to look at: what was asked, what came of it, and what it was worth.
+
+    `example` is the number of the dataset's row, from 0. `completion` is all that followed the prompt, the
+    model's messages and the environment's. `reward` is None, and `error` says why, if it could not
+    be scored; `advantage` is None where the rollout taught nothing.
+    """
+
+    example: int
+    rollout: int
+    messages: Sequence[Message]
+    completion: Sequence[Message]
+    reward: float | None
+    advantage: float | None
+    finish: str
+    tokens: int
+    error: str | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 class Progress(Protocol):
@@ -20,6 +42,9 @@ class Progress(Protocol):
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Report the measurements of one step, counted from 1."""
+
+    def samples(self, step: int, samples: Sequence[Sample]) -> None:
+        """Show some rollouts of a step."""
 
     def checkpoint(self, step: int, folder: Path) -> None:
         """Hand over what the trainer saved after `step`; the folder is gone afterwards."""

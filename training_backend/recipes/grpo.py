@@ -1,0 +1,188 @@
+"""GRPO: practise, be scored, and move towards what was better than its siblings."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from transformers import AutoTokenizer, GenerationConfig
+
+from freesolo.datasets.types import TaskExample
+from freesolo.domain.train_spec import GrpoSpec, completion_tokens, context_tokens, total_steps
+from freesolo.domain.train_tables import GrpoTable
+from freesolo.errors import EnvironmentFailed, InvalidEnvironment
+from freesolo.runtime.examples import Examples
+from training_backend.advantages import Credited, advantages
+from training_backend.chat import ChatFormat
+from training_backend.data import row_order
+from training_backend.lora import find_device, load_base_model, with_adapter
+from training_backend.packing import Row
+from training_backend.policy import Objective
+from training_backend.policy_trainer import Course, Practice, train_policy
+from training_backend.recipes.task import Progress, Task
+from training_backend.rollout_metrics import metrics_of, samples_of
+from training_backend.rollouts import Limits, Place, Rollout, Stage, roll_out
+from training_backend.sampling.in_process import InProcessSampler
+from training_backend.sampling.sampler import Rules
+
+# Steps from the beginning in which no group told anything, after which it is in vain to go on.
+_VAIN_STEPS = 20
+
+
+def train(task: Task) -> int:
+    """Train an adapter by GRPO on the environment's rewards; return the last step.
+
+    Goes on from where an earlier attempt stopped.
+    """
+    spec = task.lease.spec
+    if not isinstance(spec, GrpoSpec):
+        raise TypeError(f"{spec.algorithm} is not trained by GRPO")
+    examples = task.host.examples()
+    pool = min(len(examples), spec.train.max_examples or len(examples))
+    steps = total_steps(spec.train, pool)
+    device = find_device()
+    model = with_adapter(
+        load_base_model(task.model_folder, device),
+        spec.train.lora_rank,
+        warm_start=task.warm_start,
+    )
+    chat = chat_format(task)
+    rules = Rules(
+        temperature=spec.train.temperature,
+        stop_ids=chat.stop_ids,
+        stop_sequences=spec.train.stop_sequences,
+        structured_outputs=spec.train.structured_outputs,
+    )
+    stage = Stage(
+        host=task.host,
+        sampler=InProcessSampler(model, rules, decode=lambda ids: chat.decode(ids, special=False)),
+        chat=chat,
+        limits=Limits(
+            turn=completion_tokens(spec), context=context_tokens(spec.train, task.lease.model)
+        ),
+        seed=spec.seed,
+        stop_sequences=spec.train.stop_sequences,
+    )
+    course = Course(
+        order=list(row_order(pool, take=steps * spec.train.batch_size, seed=spec.seed)),
+        steps=steps,
+        train=spec.train,
+        objective=Objective(
+            spec.train.temperature, spec.train.kl_penalty_coef, spec.train.entropy_quantile
+        ),
+        seed=spec.seed,
+        output_dir=task.work_dir,
+        resume_from=task.resume_from,
+    )
+    practice = GroupPractice(stage, examples, spec.train, task.progress)
+    return train_policy(model, course, practice.practise, device=device, progress=task.progress)
+
+
+@dataclass
+class GroupPractice:
+    """Samples the groups of a step and says how much better than its siblings each rollout was."""
+
+    stage: Stage
+    examples: Examples
+    train: GrpoTable
+    progress: Progress
+    _told: bool = field(default=False)
+
+    def practise(self, step: int, numbers: Sequence[int]) -> Practice:
+        """Roll out, score, compare. Raise `EnvironmentFailed` where most rollouts have no score."""
+        self.stage.sampler.policy_changed()
+        places = [
+            Place(step, group, number)
+            for group in range(len(numbers))
+            for number in range(self.train.group_size)
+        ]
+        rows = [numbers[place.group] for place in places]
+        found: dict[int, TaskExample] = {row: self.examples[row] for row in numbers}
+        rollouts = roll_out(self.stage, [found[row] for row in rows], places)
+        refuse_failures(rollouts, step=step, context=self.stage.limits.context)
+        shaped = [self._credited(rollout) for rollout in rollouts]
+        compared = compare(rollouts, shaped, self.train)
+        self._refuse_vain(step, compared)
+        return Practice(
+            rows=[
+                row
+                for rollout, turns in zip(rollouts, compared, strict=True)
+                for row in rows_of(rollout, turns)
+            ],
+            metrics=metrics_of(rollouts),
+            samples=samples_of(rollouts, compared, rows),
+        )
+
+    def _credited(self, rollout: Rollout) -> Credited:
+        penalty = self.train.thinking_length_penalty_coef * rollout.thinking
+        reward = None if rollout.reward is None else rollout.reward - penalty
+        return Credited(reward, rollout.turns, rollout.turn_rewards)
+
+    def _refuse_vain(self, step: int, compared: Sequence[tuple[float, ...]]) -> None:
+        self._told = self._told or any(map(any, compared))
+        if not self._told and step >= _VAIN_STEPS:
+            raise EnvironmentFailed(
+                f"In {step} steps, no two rollouts of a prompt were scored differently: there is "
+                "nothing to learn from.",
+                hint="The task is too hard for this model, or the reward does not tell answers "
+                "apart: `freesolo validate` tries it. Training by SFT first may help.",
+            )
+
+
+def compare(
+    rollouts: Sequence[Rollout], credited: Sequence[Credited], train: GrpoTable
+) -> list[tuple[float, ...]]:
+    """Return the advantage of every turn of every rollout, group by group."""
+    pairs = zip(rollouts, credited, strict=True)
+    compared: list[tuple[float, ...]] = []
+    for _, group in groupby(pairs, key=lambda pair: pair[0].place.group):
+        compared += advantages([credit for _, credit in group], train.credit_assignment)
+    return compared
+
+
+def rows_of(rollout: Rollout, turns: Sequence[float]) -> list[Row]:
+    """Return a rollout as rows to train on, with the advantage of each of its turns.
+
+    One that was cut off or has no score carries no loss: that it did not come to an end says
+    nothing about what it said.
+    """
+    counts = rollout.reward is not None and not rollout.truncated
+    return [
+        Row(
+            prompt=spoken.prompt,
+            after=spoken.after,
+            trained=tuple(counts and turn >= 0 for turn in spoken.turns),
+            advantages=tuple(turns[turn] if turn >= 0 else 0.0 for turn in spoken.turns),
+            logprobs=spoken.logprobs,
+        )
+        for spoken in rollout.rows
+    ]
+
+
+def refuse_failures(rollouts: Sequence[Rollout], *, step: int, context: int) -> None:
+    """Raise where a step has next to nothing to learn from because of what failed."""
+    if all(rollout.unread for rollout in rollouts):
+        raise InvalidEnvironment(
+            f"No prompt of step {step} leaves room for an answer in {context} tokens.",
+            hint="Raise `train.max_context_tokens`, or shorten the prompts.",
+        )
+    failed = [rollout for rollout in rollouts if rollout.score and rollout.score.error]
+    if 2 * len(failed) <= len(rollouts):
+        return
+    first = failed[0].score
+    error = first.error if first else None
+    raise EnvironmentFailed(
+        f"{len(failed)} of {len(rollouts)} rollouts of step {step} could not be scored, the first "
+        f"because: {error.message if error else 'unknown'}",
+        hint="Mend the environment's code; `freesolo validate` tries its rewards.",
+        traceback=error.traceback if error else None,
+    )
+
+
+def chat_format(task: Task) -> ChatFormat:
+    """Return how this model's chats are written, with every token that ends one of its turns."""
+    tokenizer = AutoTokenizer.from_pretrained(task.model_folder, local_files_only=True)
+    stops = {tokenizer.eos_token_id}
+    if (task.model_folder / "generation_config.json").is_file():
+        configured = GenerationConfig.from_pretrained(task.model_folder).eos_token_id
+        stops |= set(configured if isinstance(configured, list) else [configured])
+    return ChatFormat(tokenizer, stop_ids=stops - {None}, thinking=task.lease.spec.thinking)

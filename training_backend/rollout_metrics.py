@@ -1,0 +1,104 @@
+"""What a step's rollouts say of a run, in numbers and in examples (pure)."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from statistics import fmean, pstdev
+
+from freesolo.runtime.episodes import Transcript
+from training_backend.recipes.task import Sample
+from training_backend.rollouts import Rollout
+
+_SAMPLES = 4
+
+
+def metrics_of(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    """Return a step's measurements by name. A mean over nothing is left out."""
+    read = [rollout for rollout in rollouts if not rollout.unread]
+    scored = [rollout for rollout in read if rollout.reward is not None]
+    lengths = [rollout.said_tokens for rollout in read]
+    found: dict[str, float] = {
+        "rollout/unscorable_frac": 1 - len(scored) / len(rollouts),
+        "rollout/unread_frac": 1 - len(read) / len(rollouts),
+        "rollout/retried_frac": fmean(rollout.tries > 1 for rollout in rollouts),
+        "rollout/errored_frac": fmean(
+            rollout.transcript.failure is not None for rollout in rollouts
+        ),
+    }
+    if read:
+        ended = [rollout.said_tokens for rollout in read if not rollout.truncated]
+        found |= {
+            "completions/mean_length": fmean(lengths),
+            "completions/min_length": min(lengths),
+            "completions/max_length": max(lengths),
+            "completions/clipped_ratio": fmean(rollout.truncated for rollout in read),
+            "num_turns/mean": fmean(rollout.turns for rollout in read),
+            "num_turns/max": max(rollout.turns for rollout in read),
+            "tokens/sampled": sum(lengths),
+        }
+        if ended:
+            found["completions/mean_terminated_length"] = fmean(ended)
+        if any(rollout.thinking for rollout in read):
+            found["think_tokens/mean"] = fmean(rollout.thinking for rollout in read)
+    return found | _reward_metrics(rollouts, scored)
+
+
+def samples_of(
+    rollouts: Sequence[Rollout],
+    advantages: Sequence[tuple[float, ...]],
+    examples: Sequence[int],
+) -> list[Sample]:
+    """Return a few rollouts to look at, from the worst to the best; `examples` are the rows' numbers."""
+    order = sorted(range(len(rollouts)), key=lambda place: rollouts[place].reward or 0.0)
+    count = min(_SAMPLES, len(order))
+    chosen = {order[round(n * (len(order) - 1) / max(1, count - 1))] for n in range(count)}
+    return [
+        _sample(rollouts[place], advantages[place], examples[place])
+        for place in order
+        if place in chosen
+    ]
+
+
+def _reward_metrics(rollouts: Sequence[Rollout], scored: Sequence[Rollout]) -> dict[str, float]:
+    rewards = [rollout.reward for rollout in scored if rollout.reward is not None]
+    if not rewards:
+        return {}
+    groups = [
+        [rollout.reward for rollout in group if rollout.reward is not None]
+        for _, group in groupby(rollouts, key=lambda rollout: rollout.place.group)
+    ]
+    told = [group for group in groups if len(group) > 1]
+    found = {
+        "reward": fmean(rewards),
+        "reward_std": fmean(pstdev(group) for group in told) if told else 0.0,
+        "reward/min": min(rewards),
+        "reward/max": max(rewards),
+    }
+    if told:
+        found["frac_reward_zero_std"] = fmean(len(set(group)) == 1 for group in told)
+    successes = [rollout.score.success for rollout in scored if rollout.score is not None]
+    known = [success for success in successes if success is not None]
+    if known:
+        found["success_rate"] = fmean(known)
+    return found
+
+
+def _sample(rollout: Rollout, advantages: tuple[float, ...], example: int) -> Sample:
+    error = rollout.score.error if rollout.score else None
+    prompt, said = _messages(rollout.transcript)
+    return Sample(
+        example=example,
+        rollout=rollout.place.number,
+        messages=prompt,
+        completion=said,
+        reward=rollout.reward,
+        advantage=fmean(advantages) if advantages else None,
+        finish=str(rollout.transcript.ending),
+        tokens=rollout.said_tokens,
+        error=error.message if error else None,
+    )
+
+
+def _messages(transcript: Transcript) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+    messages = transcript.messages
+    count = len(transcript.prompt)
+    return messages[:count], messages[count:]

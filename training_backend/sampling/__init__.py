@@ -1,0 +1,1 @@
+"""Samplers: who gives the model's answers while it is trained."""
