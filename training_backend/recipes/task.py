@@ -44,7 +44,7 @@ class Progress(Protocol):
         """Report the measurements of one step, counted from 1."""
 
     def samples(self, step: int, samples: Sequence[Sample]) -> None:
-        """Show some rollouts of a step."""
+        """Show rollouts of one step; pass all of them: what is worth keeping is chosen there."""
 
     def checkpoint(self, step: int, folder: Path) -> None:
         """Hand over what the trainer saved after `step`; the folder is gone afterwards."""
