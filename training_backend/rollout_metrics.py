@@ -8,8 +8,6 @@ from freesolo.runtime.episodes import Transcript
 from training_backend.recipes.task import Sample
 from training_backend.rollouts import Rollout
 
-_SAMPLES = 4
-
 
 def metrics_of(rollouts: Sequence[Rollout]) -> dict[str, float]:
     """Return a step's measurements by name. A mean over nothing is left out."""
@@ -47,14 +45,10 @@ def samples_of(
     advantages: Sequence[tuple[float, ...]],
     examples: Sequence[int],
 ) -> list[Sample]:
-    """Return a few rollouts to look at, from the worst to the best; `examples` are the rows' numbers."""
-    order = sorted(range(len(rollouts)), key=lambda place: rollouts[place].reward or 0.0)
-    count = min(_SAMPLES, len(order))
-    chosen = {order[round(n * (len(order) - 1) / max(1, count - 1))] for n in range(count)}
+    """Return rollouts to look at; `examples` are the numbers of their rows."""
     return [
-        _sample(rollouts[place], advantages[place], examples[place])
-        for place in order
-        if place in chosen
+        _sample(rollout, turns, example)
+        for rollout, turns, example in zip(rollouts, advantages, examples, strict=True)
     ]
 
 
