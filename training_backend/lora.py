@@ -10,16 +10,22 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 @dataclass(frozen=True)
 class Device:
-    """What this process trains on; `tokens_per_pass` bounds the activations of a forward pass."""
+    """What this process trains on.
+
+    `tokens_per_pass` bounds the activations of a forward pass, `sampling_room` the bytes that are held
+    of what was read while rollouts are sampled.
+    """
 
     gpu: bool
     tokens_per_pass: int
+    sampling_room: int
 
 
 def find_device() -> Device:
     """Look for an accelerator."""
-    gpu = torch.cuda.is_available()
-    return Device(gpu=gpu, tokens_per_pass=16_384 if gpu else 1024)
+    if torch.cuda.is_available():
+        return Device(gpu=True, tokens_per_pass=16_384, sampling_room=16 << 30)
+    return Device(gpu=False, tokens_per_pass=1024, sampling_room=2 << 30)
 
 
 def load_base_model(folder: Path, device: Device) -> PreTrainedModel:
@@ -31,7 +37,7 @@ def load_base_model(folder: Path, device: Device) -> PreTrainedModel:
     if device.gpu:
         return AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.bfloat16, attn_implementation="sdpa", local_files_only=True
-        )
+        ).to("cuda")
     model = AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, attn_implementation="eager", local_files_only=True
     )

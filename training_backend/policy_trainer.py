@@ -14,7 +14,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 from torch.utils.data import Dataset
-from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
+from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from freesolo.domain.train_tables import TrainTable
 from freesolo.errors import LimitExceeded
@@ -67,7 +67,6 @@ def train_policy(
     Return the last step. Raise `InvalidTrainSpec` when training runs away, `LimitExceeded` when a
     single row does not fit into memory, and what `practise` raises.
     """
-    set_seed(course.seed)
     trainer = PolicyTrainer(model, course, practise, device=device, progress=progress)
     # It prints what `progress` is told.
     trainer.remove_callback(PrinterCallback)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from transformers import AutoTokenizer, GenerationConfig
+from transformers import AutoTokenizer, GenerationConfig, set_seed
 
 from freesolo.datasets.types import TaskExample
 from freesolo.domain.train_spec import GrpoSpec, completion_tokens, context_tokens, total_steps
@@ -40,6 +40,8 @@ def train(task: Task) -> int:
     pool = min(len(examples), spec.train.max_examples or len(examples))
     steps = total_steps(spec.train, pool)
     device = find_device()
+    # A fresh adapter begins at random.
+    set_seed(spec.seed)
     model = with_adapter(
         load_base_model(task.model_folder, device),
         spec.train.lora_rank,
@@ -54,7 +56,12 @@ def train(task: Task) -> int:
     )
     stage = Stage(
         host=task.host,
-        sampler=InProcessSampler(model, rules, decode=lambda ids: chat.decode(ids, special=False)),
+        sampler=InProcessSampler(
+            model,
+            rules,
+            decode=lambda ids: chat.decode(ids, special=False),
+            room=device.sampling_room,
+        ),
         chat=chat,
         limits=Limits(
             turn=completion_tokens(spec), context=context_tokens(spec.train, task.lease.model)

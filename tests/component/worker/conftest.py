@@ -66,12 +66,13 @@ class Platform:
         root = make_environment(self.folder / name, name=name, source=textwrap.dedent(source))
         self.client.publish(EnvRef("local", name), "0.1.0", pack_folder(root))
 
-    def submit(self, name: str, **train: object) -> Run:
+    def submit(self, name: str, *, algorithm: str = "sft", **train: object) -> Run:
         """Queue a run on the tiny model."""
         table = {"batch_size": 2, "lora_rank": 4, "learning_rate": 1e-3, **train}
         return self.client.create_run(
             {
                 "model": tiny_model.MODEL_ID,
+                "algorithm": algorithm,
                 "environment": {"id": f"local/{name}"},
                 "train": table,
             }
@@ -80,8 +81,10 @@ class Platform:
     def events(self, run: Run) -> list[RunEvent]:
         """Return all events of a run."""
         found: list[RunEvent] = []
-        while page := self.client.run_events(run.id, after=len(found)).events:
+        after = 0
+        while page := self.client.run_events(run.id, after=after).events:
             found += page
+            after = page[-1].seq
         return found
 
     def wait_for_state(self, run: Run, state: RunState) -> Run:
