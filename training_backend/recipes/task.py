@@ -1,10 +1,11 @@
 """What a recipe is given, and what it tells while it works."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from freesolo.domain.catalog import BaseModelEntry
 from freesolo.runtime.client import EnvironmentHost
 from freesolo.schemas.leases import Lease
 
@@ -12,8 +13,8 @@ from freesolo.schemas.leases import Lease
 class Progress(Protocol):
     """Where a recipe reports to. Any call may raise `LeaseLost`: the work is somebody else's now."""
 
-    def started(self, total_steps: int) -> None:
-        """Say that training begins, and how many updates it will make."""
+    def started(self, total_steps: int, *, sampler: str | None = None) -> None:
+        """Say that training begins, how many updates it will make, and what samples, if anything."""
 
     def log(self, message: str) -> None:
         """Tell the run's owner something."""
@@ -30,7 +31,9 @@ class Task:
     """One attempt at a run, ready to train.
 
     `resume_from` is the trainer's checkpoint folder of an earlier attempt, `warm_start` the folder of
-    the adapter that the run's own goes on from.
+    the adapter that the run's own goes on from: that of another run, or of the earlier attempt.
+    `teacher_model` and `teacher_adapter` are who teaches, unless that is an endpoint elsewhere;
+    `secrets` are for this process alone.
     """
 
     lease: Lease
@@ -40,3 +43,6 @@ class Task:
     progress: Progress
     resume_from: Path | None
     warm_start: Path | None = None
+    teacher_model: BaseModelEntry | None = None
+    teacher_adapter: Path | None = None
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
