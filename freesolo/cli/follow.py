@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from types import FrameType
 
 from freesolo.cli.context import App
+from freesolo.cli.lineage import adapter_line, teacher_line
 from freesolo.cli.output import Bar
 from freesolo.domain.lifecycle import RUN_ENDED, RunState
 from freesolo.errors import Unavailable, from_wire
-from freesolo.schemas.runs import EventKind, Run, RunEvent
+from freesolo.schemas.runs import EventKind, Run, RunDetail, RunEvent
 
 _POLL_SECONDS = 0.5
 # How long a hub may be away before following it ends; a restart takes a few seconds.
@@ -21,7 +22,7 @@ class _Detached(Exception):
     """Ctrl-C was pressed."""
 
 
-def follow(app: App, run_id: str) -> Run:
+def follow(app: App, run_id: str) -> RunDetail:
     """Show a run's events until it has ended, or until Ctrl-C; return it as it is then."""
     after = 0
     lost_since: float | None = None
@@ -54,18 +55,31 @@ def follow(app: App, run_id: str) -> Run:
 
 def show_outcome(app: App, run: Run) -> None:
     """Print how a run stands, why it failed if it did, and what to type next."""
+    show_run(app, run)
+    show_end(app, run)
+
+
+def show_run(app: App, run: Run) -> None:
+    """Print what a run is and how it stands."""
     app.out.fields(
         {
             "run": run.id,
             "state": run.state,
             "environment": f"{run.environment.ref} {run.environment.version}",
             "tree digest": run.environment.tree_digest,
-            "model": run.model,
+            "model": f"{run.model} ({run.model_revision})",
+            **({"goes on from": adapter_line(run.warm_start)} if run.warm_start else {}),
+            **({"teacher": teacher_line(run.teacher)} if run.teacher else {}),
+            **({"reproduces": run.reproduces} if run.reproduces else {}),
             "step": f"{run.step} of {run.total_steps}" if run.total_steps else run.step,
             **({"adapter": run.adapter_revision} if run.adapter_revision else {}),
             **{name: f"{value:.4g}" for name, value in sorted(run.metrics.items())},
         }
     )
+
+
+def show_end(app: App, run: Run) -> None:
+    """Print why a run failed if it did, and what to type next."""
     if run.error is not None:
         error = from_wire({"error": run.error.model_dump()}, 500)
         if not app.out.json_mode:

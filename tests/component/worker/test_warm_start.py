@@ -5,7 +5,8 @@ import signal
 
 from freesolo.domain.lifecycle import RunState
 from freesolo.schemas.runs import EventKind, Run
-from tests.component.worker.conftest import Platform, wait_for
+from tests import tiny_model
+from tests.component.worker.conftest import Command, Platform, wait_for
 from tests.component.worker.test_training import COUNT, adapter_files, saved_steps
 
 
@@ -19,7 +20,7 @@ def digests(platform: Platform, run: Run) -> list[str]:
 
 
 def test_a_warm_start_goes_on_learning_and_ends_with_the_same_bytes_after_kill_9(
-    platform: Platform,
+    platform: Platform, command: Command
 ) -> None:
     platform.publish("count", COUNT)
     worker = platform.start_worker()
@@ -59,3 +60,12 @@ def test_a_warm_start_goes_on_learning_and_ends_with_the_same_bytes_after_kill_9
     assert json.loads(adapter_files(platform, third, 1)["provenance.json"]) == made_by.model_dump(
         mode="json"
     )
+    code, out = command("runs", "show", third.id)
+    assert code == 0
+    lines = [line.split()[:2] for line in out.split("lineage\n")[1].splitlines()]
+    assert lines[:4] == [
+        ["*", third.id],
+        ["*", f"{second.id}/step-2"],
+        ["*", f"{first.id}/step-60"],
+        ["o", tiny_model.MODEL_ID],
+    ]
