@@ -6,6 +6,7 @@ import os
 import shutil
 import traceback
 from pathlib import Path
+from typing import Protocol
 
 from freesolo.base_models.store import local_path
 from freesolo.domain.refs import EnvRef
@@ -128,8 +129,15 @@ def fetch_checkpoint(lease: Lease, hub: LeaseHub, work_dir: Path) -> Path | None
     )
 
 
+class Blobs(Protocol):
+    """Where bytes are fetched from by their digest; a `LeaseHub`."""
+
+    def fetch(self, digest: str, destination: Path) -> None:
+        """Download the blob `digest` to a file."""
+
+
 def fetch_warm_start(
-    lease: Lease, hub: LeaseHub, work_dir: Path, *, resume_from: Path | None
+    lease: Lease, blobs: Blobs, work_dir: Path, *, resume_from: Path | None
 ) -> Path | None:
     """Return the folder of the adapter that this attempt goes on from, None for a fresh one.
 
@@ -138,23 +146,23 @@ def fetch_warm_start(
     if lease.warm_start is None:
         return None
     return resume_from or fetch_adapter(
-        lease.warm_start, hub, base_model=lease.model.id, folder=work_dir / "warm-start"
+        lease.warm_start, blobs, base_model=lease.model.id, folder=work_dir / "warm-start"
     )
 
 
-def fetch_teacher(teacher: PinnedTeacher, hub: LeaseHub, work_dir: Path) -> Path | None:
+def fetch_teacher(teacher: PinnedTeacher, blobs: Blobs, work_dir: Path) -> Path | None:
     """Return the folder of the adapter that teaches, if one does."""
     if teacher.adapter is None:
         return None
     return fetch_adapter(
-        teacher.adapter, hub, base_model=teacher.model.id, folder=work_dir / "teacher"
+        teacher.adapter, blobs, base_model=teacher.model.id, folder=work_dir / "teacher"
     )
 
 
-def fetch_adapter(pinned: PinnedAdapter, hub: LeaseHub, *, base_model: str, folder: Path) -> Path:
+def fetch_adapter(pinned: PinnedAdapter, blobs: Blobs, *, base_model: str, folder: Path) -> Path:
     """Fetch an adapter into a new folder, which is checked to be what was pinned."""
     archive = folder.with_suffix(".tar.zst")
-    hub.fetch(pinned.archive_digest, archive)
+    blobs.fetch(pinned.archive_digest, archive)
     return unpack_adapter(pinned, archive, base_model=base_model, folder=folder)
 
 

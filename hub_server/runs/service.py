@@ -220,7 +220,6 @@ def submit(
         now=now,
         environment=f"{planned.environment.ref}@{planned.environment.version}",
         model=run.model_id,
-        reproduces=run.reproduces,
     )
     return run
 
