@@ -88,7 +88,7 @@ class Attempt(Wire):
 class RunDetail(Run):
     """The answer of `GET /v1/runs/{id}`. `provenance` is known once its training has begun."""
 
-    attempts: list[Attempt]
+    attempts: list[Attempt] = Field(default_factory=list)
     provenance: Provenance | None = None
 
 

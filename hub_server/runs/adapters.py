@@ -69,12 +69,14 @@ def require_fit(adapter: Adapter, model: BaseModelEntry) -> None:
         raise InvalidAdapter(
             f"{run.id} was trained on {run.model_id} {run.model_revision}, "
             f"not on {model.id} {model.revision}.",
-            hint=f'Write `model = "{run.model_id}"`, or go on from an adapter of {model.id}.',
+            hint=f'Write `model = "{run.model_id}"`, or choose an adapter of {model.id}.'
+            if run.model_id != model.id
+            else "Choose an adapter of that revision, or bring the old one back into the catalog.",
         )
     if (rank := _rank(run)) > model.max_rank:
         raise InvalidAdapter(
             f"{run.id} has rank {rank}, above the {model.max_rank} that {model.id} allows.",
-            hint="Go on from an adapter of a lower rank.",
+            hint="Choose an adapter of a lower rank.",
         )
 
 
