@@ -13,11 +13,14 @@ _SHOWN = len("sha256:") + 16
 
 @dataclass(frozen=True)
 class Comparison:
-    """What came out of a run made again. Each step that the original saved counts."""
+    """What came out of a run made again. Each step that the original saved counts.
+
+    `differences` is None where it is not known of both what made them.
+    """
 
     original: str
     steps: Sequence[StepPair]
-    differences: Sequence[Difference]
+    differences: Sequence[Difference] | None
 
     @property
     def identical(self) -> bool:
@@ -30,7 +33,9 @@ class Comparison:
             "original": self.original,
             "identical": self.identical,
             "steps": [{**asdict(pair), "identical": pair.identical} for pair in self.steps],
-            "differences": [asdict(each) for each in self.differences],
+            "differences": None
+            if self.differences is None
+            else [asdict(each) for each in self.differences],
         }
 
 
@@ -48,7 +53,7 @@ def compare(app: App, original_id: str, run: RunDetail) -> Comparison:
     return Comparison(
         original=original.id,
         steps=pair_steps(first, second),
-        differences=list(differences(*made_by)) if all(made_by) else [],
+        differences=list(differences(*made_by)) if all(made_by) else None,
     )
 
 
@@ -70,9 +75,11 @@ def show_comparison(app: App, found: Comparison) -> None:
         app.out.data(f"Identical to {found.original}, to the byte.", style="green")
         return
     app.out.data(f"It differs from {found.original}.", style="red")
-    for difference in found.differences:
+    for difference in found.differences or ():
         app.out.data(f"  {difference}")
-    if not found.differences:
+    if found.differences is None:
+        app.out.data("  It is not known of both what made them.")
+    elif not found.differences:
         app.out.data(
             "  Nothing that is recorded of the two differs. An accelerator adds up in no fixed order; "
             "on a CPU, look for a base model that changed under its revision."
