@@ -40,7 +40,10 @@ Practise = Callable[[int, Sequence[int]], Practice]
 
 @dataclass(frozen=True)
 class Course:
-    """A run's whole training: `order` holds the row numbers of all its steps, one after the other."""
+    """A run's whole training: `order` holds the row numbers of all its steps, one after the other.
+
+    `sampler` is the name of what gives the model's answers.
+    """
 
     order: Sequence[int]
     steps: int
@@ -48,6 +51,7 @@ class Course:
     objective: Objective
     seed: int
     output_dir: Path
+    sampler: str
     resume_from: Path | None = None
 
 
@@ -70,7 +74,7 @@ def train_policy(
     trainer = PolicyTrainer(model, course, practise, device=device, progress=progress)
     # It prints what `progress` is told.
     trainer.remove_callback(PrinterCallback)
-    progress.started(course.steps)
+    progress.started(course.steps, sampler=course.sampler)
     trainer.train(resume_from_checkpoint=course.resume_from and str(course.resume_from))
     return course.steps
 

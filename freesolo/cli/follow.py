@@ -2,17 +2,18 @@
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from types import FrameType
 
 from freesolo.cli.context import App
+from freesolo.cli.lineage import adapter_line, teacher_line
 from freesolo.cli.run_view import RunView
 from freesolo.domain.health import Hint, Mood, health_hints
 from freesolo.domain.lifecycle import RUN_ENDED, RunState
 from freesolo.errors import Unavailable, from_wire
-from freesolo.schemas.runs import EventKind, EventPage, Run, RunEvent, StepMetrics
+from freesolo.schemas.runs import EventKind, EventPage, Run, RunDetail, RunEvent, StepMetrics
 
 _POLL_SECONDS = 0.5
 # How long a hub may be away before following it ends; a restart takes a few seconds.
@@ -23,7 +24,7 @@ class _Detached(Exception):
     """Ctrl-C was pressed."""
 
 
-def follow(app: App, run_id: str) -> Run:
+def follow(app: App, run_id: str) -> RunDetail:
     """Print a run's events, a line each, until it has ended, or until Ctrl-C; return it then."""
 
     def show(page: EventPage) -> None:
@@ -34,7 +35,7 @@ def follow(app: App, run_id: str) -> Run:
     return app.hub.run(run_id)
 
 
-def watch(app: App, run_id: str) -> Run:
+def watch(app: App, run_id: str) -> RunDetail:
     """Show how a run learns until it has ended, or until Ctrl-C; return it then.
 
     Without a terminal it is followed line by line.
@@ -101,14 +102,23 @@ def measured(step: StepMetrics) -> dict[str, float]:
 def show_outcome(app: App, run: Run) -> None:
     """Print how a run stands, why it failed if it did, and what to type next."""
     hints = hints_on(app, run)
-    app.out.document(run_document(run) | {"hints": [asdict(hint) for hint in hints]})
+    app.out.document(run_document(run, hints))
+    show_run(app, run, hints)
+    show_end(app, run)
+
+
+def show_run(app: App, run: Run, hints: Sequence[Hint]) -> None:
+    """Print what a run is, how it stands, and what its metrics mean."""
     app.out.fields(
         {
             "run": run.id,
             "state": run.state,
             "environment": f"{run.environment.ref} {run.environment.version}",
             "tree digest": run.environment.tree_digest,
-            "model": run.model,
+            "model": f"{run.model} ({run.model_revision})",
+            **({"goes on from": adapter_line(run.warm_start)} if run.warm_start else {}),
+            **({"teacher": teacher_line(run.teacher)} if run.teacher else {}),
+            **({"reproduces": run.reproduces} if run.reproduces else {}),
             "step": f"{run.step} of {run.total_steps}" if run.total_steps else run.step,
             **({"adapter": run.adapter_revision} if run.adapter_revision else {}),
             **{name: f"{value:.4g}" for name, value in sorted(run.metrics.items())},
@@ -116,6 +126,10 @@ def show_outcome(app: App, run: Run) -> None:
     )
     for hint in hints:
         app.out.data(hint.message, style="green" if hint.mood is Mood.GOOD else "yellow")
+
+
+def show_end(app: App, run: Run) -> None:
+    """Print why a run failed if it did, and what to type next."""
     if run.error is not None:
         error = from_wire({"error": run.error.model_dump()}, 500)
         if not app.out.json_mode:
@@ -126,9 +140,10 @@ def show_outcome(app: App, run: Run) -> None:
         app.out.next_step(f"freesolo runs watch {run.id}")
 
 
-def run_document(run: Run) -> dict[str, object]:
-    """Return a run as `--json` prints it."""
-    return run.model_dump(mode="json")
+def run_document(run: Run, hints: Sequence[Hint] | None = None) -> dict[str, object]:
+    """Return a run as `--json` prints it, with hints if they were looked for."""
+    document: dict[str, object] = run.model_dump(mode="json")
+    return document if hints is None else document | {"hints": [asdict(hint) for hint in hints]}
 
 
 def event_line(event: RunEvent) -> str:

@@ -10,13 +10,21 @@ from freesolo.cli.context import App, json_option, pass_app
 from freesolo.cli.follow import (
     event_line,
     follow,
+    hints_on,
     measured,
     run_document,
+    show_end,
     show_outcome,
+    show_run,
     watch,
 )
+from freesolo.cli.lineage import show_attempts, show_lineage
+from freesolo.cli.reproduction import compare, show_comparison
+from freesolo.cli.run_secrets import find_run_secrets
 from freesolo.cli.run_view import sample_title
-from freesolo.domain.lifecycle import RunState
+from freesolo.domain.lifecycle import RUN_ENDED, RunState
+from freesolo.domain.refs import EnvRef
+from freesolo.domain.train_spec import parse_train_spec
 from freesolo.schemas.runs import RunSample, SampleMessage
 
 
@@ -52,12 +60,21 @@ def list_runs(app: App, *, limit: int) -> None:
 @runs.command()
 @click.argument("run_id")
 @json_option(
-    "id, state, adapter_revision, attempt, spec, environment (ref, version, tree_digest), metrics (last values), step, total_steps, error, hints[] (code, mood, message), created_at, started_at, ended_at"
+    "id, state, adapter_revision, attempt, spec, environment (ref, version, tree_digest), metrics (last values), step, total_steps, error, hints[] (code, mood, message), created_at, started_at, ended_at, warm_start, teacher, reproduces, attempts[] (number, started_at, ended_at, outcome, reason), provenance (everything that made it)"
 )
 @pass_app
 def show(app: App, run_id: str) -> None:
-    """Show one run."""
-    show_outcome(app, app.hub.run(run_id))
+    """Show one run, what it came from and how each attempt at it went."""
+    run = app.hub.run(run_id)
+    hints = hints_on(app, run)
+    app.out.document(run_document(run, hints))
+    show_run(app, run, hints)
+    show_lineage(app, run)
+    show_attempts(app, run)
+    if run.reproduces and run.state is RunState.DONE and not app.out.json_mode:
+        app.out.data()
+        show_comparison(app, compare(app, run.reproduces, run))
+    show_end(app, run)
 
 
 @runs.command()
@@ -176,6 +193,42 @@ def checkpoints(app: App, run_id: str) -> None:
     )
     if found:
         app.out.next_step(f"freesolo deploy {run_id}/step-{found[-1].step} --wait")
+
+
+@runs.command()
+@click.argument("run_id")
+@click.option("--background", is_flag=True, help="Submit and leave; `runs show` compares later.")
+@json_option(
+    "run, comparison (original, identical, steps[] (step, original, reproduced, identical), differences[] (path, original, reproduced)); with --background the comparison is null"
+)
+@click.pass_context
+def reproduce(context: click.Context, run_id: str, *, background: bool) -> None:
+    """Make a run again from all that it was bound to, and compare what comes out.
+
+    The environment's exact version, the base model's revision, the config, the seed and the adapter
+    it went on from are those of the first run, whatever the config would mean today. Secrets are
+    needed again, from the same places as with `freesolo train`. Leaves with 0 if every checkpoint
+    and the final adapter are the same to the byte, with 1 if not.
+    """
+    app: App = context.obj
+    original = app.hub.run(run_id)
+    pinned = EnvRef.parse(f"{original.environment.ref}@{original.environment.version}")
+    secrets = find_run_secrets(app, pinned, parse_train_spec(original.spec))
+    run = app.hub.reproduce_run(original.id, secrets.handed)
+    app.out.talk(f"{run.id} makes {original.id} again: {pinned} on {run.model}")
+    secrets.tell(app)
+    followed = app.hub.run(run.id) if background else follow(app, run.id)
+    if followed.state not in RUN_ENDED:
+        app.out.document({"run": run_document(followed), "comparison": None})
+        app.out.next_step(f"freesolo runs show {run.id}")
+        return
+    found = compare(app, original.id, followed)
+    app.out.document({"run": run_document(followed), "comparison": found.document()})
+    show_comparison(app, found)
+    if followed.state is not RunState.DONE:
+        show_end(app, followed)
+    if followed.state is not RunState.DONE or not found.identical:
+        context.exit(1)
 
 
 # The columns of `runs metrics`, where they were measured, and what heads them.

@@ -37,6 +37,7 @@ from freesolo.schemas.runs import (
     MetricsPage,
     NewRun,
     Run,
+    RunDetail,
     RunList,
     RunPlan,
     RunSample,
@@ -116,9 +117,19 @@ class HubClient(
         pages = self._pages(RunList, "/v1/runs", limit=min(limit, 100))
         return list(islice((run for page in pages for run in page.runs), limit))
 
-    def run(self, run_id: str) -> Run:
-        """Return one run."""
-        return self._get(Run, f"/v1/runs/{path_part(run_id)}")
+    def reproduce_run(self, run_id: str, secrets: Mapping[str, str] | None = None) -> Run:
+        """Queue a run again, bound to what it was bound to; `secrets` are for the new one alone."""
+        response = self._transport.request(
+            "POST",
+            f"/v1/runs/{path_part(run_id)}/reproduce",
+            json_body={"secrets": dict(secrets or {})},
+            headers={"Idempotency-Key": token_hex(16)},
+        )
+        return self._read(Run, response)
+
+    def run(self, run_id: str) -> RunDetail:
+        """Return one run, with what made it and how each attempt at it went."""
+        return self._get(RunDetail, f"/v1/runs/{path_part(run_id)}")
 
     def run_events(self, run_id: str, *, after: int) -> EventPage:
         """Return the events that follow number `after`, oldest first, a page at a time."""

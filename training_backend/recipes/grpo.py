@@ -78,6 +78,7 @@ def train(task: Task) -> int:
         ),
         seed=spec.seed,
         output_dir=task.work_dir,
+        sampler="in-process",
         resume_from=task.resume_from,
     )
     practice = GroupPractice(stage, examples, spec.train, task.progress)

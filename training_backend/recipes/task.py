@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from freesolo.datasets.types import Message
+from freesolo.domain.catalog import BaseModelEntry
 from freesolo.runtime.client import EnvironmentHost
 from freesolo.schemas.leases import Lease
 
@@ -34,8 +35,8 @@ class Sample:
 class Progress(Protocol):
     """Where a recipe reports to. Any call may raise `LeaseLost`: the work is somebody else's now."""
 
-    def started(self, total_steps: int) -> None:
-        """Say that training begins, and how many updates it will make."""
+    def started(self, total_steps: int, *, sampler: str | None = None) -> None:
+        """Say that training begins, how many updates it will make, and what samples, if anything."""
 
     def log(self, message: str) -> None:
         """Tell the run's owner something."""
@@ -55,7 +56,9 @@ class Task:
     """One attempt at a run, ready to train.
 
     `resume_from` is the trainer's checkpoint folder of an earlier attempt, `warm_start` the folder of
-    the adapter that the run's own goes on from.
+    the adapter that the run's own goes on from: that of another run, or of the earlier attempt.
+    `teacher_model` and `teacher_adapter` are who teaches, unless that is an endpoint elsewhere;
+    `secrets` are for this process alone.
     """
 
     lease: Lease
@@ -65,3 +68,6 @@ class Task:
     progress: Progress
     resume_from: Path | None
     warm_start: Path | None = None
+    teacher_model: BaseModelEntry | None = None
+    teacher_adapter: Path | None = None
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -22,6 +22,7 @@ from freesolo.client.hub import HubClient
 from freesolo.client.transport import Transport
 from freesolo.errors import InvalidInput
 from freesolo.schemas.leases import Lease
+from freesolo.schemas.provenance import TrainingDevice
 from freesolo.schemas.runs import Run
 from tests.component.cli.conftest import Freesolo
 from tests.hubs import LiveHub
@@ -75,7 +76,7 @@ def training(freesolo: Freesolo, with_hub: LiveHub) -> Iterator[Training]:
     hub = LeaseHub(transport)
     lease = hub.claim("worker-1")
     assert lease is not None
-    progress = RunProgress(hub, lease)
+    progress = RunProgress(hub, lease, device=lambda: TrainingDevice(kind="cpu", threads=1))
     progress.started(STEPS)
     progress.log("Loading the base model.")
     for step in range(1, 16):
