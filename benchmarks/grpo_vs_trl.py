@@ -57,7 +57,7 @@ class StepClock:
         self.lengths: list[float] = []
         self.reports: list[Mapping[str, float]] = []
 
-    def started(self, total_steps: int) -> None:
+    def started(self, total_steps: int, *, sampler: str | None = None) -> None:
         """Nothing is to be told."""
 
     def log(self, message: str) -> None:

@@ -42,16 +42,20 @@ def measure_in_turns(
 
 def measure_apart(script: Path, side: str, *, threads: int, arguments: Sequence[str]) -> Figures:
     """Return what one side measures of itself in a process of its own."""
-    environment = {**os.environ, **_QUIET, "OMP_NUM_THREADS": str(threads)}  # noqa: TID251 - handed on
     output = subprocess.run(
         [sys.executable, str(script), "--measure", side, *arguments],
-        env=environment,
+        env=quiet_environment(threads),
         stdout=subprocess.PIPE,
         check=True,
         text=True,
     ).stdout
     figures: Figures = json.loads(output.splitlines()[-1])
     return figures
+
+
+def quiet_environment(threads: int) -> dict[str, str]:
+    """Return the environment of a process that trains beside others."""
+    return {**os.environ, **_QUIET, "OMP_NUM_THREADS": str(threads)}  # noqa: TID251 - handed on
 
 
 def run_side(measure: Callable[[], Figures]) -> None:
