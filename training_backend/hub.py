@@ -22,6 +22,7 @@ from freesolo.schemas.leases import (
     LeaseSecrets,
     NewCheckpoint,
     Started,
+    TrainedOn,
 )
 from freesolo.schemas.runs import NewEvent
 
@@ -55,9 +56,9 @@ class LeaseHub:
         """Give a run back unfinished: to the queue, or to its end if its owner cancelled it."""
         self._post(lease, "release")
 
-    def started(self, lease: Lease, total_steps: int) -> None:
-        """Say that the run trains now."""
-        body = Started(total_steps=total_steps)
+    def started(self, lease: Lease, total_steps: int, device: TrainedOn | None) -> None:
+        """Say that the run trains now, and on what."""
+        body = Started(total_steps=total_steps, device=device)
         self._patiently(lambda: self._post(lease, "start", body))
 
     def send_events(self, lease: Lease, events: Sequence[NewEvent], *, first: int) -> None:

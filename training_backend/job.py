@@ -18,6 +18,7 @@ from freesolo.schemas.environments import PinnedEnvironment, ResolvedVersion
 from freesolo.schemas.leases import Lease
 from training_backend.checkpoints import restore
 from training_backend.hub import LeaseHub
+from training_backend.machine import find_machine
 from training_backend.progress import RunProgress
 from training_backend.recipes import RECIPES
 from training_backend.recipes.task import Task
@@ -79,6 +80,8 @@ def train(
         resume_from = fetch_checkpoint(lease, hub, work_dir)
         # Importing torch alone takes seconds.
         progress.log("Loading the base model.")
+        machine = find_machine()
+        progress.trains_on(machine)
         recipe = RECIPES[lease.spec.algorithm]
         return recipe(
             Task(
@@ -87,6 +90,7 @@ def train(
                 model_folder=model_folder,
                 work_dir=work_dir,
                 progress=progress,
+                machine=machine,
                 resume_from=resume_from,
             )
         )

@@ -7,6 +7,8 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from freesolo.domain.memory import CPU_TOKENS_PER_PASS, GPU_TOKENS_PER_PASS
+
 
 @dataclass(frozen=True)
 class Device:
@@ -19,7 +21,7 @@ class Device:
 def find_device() -> Device:
     """Look for an accelerator."""
     gpu = torch.cuda.is_available()
-    return Device(gpu=gpu, tokens_per_pass=16_384 if gpu else 1024)
+    return Device(gpu=gpu, tokens_per_pass=GPU_TOKENS_PER_PASS if gpu else CPU_TOKENS_PER_PASS)
 
 
 def load_base_model(folder: Path, device: Device) -> PreTrainedModel:

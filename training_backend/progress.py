@@ -8,10 +8,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from freesolo.errors import FreesoloError
-from freesolo.schemas.leases import Failure, Lease, NewCheckpoint
+from freesolo.schemas.leases import Failure, Lease, NewCheckpoint, TrainedOn
 from freesolo.schemas.runs import EventKind, NewEvent, RunError
 from training_backend.checkpoints import pack
 from training_backend.hub import LeaseHub
+from training_backend.machine import Machine
 
 _INTERVAL = 0.5
 _BATCH = 500
@@ -62,12 +63,17 @@ class RunProgress:
     def __init__(self, hub: LeaseHub, lease: Lease) -> None:
         self._hub = hub
         self._lease = lease
+        self._device: TrainedOn | None = None
         self._sent = 0
         self._events = EventStream(self._send)
 
+    def trains_on(self, machine: Machine) -> None:
+        """Note what the hub is told once training begins."""
+        self._device = TrainedOn(name=machine.name, memory=machine.memory)
+
     def started(self, total_steps: int) -> None:
         """Say that the run trains now."""
-        self._hub.started(self._lease, total_steps)
+        self._hub.started(self._lease, total_steps, self._device)
 
     def log(self, message: str) -> None:
         """Send a line to the run's owner, who may see nothing else for a while: it does not wait."""

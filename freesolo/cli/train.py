@@ -6,11 +6,12 @@ from pathlib import Path
 import click
 
 from freesolo.cli.context import App, json_option
+from freesolo.cli.estimates import show_estimate, summary
 from freesolo.cli.follow import follow, run_document, show_outcome
 from freesolo.domain.lifecycle import RunState
 from freesolo.domain.refs import EnvRef
 from freesolo.domain.train_spec import TrainSpec, parse_document, parse_train_spec
-from freesolo.errors import InvalidTrainSpec
+from freesolo.errors import InvalidTrainSpec, Unavailable
 from freesolo.package.local_secrets import LocalSecret, find_secrets
 from freesolo.schemas.runs import Run, RunPlan
 
@@ -25,9 +26,14 @@ from freesolo.schemas.runs import Run, RunPlan
     help="Override a key, such as train.max_steps=20. Repeatable.",
 )
 @click.option("--dry-run", is_flag=True, help="Make every check of a submit, and stop there.")
+@click.option(
+    "--cost",
+    is_flag=True,
+    help="Estimate time, memory and price as well as checking, and stop there.",
+)
 @click.option("--background", is_flag=True, help="Submit and leave; the run goes on.")
 @json_option(
-    "id, state, adapter_revision, attempt, spec, environment (ref, version, tree_digest), metrics (last values), step, total_steps, error, created_at, started_at, ended_at"
+    "id, state, adapter_revision, attempt, spec, environment (ref, version, tree_digest), metrics (last values), step, total_steps, error, created_at, started_at, ended_at; with --dry-run spec, environment, model_revision, secrets, estimate; with --cost estimate"
 )
 @click.pass_context
 def train(
@@ -36,6 +42,7 @@ def train(
     *,
     overrides: Sequence[str],
     dry_run: bool,
+    cost: bool,
     background: bool,
 ) -> None:
     """Train an adapter as CONFIG says and follow the run to its end.
@@ -49,6 +56,9 @@ def train(
     declared = _declared_secrets(app, spec)
     local = find_secrets(declared, Path.cwd())
     handed = {name: secret.value for name, secret in local.items()}
+    if cost:
+        _show_cost(app, app.hub.plan_run(document, handed))
+        return
     if dry_run:
         _show_plan(app, app.hub.plan_run(document, handed), local)
         return
@@ -86,6 +96,16 @@ def _show(app: App, run: Run) -> None:
     show_outcome(app, run)
 
 
+def _show_cost(app: App, plan: RunPlan) -> None:
+    if plan.estimate is None:
+        raise Unavailable(
+            "This hub makes no estimates.", hint="Ask whoever operates it for a newer release."
+        )
+    app.out.document({"estimate": plan.model_dump(mode="json")["estimate"]})
+    show_estimate(app.out, plan.estimate)
+    app.out.talk("Nothing was submitted.")
+
+
 def _show_plan(app: App, plan: RunPlan, local: Mapping[str, LocalSecret]) -> None:
     app.out.document(plan.model_dump(mode="json"))
     app.out.fields(
@@ -94,6 +114,7 @@ def _show_plan(app: App, plan: RunPlan, local: Mapping[str, LocalSecret]) -> Non
             "tree digest": plan.environment.tree_digest,
             "model": f"{plan.spec.model} ({plan.model_revision})",
             "algorithm": plan.spec.algorithm,
+            **({"estimate": summary(plan.estimate)} if plan.estimate else {}),
             **{name: f"from {_source(name, local)}" for name in plan.secrets},
         }
     )

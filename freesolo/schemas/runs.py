@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field, JsonValue, SecretStr
 
+from freesolo.domain.estimates import Estimate
 from freesolo.domain.lifecycle import RunState
 from freesolo.domain.secrets import MAX_NAMES, SecretName
 from freesolo.domain.train_spec import TrainSpec
@@ -61,12 +62,15 @@ class Run(Wire):
 
 
 class RunPlan(Wire):
-    """The answer to a dry run: what would be trained, on what, and the secrets that it would get."""
+    """The answer to a dry run: what would be trained, on what, with which secrets, at what cost."""
 
     spec: TrainSpec
     environment: EnvironmentPin
     model_revision: str
     secrets: list[str] = Field(default_factory=list, description="Their names.")
+    estimate: Estimate | None = Field(
+        default=None, description="What it would take; None from a hub that does not tell."
+    )
 
 
 class RunList(Page):

@@ -152,11 +152,12 @@ def renew(run: Run, *, now: datetime, lease_seconds: float) -> datetime:
     return run.lease_until
 
 
-def start(session: Session, run: Run, *, total_steps: int, now: datetime) -> None:
-    """Note that a run trains now. Saying so again is harmless."""
+def start(session: Session, run: Run, started: wire.Started, *, now: datetime) -> None:
+    """Note that a run trains now, and on what. Saying so again is harmless."""
     if run.state is RunState.RUNNING:
         return
-    run.total_steps = total_steps
+    run.total_steps = started.total_steps
+    run.device = started.device
     run.started_at = run.started_at or now
     move(session, run, RunState.RUNNING, now=now)
 

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from freesolo.domain.lifecycle import RunState
 from freesolo.schemas.base import Artifact
 from freesolo.schemas.environments import PinnedEnvironment
+from freesolo.schemas.leases import TrainedOn
 from freesolo.schemas.runs import EventKind, RunError
 from hub_server.models.base import AsJson, Base, JsonObject, state_type
 
@@ -18,7 +19,8 @@ class Run(Base):
 
     `spec` is what a `TrainSpec` was when the run was submitted; the rules may be others by now.
     `fruitless_attempts` counts the attempts since something was last saved; `reported_events`, what
-    the worker of this attempt has reported.
+    the worker of this attempt has reported. `device` is what the last attempt was trained on, as its
+    job tells it: the next estimate is made from it.
     """
 
     __tablename__ = "runs"
@@ -47,6 +49,7 @@ class Run(Base):
     metrics: Mapped[dict[str, float]] = mapped_column(JSON, default=dict)
     step: Mapped[int] = mapped_column(default=0)
     total_steps: Mapped[int | None]
+    device: Mapped[TrainedOn | None] = mapped_column(AsJson(TrainedOn))
     final_step: Mapped[int | None]
     adapter_revision: Mapped[str | None] = mapped_column(String(100))
     error: Mapped[RunError | None] = mapped_column(AsJson(RunError))

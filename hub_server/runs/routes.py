@@ -20,7 +20,7 @@ from hub_server.dependencies import (
     RunReader,
     RunWriter,
 )
-from hub_server.runs import service
+from hub_server.runs import estimates, service
 
 router = APIRouter(prefix="/v1", tags=["runs"])
 
@@ -61,6 +61,9 @@ def create_run(  # noqa: PLR0913  each is one of FastAPI's inputs
             environment=service.environment_pin(planned.environment),
             model_revision=planned.model.revision,
             secrets=list(planned.declared_secrets),
+            estimate=estimates.estimate(
+                session, member, planned.spec, planned.model, planned.version
+            ),
         )
 
     def submit() -> str:

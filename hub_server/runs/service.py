@@ -34,6 +34,7 @@ from hub_server.models import (
     VersionContents,
 )
 from hub_server.paging import decode_cursor, encode_cursor, not_a_cursor
+from hub_server.runs import estimates
 from hub_server.secrets import service as secrets
 
 logger = logging.getLogger(__name__)
@@ -55,13 +56,15 @@ class Plan:
 def plan(session: Session, member: Member, new: wire.NewRun, *, catalog: Catalog) -> Plan:
     """Make every check of a submit: the config's own rules, and all that it names.
 
-    Its model, environment, project and secrets have to be there.
+    Its model, environment, project and secrets have to be there, and it has to fit into the device
+    that it asks for.
     """
     spec = parse_train_spec(new.spec)
     model = find_model(catalog, spec.model)
     check_train_spec(spec, model)
     ref = EnvRef.parse(spec.environment.id)
     environment, version = environments.resolve(session, member, ref)
+    estimates.refuse_misfit(session, member, spec, model, version)
     project = find_project(session, member, spec.project)
     declared = _declared_secrets(session, version, spec)
     handed = {name: value.get_secret_value() for name, value in new.secrets.items()}

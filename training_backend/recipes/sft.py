@@ -21,6 +21,7 @@ from transformers import (
 )
 from trl import SFTConfig, SFTTrainer
 
+from freesolo.domain.estimates import require_room
 from freesolo.domain.train_spec import context_tokens, save_due, total_steps
 from freesolo.domain.train_tables import TrainTable
 from freesolo.errors import InvalidTrainSpec, LimitExceeded
@@ -28,6 +29,7 @@ from training_backend.data import (
     IGNORED,
     Row,
     build_rows,
+    lengths_of,
     micro_batch_size,
     read_conversations,
     row_order,
@@ -54,7 +56,8 @@ class Plan:
 def train(task: Task) -> int:
     """Train an adapter on the environment's gold answers; return the last step.
 
-    Goes on from where an earlier attempt stopped.
+    Goes on from where an earlier attempt stopped. Raise `LimitExceeded`, before the model is loaded,
+    if the machine's memory is too small.
     """
     spec = task.lease.spec
     tokenizer = AutoTokenizer.from_pretrained(task.model_folder, local_files_only=True)
@@ -66,6 +69,13 @@ def train(task: Task) -> int:
     )
     if rows.dropped:
         task.progress.log(f"{rows.dropped} examples are longer than the context and were left out.")
+    require_room(
+        spec,
+        task.lease.model,
+        lengths_of(rows.rows),
+        gpu=task.machine.gpu,
+        room=task.machine.free,
+    )
     return fit(
         Plan(
             rows=rows.rows,

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from freesolo.runtime.client import EnvironmentHost
 from freesolo.schemas.leases import Lease
+from training_backend.machine import Machine
 
 
 class Progress(Protocol):
@@ -38,5 +39,6 @@ class Task:
     model_folder: Path
     work_dir: Path
     progress: Progress
+    machine: Machine
     resume_from: Path | None
     warm_start: Path | None = None
