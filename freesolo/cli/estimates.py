@@ -22,7 +22,7 @@ def show_estimate(out: Output, found: Estimate) -> None:
     for assumption in found.assumptions:
         out.talk(f"Note: {assumption}")
     if found.fits is False:
-        out.talk(f"It does not fit. {way_out(found.knob)}")
+        out.talk(f"It does not fit. {way_out(found.knobs)}")
 
 
 def summary(found: Estimate) -> str:

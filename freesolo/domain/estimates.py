@@ -3,11 +3,12 @@
 Every figure says where it comes from, and what was assumed for want of knowing stands with it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from freesolo.domain.catalog import BaseModelEntry
 from freesolo.domain.devices import Device
-from freesolo.domain.memory import Knob, Memory, RowLengths, knob_that_fits, peak_memory
+from freesolo.domain.memory import Knob, Memory, RowLengths, knobs_that_fit, peak_memory
 from freesolo.domain.throughput import Span, Throughput
 from freesolo.domain.train_spec import (
     GrpoSpec,
@@ -92,8 +93,8 @@ class Estimate:
     """What a run will take on a class of devices.
 
     `seconds` is None where no figure is known for the device, and `memory` where the base model's
-    shape is not. `fits` is None where one of the two sizes is unknown; `knob` says what to lower if
-    a run does not fit, None if no single key is enough. Sizes are bytes, `price` is
+    shape is not. `fits` is None where one of the two sizes is unknown; `knobs` say what to lower if
+    a run does not fit; none if that is not enough. Sizes are bytes, `price` is
     pico-dollars.
     """
 
@@ -110,7 +111,7 @@ class Estimate:
     peak_memory: int | None
     device_memory: int | None
     fits: bool | None
-    knob: Knob | None
+    knobs: tuple[Knob, ...]
     assumptions: tuple[str, ...] = ()
 
 
@@ -137,9 +138,9 @@ def estimate(
     seconds = _seconds(spec, steps, counts, throughput) if throughput else None
     memory = peak_memory(spec, model, rows.lengths, gpu=device.gpu)
     fits = None if memory is None or device.memory is None else memory.total <= device.memory
-    knob = None
+    knobs: tuple[Knob, ...] = ()
     if fits is False and device.memory is not None:
-        knob = knob_that_fits(spec, model, rows.lengths, gpu=device.gpu, room=device.memory)
+        knobs = knobs_that_fit(spec, model, rows.lengths, gpu=device.gpu, room=device.memory)
     return Estimate(
         device=device.name,
         devices=spec.gpu.count,
@@ -154,7 +155,7 @@ def estimate(
         peak_memory=memory.total if memory else None,
         device_memory=device.memory,
         fits=fits,
-        knob=knob,
+        knobs=knobs,
         assumptions=(*rows.assumptions, *_own_assumptions(spec, rows.lengths)),
     )
 
@@ -166,10 +167,12 @@ def refuse_misfit(
     memory = peak_memory(spec, model, lengths, gpu=device.gpu)
     if memory is None or device.memory is None or memory.total <= device.memory:
         return
-    knob = knob_that_fits(spec, model, lengths, gpu=device.gpu, room=device.memory)
+    knobs = knobs_that_fit(spec, model, lengths, gpu=device.gpu, room=device.memory)
     message = _misfit(memory, f"{device.name} has {gigabytes(device.memory)}")
-    problem = Problem(knob.key if knob else "model", message, "memory")
-    raise InvalidTrainSpec(message, hint=way_out(knob), problems=[problem])
+    problems = [Problem(knob.key, message, "memory") for knob in knobs]
+    raise InvalidTrainSpec(
+        message, hint=way_out(knobs), problems=problems or [Problem("model", message, "memory")]
+    )
 
 
 def require_room(
@@ -179,15 +182,17 @@ def require_room(
     memory = peak_memory(spec, model, lengths, gpu=gpu)
     if memory is None or memory.total <= room:
         return
-    knob = knob_that_fits(spec, model, lengths, gpu=gpu, room=room)
-    raise LimitExceeded(_misfit(memory, f"{gigabytes(room)} are free"), hint=way_out(knob))
+    knobs = knobs_that_fit(spec, model, lengths, gpu=gpu, room=room)
+    raise LimitExceeded(_misfit(memory, f"{gigabytes(room)} are free"), hint=way_out(knobs))
 
 
-def way_out(knob: Knob | None) -> str:
+def way_out(knobs: Sequence[Knob]) -> str:
     """Say what to do about a run that does not fit."""
-    if knob is None:
-        return "No single key makes it fit: use a smaller model, or a device with more memory."
-    return f"It fits with `{knob.key}` at {knob.fits} or less; it is {knob.now} now."
+    if not knobs:
+        return "Use a smaller model, or a device with more memory: no key or two make it fit."
+    values = " and ".join(f"`{knob.key}` at {knob.fits}" for knob in knobs)
+    now = " and ".join(str(knob.now) for knob in knobs)
+    return f"It fits with {values}, now {now}."
 
 
 def gigabytes(size: int) -> str:

@@ -5,8 +5,10 @@ when a key of the config rises; docs/guides/cost.md compares them with what was 
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from types import MappingProxyType
 
 from freesolo.domain.catalog import BaseModelEntry
@@ -127,29 +129,32 @@ def peak_memory(
     )
 
 
-def knob_that_fits(
+def knobs_that_fit(
     spec: TrainSpec, model: BaseModelEntry, lengths: RowLengths, *, gpu: bool, room: int
-) -> Knob | None:
+) -> tuple[Knob, ...]:
     """Find the key to lower so that a run fits into `room` bytes, and the most that it may be.
 
-    The part that takes most is looked at first. None if no single key is enough.
+    The part that takes most is looked at first. Where no single key is enough two are lowered
+    together, each by the same share of what it can be lowered by; none where that is too little.
     """
-
-    def fits(tried: TrainSpec) -> bool:
-        memory = peak_memory(tried, model, lengths, gpu=gpu)
-        return memory is not None and memory.total <= room
-
     memory = peak_memory(spec, model, lengths, gpu=gpu)
-    for part in memory.by_size() if memory else ():
-        for key in _KEYS[part]:
-            bounds = _bounds(spec, model, lengths, key)
-            if bounds is not None and fits(_lowered(spec, key, bounds[0])):
-                low, now = bounds
-                while now - low > 1:
-                    middle = (low + now) // 2
-                    low, now = (middle, now) if fits(_lowered(spec, key, middle)) else (low, middle)
-                return Knob(f"train.{key}", now=bounds[1], fits=low)
-    return None
+    if memory is None:
+        return ()
+    keys = dict.fromkeys(key for part in memory.by_size() for key in _KEYS[part])
+    bounds = {key: found for key in keys if (found := _bounds(spec, model, lengths, key))}
+
+    def fits(values: Mapping[str, int]) -> bool:
+        tried = peak_memory(_lowered(spec, values), model, lengths, gpu=gpu)
+        return tried is not None and tried.total <= room
+
+    for chosen in (*combinations(bounds, 1), *combinations(bounds, 2)):
+        values = _most({key: bounds[key] for key in chosen}, fits)
+        if values is not None:
+            return tuple(
+                Knob(f"train.{key}", now=bounds[key][1], fits=value)
+                for key, value in values.items()
+            )
+    return ()
 
 
 # By part, the keys that make it smaller, the one that changes the training least first.
@@ -238,5 +243,20 @@ def _bounds(
     return (low, high) if low < high else None
 
 
-def _lowered(spec: TrainSpec, key: str, value: int) -> TrainSpec:
-    return spec.model_copy(update={"train": spec.train.model_copy(update={key: value})})
+def _most(
+    bounds: Mapping[str, tuple[int, int]], fits: Callable[[Mapping[str, int]], bool]
+) -> Mapping[str, int] | None:
+    """Return the largest values that fit, each by the same share of the way from its least up."""
+    # So many that the key with the widest bounds meets each of its values.
+    steps = max(now - low for low, now in bounds.values())
+
+    def at(step: int) -> Mapping[str, int]:
+        return {key: low + (now - low) * step // steps for key, (low, now) in bounds.items()}
+
+    if not fits(at(0)):
+        return None
+    return at(bisect_left(range(steps), True, key=lambda step: not fits(at(step))) - 1)
+
+
+def _lowered(spec: TrainSpec, values: Mapping[str, int]) -> TrainSpec:
+    return spec.model_copy(update={"train": spec.train.model_copy(update=values)})
