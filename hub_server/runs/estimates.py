@@ -18,6 +18,7 @@ from freesolo.domain.throughput import RunSpeed, anchored, measured, speed_of
 from freesolo.domain.train_spec import TrainSpec
 from freesolo.domain.turns import MULTI_TURN
 from freesolo.package.token_lengths import tokens_of_characters
+from freesolo.schemas.checks import CheckedLengths, CheckReport
 from freesolo.schemas.contents import Column, DatasetReport, Lengths, Split
 from freesolo.schemas.runs import EventKind
 from hub_server.accounts.service import Member
@@ -148,27 +149,28 @@ def _rows(session: Session, version: EnvironmentVersion, spec: TrainSpec) -> Row
     contents = session.get_one(VersionContents, version.id)
     report = DatasetReport.model_validate(contents.dataset)
     turns = estimates.ASSUMED_TURNS if contents.turn_type == MULTI_TURN else 1
-    return rows_of(report, spec, turns=turns)
+    rows = rows_of(report, spec, turns=turns)
+    checks = CheckReport.model_validate(contents.checks) if contents.checks else None
+    counted = [one for one in checks.lengths if one.model == spec.model] if checks else []
+    return as_counted(rows, counted[0]) if counted else rows
 
 
 def rows_of(report: DatasetReport, spec: TrainSpec, *, turns: int) -> Rows:
-    """Say what is known of the examples that a run is over: counts, and lengths in characters."""
+    """Say what the dataset's files tell of the examples of a run: counts, and lengths in characters."""
+    assumed = estimates.ASSUMED_LENGTHS
     split = _split(report, spec)
     if split is None:
+        said = (
+            f"The version holds no rows that the hub can read: {estimates.ASSUMED_EXAMPLES} with "
+            f"{assumed.prompt} tokens of prompt were assumed."
+        )
         return Rows(
             estimates.ASSUMED_EXAMPLES,
-            replace(estimates.ASSUMED_LENGTHS, turns=turns),
+            replace(assumed, turns=turns),
             known=False,
-            assumptions=(
-                f"The version holds no rows that the hub can read: {estimates.ASSUMED_EXAMPLES} "
-                f"were assumed, with {estimates.ASSUMED_LENGTHS.prompt} tokens of prompt.",
-            ),
+            assumptions=(said,),
         )
     prompt, answer = _column(split, "input"), _column(split, "output")
-    assumed = estimates.ASSUMED_LENGTHS
-    said = [_counted(split, prompt)]
-    if not split.complete:
-        said.append(f"{split.path} has more rows than the {split.rows} that were read.")
     lengths = RowLengths(
         prompt=tokens_of_characters(prompt.median) if prompt else assumed.prompt,
         answer=tokens_of_characters(answer.median) if answer else assumed.answer,
@@ -176,7 +178,31 @@ def rows_of(report: DatasetReport, spec: TrainSpec, *, turns: int) -> Rows:
         longest_answer=tokens_of_characters(answer.max) if answer else assumed.longest_answer,
         turns=turns,
     )
-    return Rows(max(1, split.rows), lengths, known=prompt is not None, assumptions=tuple(said))
+    said = _told(split, prompt)
+    if not split.complete:
+        said += f" It has more rows than the {split.rows} that were read."
+    return Rows(max(1, split.rows), lengths, known=prompt is not None, assumptions=(said,))
+
+
+def as_counted(rows: Rows, counted: CheckedLengths) -> Rows:
+    """Put what the publisher's `validate` counted, prompts as the environment makes them, over `rows`.
+
+    It counted prompt and gold answer together; the answer's part is what the files tell.
+    """
+    answer = min(rows.lengths.answer, max(0, counted.median - 1))
+    longest_answer = min(rows.lengths.longest_answer, max(0, counted.longest - 1))
+    lengths = RowLengths(
+        prompt=max(1, counted.median - answer),
+        answer=answer,
+        longest_prompt=max(1, counted.longest - longest_answer),
+        longest_answer=longest_answer,
+        turns=rows.lengths.turns,
+    )
+    how = "counted by" if counted.exact else "estimated from characters by"
+    said = (
+        f"The tokens of {counted.rows} rows were {how} `validate` when the version was published."
+    )
+    return Rows(rows.count, lengths, known=True, assumptions=(said,))
 
 
 def _split(report: DatasetReport, spec: TrainSpec) -> Split | None:
@@ -193,13 +219,13 @@ def _column(split: Split, name: str) -> Lengths | None:
     return found.lengths if found else None
 
 
-def _counted(split: Split, prompt: Lengths | None) -> str:
+def _told(split: Split, prompt: Lengths | None) -> str:
     if prompt is None:
         return (
             f"{split.path} has no column `input`: prompts of "
             f"{estimates.ASSUMED_LENGTHS.prompt} tokens were assumed."
         )
     return (
-        f"Tokens were counted from the characters of {split.path}, four a token; what the environment "
-        "adds to its rows is not in it."
+        f"Tokens were estimated from the characters of {split.path}, without what the environment "
+        "adds to them."
     )

@@ -5,8 +5,9 @@ import json
 import pytest
 
 from freesolo.domain.train_spec import TrainSpec, parse_train_spec
+from freesolo.schemas.checks import CHECKS_HEADER, CheckedLengths, CheckReport
 from freesolo.schemas.contents import DatasetReport
-from hub_server.runs.estimates import rows_of
+from hub_server.runs.estimates import as_counted, rows_of
 from tests.component.hub.harness import MODEL, Document, HubUnderTest, error_of
 from tests.factories import content_digest, make_environment, pack_folder
 
@@ -16,13 +17,13 @@ ON_CPU = {"device": {"name": "cpu-2", "memory": 24 * 10**9}}
 STEP = {"loss": 1.0, "tokens_per_s": 500.0, "time/step": 2.0}
 
 
-def publish(hub: HubUnderTest, rows: int = 30) -> None:
+def publish(hub: HubUnderTest, rows: int = 30, **headers: str) -> None:
     """Publish `local/rows`, whose questions have 80 characters and whose answers 10."""
     folder = make_environment(hub.path / "rows", name="rows")
     (folder / "dataset").mkdir()
     row = json.dumps({"input": "q" * 80, "output": "a" * 10})
     (folder / "dataset" / "train.jsonl").write_text(f"{row}\n" * rows)
-    assert hub.send(pack_folder(folder), "rows", "0.1.0").is_success
+    assert hub.send(pack_folder(folder), "rows", "0.1.0", **headers).is_success
 
 
 def estimate(hub: HubUnderTest, **change: object) -> Document:
@@ -56,6 +57,16 @@ def test_a_dry_run_estimates_from_the_dataset_and_an_anchor(hub: HubUnderTest) -
     assert found["peak_memory"] > 10**9
     assert found["fits"] is None
     assert "dataset/train.jsonl" in found["assumptions"][0]
+
+
+def test_what_validate_counted_is_better_than_characters(hub: HubUnderTest) -> None:
+    counted = CheckedLengths(model=MODEL, exact=True, rows=30, median=68, longest=90)
+    other = counted.model_copy(update={"model": "acme/other", "median": 5})
+    checks = CheckReport(errors=0, warnings=0, infos=0, validator="1", lengths=[other, counted])
+    publish(hub, **{CHECKS_HEADER: checks.header_value()})
+    found = estimate(hub, train={"epochs": 1, "batch_size": 8})
+    assert found["tokens"] == {"prompt": 32 * (68 - 9), "sampled": 0, "trained": 32 * 68}
+    assert "counted by `validate`" in found["assumptions"][0]
 
 
 def test_an_environment_without_rows_in_files_is_estimated_by_assumptions(
@@ -215,3 +226,18 @@ def test_a_file_that_was_not_read_to_its_end_is_told() -> None:
     assert found.known
     assert (found.lengths.prompt, found.lengths.longest_prompt) == (16, 26)
     assert any("more rows than the 7" in said for said in found.assumptions)
+
+
+def test_a_count_that_is_shorter_than_the_files_say_leaves_a_prompt() -> None:
+    rows = rows_of(report(split("train", 7, input=40, output=400)), spec_of(), turns=2)
+    counted = CheckedLengths(model=MODEL, exact=False, rows=7, median=3, longest=4)
+    found = as_counted(rows, counted)
+    lengths = found.lengths
+    assert (lengths.prompt, lengths.answer, lengths.longest_prompt, lengths.longest_answer) == (
+        1,
+        2,
+        1,
+        3,
+    )
+    assert (found.count, lengths.turns) == (7, 2)
+    assert "estimated from characters by `validate`" in found.assumptions[0]

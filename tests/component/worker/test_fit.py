@@ -38,6 +38,6 @@ def test_a_run_without_room_fails_with_the_part_that_is_too_large(platform: Plat
     assert ended.error is not None
     assert ended.error.code == "limit_exceeded"
     assert "are free" in ended.error.message
-    assert "the adapter and its optimizer take" in ended.error.message
+    assert "the activations of a pass take" in ended.error.message
     assert ended.error.hint
     assert ended.started_at is None
