@@ -110,8 +110,9 @@ def peak_memory(
     """Return what a run takes at its peak; None for a model whose shape nobody told.
 
     Weights: on a CPU the linear layers in bfloat16, the embeddings in float32 and the mapped file,
-    all of it read as float32 first; on an accelerator all in bfloat16. Activations: see `_activations`. Rollouts: keys and values of
-    every rollout of a step, prompt and answers, at the same time, and a row of logits for each.
+    all of it read as float32 first; on an accelerator all in bfloat16. Activations: see
+    `_activations`. Rollouts: keys and values of every rollout of a step, prompt and answers, at the
+    same time, and a row of logits for each.
     """
     shape = model.shape
     if shape is None:
