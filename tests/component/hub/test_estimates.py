@@ -17,12 +17,12 @@ ON_CPU = {"device": {"name": "cpu-2", "memory": 24 * 10**9}}
 STEP = {"loss": 1.0, "tokens_per_s": 500.0, "time/step": 2.0}
 
 
-def publish(hub: HubUnderTest, rows: int = 30, **headers: str) -> None:
-    """Publish `local/rows`, whose questions have 80 characters and whose answers 10."""
+def publish(hub: HubUnderTest, **headers: str) -> None:
+    """Publish `local/rows`: 30 questions of 80 characters, with answers of 10."""
     folder = make_environment(hub.path / "rows", name="rows")
     (folder / "dataset").mkdir()
     row = json.dumps({"input": "q" * 80, "output": "a" * 10})
-    (folder / "dataset" / "train.jsonl").write_text(f"{row}\n" * rows)
+    (folder / "dataset" / "train.jsonl").write_text(f"{row}\n" * 30)
     assert hub.send(pack_folder(folder), "rows", "0.1.0", **headers).is_success
 
 
