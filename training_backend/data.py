@@ -4,9 +4,11 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from statistics import median
 from typing import Protocol
 
 from freesolo.datasets.types import Message
+from freesolo.domain.memory import RowLengths
 from freesolo.errors import FreesoloError, InvalidEnvironment, InvalidInput
 from freesolo.runtime.client import EnvironmentHost
 
@@ -97,6 +99,17 @@ def build_rows(
             hint="Raise `train.max_context_tokens`, or shorten the prompts.",
         )
     return Rows(rows=kept, dropped=len(built) - len(kept))
+
+
+def lengths_of(rows: Sequence[Row]) -> RowLengths:
+    """Measure rows: one in the middle, and the longest, whose answer is the longest of all."""
+    answers = [len(row.input_ids) - row.prompt_tokens for row in rows]
+    return RowLengths(
+        prompt=round(median(row.prompt_tokens for row in rows)),
+        answer=round(median(answers)),
+        longest_prompt=max(len(row.input_ids) for row in rows) - max(answers),
+        longest_answer=max(answers),
+    )
 
 
 def check_text(conversation: Conversation, number: int) -> None:

@@ -20,8 +20,9 @@ from freesolo.schemas.environments import PinnedEnvironment, ResolvedVersion
 from freesolo.schemas.leases import Lease, PinnedTeacher
 from training_backend.checkpoints import restore, unpack_adapter
 from training_backend.hub import LeaseHub
+from training_backend.machine import find_machine
 from training_backend.progress import RunProgress
-from training_backend.recipes import RECIPES, training_device
+from training_backend.recipes import RECIPES
 from training_backend.recipes.task import Task
 from training_backend.settings import TrainingSettings
 
@@ -37,7 +38,7 @@ def run_job(lease: Lease, hub: LeaseHub, *, settings: TrainingSettings, work_dir
     Returns once the hub knows the outcome, good or bad. Raise `LeaseLost` if the run is no longer
     ours, and `Unavailable` if the hub cannot be told.
     """
-    progress = RunProgress(hub, lease, device=training_device)
+    progress = RunProgress(hub, lease, find_machine=find_machine)
     try:
         step = train(lease, hub, progress=progress, settings=settings, work_dir=work_dir)
         progress.complete(step)
@@ -91,6 +92,7 @@ def train(
                 model_folder=model_folder,
                 work_dir=work_dir,
                 progress=progress,
+                machine=find_machine(),
                 resume_from=resume_from,
                 warm_start=fetch_warm_start(lease, hub, work_dir, resume_from=resume_from),
                 teacher_model=teacher.model if teacher else None,

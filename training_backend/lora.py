@@ -8,8 +8,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from freesolo.domain.memory import CPU_TOKENS_PER_PASS, GPU_TOKENS_PER_PASS
 from freesolo.errors import InvalidAdapter
-from freesolo.schemas.provenance import TrainingDevice
 
 
 @dataclass(frozen=True)
@@ -28,17 +28,8 @@ class Device:
 def find_device() -> Device:
     """Look for an accelerator."""
     if torch.cuda.is_available():
-        return Device(gpu=True, tokens_per_pass=16_384, sampling_room=16 << 30)
-    return Device(gpu=False, tokens_per_pass=1024, sampling_room=2 << 30)
-
-
-def training_device() -> TrainingDevice:
-    """Say what this process computes on, as far as its results depend on it."""
-    threads = torch.get_num_threads()
-    if find_device().gpu:
-        return TrainingDevice(kind=torch.cuda.get_device_name(), threads=threads)
-    instructions = torch.backends.cpu.get_cpu_capability()
-    return TrainingDevice(kind="cpu", instructions=instructions, threads=threads)
+        return Device(gpu=True, tokens_per_pass=GPU_TOKENS_PER_PASS, sampling_room=16 << 30)
+    return Device(gpu=False, tokens_per_pass=CPU_TOKENS_PER_PASS, sampling_room=2 << 30)
 
 
 def load_base_model(folder: Path, device: Device) -> PreTrainedModel:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from freesolo.errors import FreesoloError
 from freesolo.schemas.leases import Failure, Lease, NewCheckpoint, Started
-from freesolo.schemas.provenance import Provenance, TrainingDevice
+from freesolo.schemas.provenance import Provenance
 from freesolo.schemas.runs import EventKind, NewEvent, RunError
 from training_backend.checkpoints import pack
 from training_backend.hub import LeaseHub
+from training_backend.machine import Machine
 from training_backend.origins import as_text, provenance
 from training_backend.recipes.task import Sample
 from training_backend.samples import due, spread, to_wire
@@ -64,12 +65,10 @@ class EventStream:
 class RunProgress:
     """The progress of one attempt, reported under its lease. A `recipes.task.Progress`."""
 
-    def __init__(
-        self, hub: LeaseHub, lease: Lease, *, device: Callable[[], TrainingDevice]
-    ) -> None:
+    def __init__(self, hub: LeaseHub, lease: Lease, *, find_machine: Callable[[], Machine]) -> None:
         self._hub = hub
         self._lease = lease
-        self._device = device
+        self._find_machine = find_machine
         self._sent = 0
         self._total_steps = 0
         self._events = EventStream(self._send)
@@ -78,8 +77,12 @@ class RunProgress:
     def started(self, total_steps: int, *, sampler: str | None = None) -> None:
         """Say that the run trains now, and on what."""
         self._total_steps = total_steps
-        self._made_by = provenance(self._lease, self._device(), sampler=sampler)
-        self._hub.started(self._lease, Started(total_steps=total_steps, provenance=self._made_by))
+        machine = self._find_machine()
+        self._made_by = provenance(self._lease, machine.origin, sampler=sampler)
+        self._hub.started(
+            self._lease,
+            Started(total_steps=total_steps, provenance=self._made_by, device=machine.trained_on),
+        )
 
     def log(self, message: str) -> None:
         """Send a line to the run's owner, who may see nothing else for a while: it does not wait."""

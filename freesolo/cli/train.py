@@ -6,13 +6,14 @@ from pathlib import Path
 import click
 
 from freesolo.cli.context import App, json_option
+from freesolo.cli.estimates import show_estimate, summary
 from freesolo.cli.follow import show_outcome, watch
 from freesolo.cli.lineage import adapter_line, teacher_line
 from freesolo.cli.run_secrets import RunSecrets, find_run_secrets
 from freesolo.domain.lifecycle import RunState
 from freesolo.domain.refs import EnvRef
 from freesolo.domain.train_spec import parse_document, parse_train_spec
-from freesolo.errors import InvalidTrainSpec
+from freesolo.errors import InvalidTrainSpec, Unavailable
 from freesolo.schemas.runs import RunPlan
 
 
@@ -26,9 +27,14 @@ from freesolo.schemas.runs import RunPlan
     help="Override a key, such as train.max_steps=20. Repeatable.",
 )
 @click.option("--dry-run", is_flag=True, help="Make every check of a submit, and stop there.")
+@click.option(
+    "--cost",
+    is_flag=True,
+    help="Estimate time, memory and price as well as checking, and stop there.",
+)
 @click.option("--background", is_flag=True, help="Submit and leave; the run goes on.")
 @json_option(
-    "id, state, adapter_revision, attempt, spec, environment (ref, version, tree_digest), metrics (last values), step, total_steps, error, hints[] (code, mood, message), created_at, started_at, ended_at"
+    "id, state, adapter_revision, attempt, spec, environment (ref, version, tree_digest), metrics (last values), step, total_steps, error, hints[] (code, mood, message), created_at, started_at, ended_at; with --dry-run spec, environment, model_revision, warm_start, teacher, secrets, job_secrets, estimate; with --cost estimate"
 )
 @click.pass_context
 def train(
@@ -37,6 +43,7 @@ def train(
     *,
     overrides: Sequence[str],
     dry_run: bool,
+    cost: bool,
     background: bool,
 ) -> None:
     """Train an adapter as CONFIG says and watch the run to its end.
@@ -48,6 +55,9 @@ def train(
     document = parse_document(_read(config), overrides)
     spec = parse_train_spec(document)
     secrets = find_run_secrets(app, EnvRef.parse(spec.environment.id), spec)
+    if cost:
+        _show_cost(app, app.hub.plan_run(document, secrets.handed))
+        return
     if dry_run:
         _show_plan(app, app.hub.plan_run(document, secrets.handed), secrets)
         return
@@ -68,6 +78,16 @@ def _read(config: Path) -> str:
         raise InvalidTrainSpec(f"{config} is not text in UTF-8.") from None
 
 
+def _show_cost(app: App, plan: RunPlan) -> None:
+    if plan.estimate is None:
+        raise Unavailable(
+            "This hub makes no estimates.", hint="Ask whoever operates it for a newer release."
+        )
+    app.out.document({"estimate": plan.model_dump(mode="json")["estimate"]})
+    show_estimate(app.out, plan.estimate)
+    app.out.talk("Nothing was submitted.")
+
+
 def _show_plan(app: App, plan: RunPlan, secrets: RunSecrets) -> None:
     app.out.document(plan.model_dump(mode="json"))
     app.out.fields(
@@ -78,6 +98,7 @@ def _show_plan(app: App, plan: RunPlan, secrets: RunSecrets) -> None:
             "algorithm": plan.spec.algorithm,
             **({"goes on from": adapter_line(plan.warm_start)} if plan.warm_start else {}),
             **({"teacher": teacher_line(plan.teacher)} if plan.teacher else {}),
+            **({"estimate": summary(plan.estimate)} if plan.estimate else {}),
             **{name: f"from {secrets.source(name)}" for name in (*plan.secrets, *plan.job_secrets)},
         }
     )

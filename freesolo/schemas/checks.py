@@ -18,6 +18,8 @@ MAX_FINDINGS = 50
 MAX_MESSAGE = 500
 MAX_PATH = 300
 MAX_ROWS = 5
+MAX_MODEL = 200
+MAX_LENGTHS = 5
 
 _Count = Annotated[int, Field(ge=0, le=100_000)]
 _Row = Annotated[int, Field(ge=0, le=10_000_000)]
@@ -45,6 +47,18 @@ class CheckedReward(Wire):
     high: float = Field(ge=0, le=1)
 
 
+class CheckedLengths(Wire):
+    """How many tokens prompt and gold answer have together, for a base model: in the middle, and at
+    the most, over so many rows. `exact` is False for an estimate.
+    """
+
+    model: str = Field(max_length=MAX_MODEL)
+    exact: bool
+    rows: _Row
+    median: _Row
+    longest: _Row
+
+
 class CheckSummary(Wire):
     """How many findings there were. `forced` says that it was published in spite of the errors."""
 
@@ -62,6 +76,7 @@ class CheckReport(CheckSummary):
     validator: str = Field(max_length=50)
     findings: list[CheckedFinding] = Field(default=[], max_length=MAX_FINDINGS)
     reward: CheckedReward | None = None
+    lengths: list[CheckedLengths] = Field(default=[], max_length=MAX_LENGTHS)
 
     def header_value(self) -> str:
         """Return the report as it travels in a header: JSON in ASCII, without what is as usual."""

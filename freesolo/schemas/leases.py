@@ -80,11 +80,19 @@ class Heartbeat(Wire):
     lease_until: datetime
 
 
+class TrainedOn(Wire):
+    """What a job found itself on: `cpu-2` for two cores, else the accelerator's own name."""
+
+    name: str = Field(min_length=1, max_length=100)
+    memory: int = Field(ge=1, le=2**50, description="Bytes, the free ones and the others.")
+
+
 class Started(Wire):
     """The body of `POST /v1/leases/{run_id}/start`: the run is training now, and on what."""
 
     total_steps: int
     provenance: Provenance | None = None
+    device: TrainedOn | None = None
 
 
 class EventBatch(Wire):

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field, JsonValue, SecretStr, model_validator
 
+from freesolo.domain.estimates import Estimate
 from freesolo.domain.lifecycle import RunState
 from freesolo.domain.secrets import MAX_NAMES, SecretName
 from freesolo.domain.train_spec import TrainSpec
@@ -103,7 +104,7 @@ class Reproduction(Wire):
 
 
 class RunPlan(Wire):
-    """The answer to a dry run: what would be trained, on what, and the secrets that it would get.
+    """The answer to a dry run: what would be trained, on what, with which secrets, at what cost.
 
     `secrets` are names: what the environment gets. `job_secrets` stay with the training process.
     """
@@ -115,6 +116,9 @@ class RunPlan(Wire):
     teacher: TeacherPin | None = None
     secrets: list[str] = Field(default_factory=list, description="Their names.")
     job_secrets: list[str] = Field(default_factory=list, description="Their names.")
+    estimate: Estimate | None = Field(
+        default=None, description="What it would take; None from a hub that does not tell."
+    )
 
 
 class RunList(Page):

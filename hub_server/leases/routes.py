@@ -89,7 +89,7 @@ def heartbeat(run: HeldRun, settings: Settings, now: Now) -> wire.Heartbeat:
 
 @router.post("/{run_id}/start", status_code=status.HTTP_204_NO_CONTENT)
 def start(body: wire.Started, run: HeldRun, session: DbSession, now: Now) -> None:
-    """Say that training begins, and how many steps it takes."""
+    """Say that training begins, how many steps it takes, and on what."""
     service.start(session, run, body, now=now)
 
 

@@ -162,6 +162,7 @@ def start(session: Session, run: Run, started: wire.Started, *, now: datetime) -
         return
     run.total_steps = started.total_steps
     run.provenance = started.provenance
+    run.device = started.device
     run.started_at = run.started_at or now
     move(session, run, RunState.RUNNING, now=now)
 

@@ -10,6 +10,7 @@ from freesolo.domain.lifecycle import RunState
 from freesolo.schemas.adapters import PinnedAdapter
 from freesolo.schemas.base import Artifact
 from freesolo.schemas.environments import PinnedEnvironment
+from freesolo.schemas.leases import TrainedOn
 from freesolo.schemas.provenance import Provenance
 from freesolo.schemas.runs import EventKind, RunError
 from hub_server.models.base import AsJson, Base, JsonObject, state_type
@@ -20,7 +21,8 @@ class Run(Base):
 
     `spec` is what a `TrainSpec` was when the run was submitted; the rules may be others by now.
     `fruitless_attempts` counts the attempts since something was last saved; `reported_events`, what
-    the worker of this attempt has reported. `provenance` is what the newest attempt trains with.
+    the worker of this attempt has reported. `provenance` is what the newest attempt trains with,
+    `device` what on: the next estimate is made from it.
     """
 
     __tablename__ = "runs"
@@ -54,6 +56,7 @@ class Run(Base):
     metrics: Mapped[dict[str, float]] = mapped_column(JSON, default=dict)
     step: Mapped[int] = mapped_column(default=0)
     total_steps: Mapped[int | None]
+    device: Mapped[TrainedOn | None] = mapped_column(AsJson(TrainedOn))
     final_step: Mapped[int | None]
     adapter_revision: Mapped[str | None] = mapped_column(String(100))
     error: Mapped[RunError | None] = mapped_column(AsJson(RunError))

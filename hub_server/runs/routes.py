@@ -23,7 +23,7 @@ from hub_server.dependencies import (
     RunReader,
     RunWriter,
 )
-from hub_server.runs import attempts, history, reproducing, service
+from hub_server.runs import attempts, estimates, history, reproducing, service
 
 router = APIRouter(prefix="/v1", tags=["runs"])
 
@@ -59,7 +59,8 @@ def create_run(  # noqa: PLR0913  each is one of FastAPI's inputs
     if new.dry_run:
         response.status_code = status.HTTP_200_OK
         planned = service.plan(session, member, new, catalog=resources.catalog)
-        return service.plan_view(planned)
+        estimate = estimates.estimate(session, member, planned.spec, planned.model, planned.version)
+        return service.plan_view(planned, estimate)
 
     def submit() -> str:
         planned = service.plan(session, member, new, catalog=resources.catalog)

@@ -11,6 +11,7 @@ from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
 from freesolo.domain.catalog import BaseModelEntry, Catalog, find_model
+from freesolo.domain.estimates import Estimate
 from freesolo.domain.lifecycle import RUN_ENDED, RunState, next_run_state
 from freesolo.domain.manifest import Manifest
 from freesolo.domain.refs import AdapterRef, EnvRef, adapter_revision
@@ -45,7 +46,7 @@ from hub_server.models import (
     VersionContents,
 )
 from hub_server.paging import decode_cursor, encode_cursor, not_a_cursor
-from hub_server.runs import adapters
+from hub_server.runs import adapters, estimates
 from hub_server.secrets import service as secrets
 from hub_server.storage import service as storage
 
@@ -95,7 +96,8 @@ class Plan:
 def plan(session: Session, member: Member, new: wire.NewRun, *, catalog: Catalog) -> Plan:
     """Make every check of a submit: the config's own rules, and all that it names.
 
-    Its model, adapters, environment, project and secrets have to be there.
+    Its model, adapters, environment, project and secrets have to be there, and it has to fit into the
+    device that it asks for.
     """
     spec = parse_train_spec(new.spec)
     model = find_model(catalog, spec.model)
@@ -106,6 +108,7 @@ def plan(session: Session, member: Member, new: wire.NewRun, *, catalog: Catalog
     )
     ref = EnvRef.parse(spec.environment.id)
     environment, version = environments.resolve(session, member, ref)
+    estimates.refuse_misfit(session, member, spec, model, version)
     project = find_project(session, member, spec.project)
     handed = {name: value.get_secret_value() for name, value in new.secrets.items()}
     return Plan(
@@ -355,7 +358,7 @@ def run_view(run: Run) -> wire.Run:
     )
 
 
-def plan_view(planned: Plan) -> wire.RunPlan:
+def plan_view(planned: Plan, estimate: Estimate) -> wire.RunPlan:
     """Return what a dry run answers."""
     warm_start, teacher = planned.pins.warm_start, planned.pins.teacher
     return wire.RunPlan(
@@ -371,6 +374,7 @@ def plan_view(planned: Plan) -> wire.RunPlan:
         ),
         secrets=list(planned.secrets.environment),
         job_secrets=list(planned.secrets.job),
+        estimate=estimate,
     )
 
 

@@ -3,7 +3,7 @@
 Also what made their adapters. All of it is unknown of the runs before, and may stay so.
 
 Revision: 27c715471d3c
-Follows: 44e80ab341af
+Follows: 41a551dfcdd6
 """
 
 import sqlalchemy as sa

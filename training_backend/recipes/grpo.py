@@ -18,6 +18,7 @@ from training_backend.lora import find_device, load_base_model, with_adapter
 from training_backend.packing import Row
 from training_backend.policy import Objective
 from training_backend.policy_trainer import Course, Practice, train_policy
+from training_backend.recipes.room import require_room_to_practise
 from training_backend.recipes.task import Progress, Task
 from training_backend.rollout_metrics import metrics_of, samples_of
 from training_backend.rollouts import Limits, Place, Rollout, Stage, roll_out
@@ -31,7 +32,8 @@ _VAIN_STEPS = 20
 def train(task: Task) -> int:
     """Train an adapter by GRPO on the environment's rewards; return the last step.
 
-    Goes on from where an earlier attempt stopped.
+    Goes on from where an earlier attempt stopped. Raise `LimitExceeded`, before the model is loaded,
+    if the machine's memory is too small.
     """
     spec = task.lease.spec
     if not isinstance(spec, GrpoSpec):
@@ -39,6 +41,8 @@ def train(task: Task) -> int:
     examples = task.host.examples()
     pool = min(len(examples), spec.train.max_examples or len(examples))
     steps = total_steps(spec.train, pool)
+    chat = chat_format(task)
+    require_room_to_practise(task, spec, chat, examples, pool=pool)
     device = find_device()
     # A fresh adapter begins at random.
     set_seed(spec.seed)
@@ -47,7 +51,6 @@ def train(task: Task) -> int:
         spec.train.lora_rank,
         warm_start=task.warm_start,
     )
-    chat = chat_format(task)
     rules = Rules(
         temperature=spec.train.temperature,
         stop_ids=chat.stop_ids,

@@ -12,6 +12,7 @@ from torch.nn.functional import nll_loss
 from transformers import AutoTokenizer, PrinterCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
+from freesolo.domain.estimates import require_room
 from freesolo.domain.train_spec import context_tokens, total_steps
 from freesolo.domain.train_tables import TrainTable
 from freesolo.errors import LimitExceeded
@@ -19,6 +20,7 @@ from training_backend.data import (
     IGNORED,
     Row,
     build_rows,
+    lengths_of,
     micro_batch_size,
     read_conversations,
     row_order,
@@ -46,7 +48,8 @@ class Plan:
 def train(task: Task) -> int:
     """Train an adapter on the environment's gold answers; return the last step.
 
-    Goes on from where an earlier attempt stopped.
+    Goes on from where an earlier attempt stopped. Raise `LimitExceeded`, before the model is loaded,
+    if the machine's memory is too small.
     """
     spec = task.lease.spec
     tokenizer = AutoTokenizer.from_pretrained(task.model_folder, local_files_only=True)
@@ -58,6 +61,13 @@ def train(task: Task) -> int:
     )
     if rows.dropped:
         task.progress.log(f"{rows.dropped} examples are longer than the context and were left out.")
+    require_room(
+        spec,
+        task.lease.model,
+        lengths_of(rows.rows),
+        gpu=task.machine.gpu,
+        room=task.machine.free,
+    )
     return fit(
         Plan(
             rows=rows.rows,

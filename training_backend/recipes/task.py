@@ -9,6 +9,7 @@ from freesolo.datasets.types import Message
 from freesolo.domain.catalog import BaseModelEntry
 from freesolo.runtime.client import EnvironmentHost
 from freesolo.schemas.leases import Lease
+from training_backend.machine import Machine
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Task:
     model_folder: Path
     work_dir: Path
     progress: Progress
+    machine: Machine
     resume_from: Path | None
     warm_start: Path | None = None
     teacher_model: BaseModelEntry | None = None

@@ -70,7 +70,7 @@ def test_a_queued_run_is_cancelled_at_once_and_following_it_gives_one(
         ("model=HuggingFaceTB/SmolLM2-135M", 3, "SmolLM2-135M-Instruct"),
         ("environment.id=local/datse", 3, "dates"),
         ("environment.id=local/dates@>=7", 3, "0.1.0"),
-        ("algorithm=grpo", 2, "sft"),
+        ("algorithm=gpro", 2, "grpo"),
     ],
 )
 @pytest.mark.parametrize("mode", ["--dry-run", "--background"])
@@ -129,3 +129,31 @@ def test_models_are_listed_with_limits_and_prices(freesolo: Freesolo, with_hub: 
 def test_the_config_of_the_template_names_the_new_environment(freesolo: Freesolo) -> None:
     freesolo("init", "poems")
     assert 'id = "local/poems"' in Path("poems/configs/sft.toml").read_text()
+
+
+def test_the_cost_of_a_run_is_told_in_words_and_nothing_is_submitted(
+    freesolo: Freesolo, published: LiveHub
+) -> None:
+    told = freesolo("train", CONFIG, "--cost")
+    assert told.code == 0
+    for word in ("steps", "trained tokens", "price", "update", "activations", "peak", "anchor"):
+        assert word in told.out, word
+    assert "Nothing was submitted." in told.err
+    assert freesolo("runs", "list", "--json").document == {"runs": []}
+
+
+def test_the_cost_of_a_run_is_a_document(freesolo: Freesolo, published: LiveHub) -> None:
+    few = freesolo("train", CONFIG, "--cost", "--set", "train.max_steps=2", "--json").document
+    many = freesolo("train", CONFIG, "--cost", "--set", "train.max_steps=4", "--json").document
+    assert few.keys() == {"estimate"}
+    assert few["estimate"]["steps"] == 2
+    assert 2 * few["estimate"]["price"]["total"] == many["estimate"]["price"]["total"]
+
+
+def test_a_dry_run_shows_the_estimate_in_a_line(freesolo: Freesolo, published: LiveHub) -> None:
+    shown = freesolo("train", CONFIG, "--dry-run", "--set", "train.max_steps=2")
+    assert "2 steps, about" in shown.out
+
+
+def test_the_cost_of_a_wrong_config_is_its_error(freesolo: Freesolo, published: LiveHub) -> None:
+    assert freesolo("train", CONFIG, "--cost", "--set", "train.lora_rank=64").code == 2

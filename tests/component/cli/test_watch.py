@@ -22,11 +22,11 @@ from freesolo.client.hub import HubClient
 from freesolo.client.transport import Transport
 from freesolo.errors import InvalidInput
 from freesolo.schemas.leases import Lease
-from freesolo.schemas.provenance import TrainingDevice
 from freesolo.schemas.runs import Run
 from tests.component.cli.conftest import Freesolo
 from tests.hubs import LiveHub
 from training_backend.hub import LeaseHub
+from training_backend.machine import find_machine
 from training_backend.progress import RunProgress
 from training_backend.recipes.task import Sample
 
@@ -76,7 +76,7 @@ def training(freesolo: Freesolo, with_hub: LiveHub) -> Iterator[Training]:
     hub = LeaseHub(transport)
     lease = hub.claim("worker-1")
     assert lease is not None
-    progress = RunProgress(hub, lease, device=lambda: TrainingDevice(kind="cpu", threads=1))
+    progress = RunProgress(hub, lease, find_machine=find_machine)
     progress.started(STEPS)
     progress.log("Loading the base model.")
     for step in range(1, 16):

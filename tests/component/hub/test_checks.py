@@ -25,6 +25,7 @@ WARNED: Document = {
         }
     ],
     "reward": {"rows": 8, "auc": 1.0, "low": 0.9, "high": 1.0},
+    "lengths": [{"model": "acme/small", "exact": True, "rows": 8, "median": 20, "longest": 70}],
 }
 FORCED: Document = {"errors": 1, "warnings": 0, "infos": 0, "validator": "0.1.0", "forced": True}
 
@@ -110,6 +111,7 @@ def test_the_report_of_a_version_never_changes(hub: HubUnderTest) -> None:
         {**WARNED, "findings": [{"code": "a", "severity": "info", "message": "x" * 501}]},
         {**WARNED, "findings": [{"code": "a", "severity": "info", "message": ""}] * 51},
         {**WARNED, "reward": {"rows": 1, "auc": 2, "low": 0, "high": 1}},
+        {**WARNED, "lengths": [{"model": "m", "exact": True, "rows": -1}]},
         {**WARNED, "validator": "x" * MAX_CHECKS_BYTES},
     ],
 )

@@ -4,7 +4,7 @@ import json
 
 from freesolo.package.audit_facts import AuditFacts, Separation
 from freesolo.package.findings import Finding, Severity
-from freesolo.package.report import Report, UseFacts, checks_of, report_document
+from freesolo.package.report import LengthFacts, Report, UseFacts, checks_of, report_document
 from freesolo.schemas.checks import MAX_CHECKS_BYTES, MAX_MESSAGE, CheckReport
 
 
@@ -54,3 +54,19 @@ def test_a_document_begins_with_the_gravest_and_is_json() -> None:
 
     assert document["ok"] is False
     assert [finding["code"] for finding in document["findings"]] == ["secret_found", "few_rows"]
+
+
+def lengths(model: str, longest: int) -> LengthFacts:
+    return LengthFacts("a.toml", model, True, 30, 20, longest, longest, 256, 0)
+
+
+def test_the_lengths_of_each_base_model_are_published_once_the_longest() -> None:
+    uses = (
+        UseFacts(("a.toml",), lengths=(lengths("one", 40), lengths("two", 50))),
+        UseFacts(("b.toml",), lengths=(lengths("one", 90), lengths("x" * 300, 60))),
+    )
+    found = checks_of(Report((), uses=uses), forced=False).lengths
+    assert [(one.model, one.median, one.longest) for one in found] == [
+        ("one", 20, 90),
+        ("two", 20, 50),
+    ]
