@@ -70,7 +70,7 @@ def test_a_queued_run_is_cancelled_at_once_and_following_it_gives_one(
         ("model=HuggingFaceTB/SmolLM2-135M", 3, "SmolLM2-135M-Instruct"),
         ("environment.id=local/datse", 3, "dates"),
         ("environment.id=local/dates@>=7", 3, "0.1.0"),
-        ("algorithm=grpo", 2, "sft"),
+        ("algorithm=gpro", 2, "grpo"),
     ],
 )
 @pytest.mark.parametrize("mode", ["--dry-run", "--background"])
