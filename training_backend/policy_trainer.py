@@ -1,7 +1,7 @@
 """The optimizer's loop for recipes that sample: practise, judge, update. Importing this imports torch.
 
 `transformers` brings what is the same for every trainer: the optimizer, its schedule, clipping, saving
-and resuming. What a step is stands here (ADR 0018).
+and resuming. What a step is stands here (ADR 0019).
 """
 
 import time

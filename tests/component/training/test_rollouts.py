@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from freesolo.datasets.types import Message
 from freesolo.errors import EnvironmentFailed, InvalidEnvironment
 from freesolo.runtime.client import EnvironmentHost, HostOptions, SandboxMode, open_host
 from freesolo.runtime.episodes import Ending
@@ -18,6 +19,7 @@ from training_backend.sampling.sampler import Finish, Request, Sampled, seed_of
 
 ECHO = '''
 import os
+import time
 
 from freesolo.environments import EnvironmentMultiTurn, EnvironmentStepResult, RewardResult
 
@@ -40,6 +42,8 @@ class Echo(EnvironmentMultiTurn):
             raise ValueError("I cannot hear that")
         if action == "leave":
             os._exit(3)
+        if action == "hang":
+            time.sleep(3600)
         if action.startswith("end"):
             return EnvironmentStepResult(done=True)
         return EnvironmentStepResult(done=False, messages=({"role": "user", "content": action},))
@@ -96,11 +100,18 @@ def play(chat: ChatFormat, tmp_path: Path) -> Iterator[Play]:
     """Play a script through a host; `example` is the row that every group is about."""
     with ExitStack() as hosts:
 
-        def play_script(script: Script, *, example: int = 0, context: int = 200) -> list[Rollout]:
-            folder = write_environment(tmp_path / "echo", textwrap.dedent(ECHO))
-            options = HostOptions(tmp_path / "cache", sandbox=SandboxMode.OFF)
+        def play_script(
+            script: Script,
+            *,
+            example: int = 0,
+            context: int = 200,
+            form: ChatFormat = chat,
+            code: str = ECHO,
+        ) -> list[Rollout]:
+            folder = write_environment(tmp_path / "echo", textwrap.dedent(code))
+            options = HostOptions(tmp_path / "cache", sandbox=SandboxMode.OFF, call_timeout=2.0)
             host: EnvironmentHost = hosts.enter_context(open_host(folder, options))
-            stage = Stage(host, Scripted(chat, script), chat, Limits(30, context), SEED)
+            stage = Stage(host, Scripted(form, script), form, Limits(30, context), SEED)
             places = [Place(1, group, number) for group, number in script]
             return roll_out(stage, [host.examples()[example]] * len(places), places)
 
@@ -160,7 +171,7 @@ def test_an_episode_that_fills_the_context_ends_there(play: Play) -> None:
     assert len(rollout.rows[0].ids) <= 100
 
 
-@pytest.mark.parametrize("line", ["raise", "leave"])
+@pytest.mark.parametrize("line", ["raise", "leave", "hang"])
 def test_a_failing_episode_is_played_once_more_and_then_unscorable_alone(
     play: Play, line: str
 ) -> None:
@@ -212,3 +223,61 @@ def test_the_advantage_of_a_turn_stands_at_its_tokens(play: Play) -> None:
     expected = {0: 0.5, 1: -0.5, -1: 0.0}
     assert row.advantages == tuple(expected[turn] for turn in spoken.turns)
     assert row.trained == tuple(turn >= 0 for turn in spoken.turns)
+
+
+def test_what_was_said_is_never_encoded_anew(play: Play, chat: ChatFormat) -> None:
+    # Half a character: as text it is a mark of its own, which has other tokens.
+    (half,) = chat.encode("\u00e9")[:1]
+    assert chat.encode(chat.decode([half], special=False)) != (half,)
+
+    class Halving(ChatFormat):
+        def encode(self, text: str) -> tuple[int, ...]:
+            return (half,) if text == "half" else super().encode(text)
+
+    form = Halving(chat._tokenizer, stop_ids=chat.stop_ids, thinking=False)
+    (rollout,) = play({(0, 0): ["half", "end"]}, form=form)
+
+    (row,) = rollout.rows
+    assert row.after[0] == half
+    assert row.turns[0] == 0
+    assert rollout.transcript.actions[0] == "\ufffd"
+
+
+def test_where_the_template_writes_earlier_turns_anew_each_turn_is_a_row_of_its_own(
+    play: Play, chat: ChatFormat
+) -> None:
+    class Forgetful(ChatFormat):
+        """A template that puts empty thinking before the newest answer only."""
+
+        def render(self, messages: Sequence[Message], *, answer_next: bool) -> str:
+            text = super().render(messages, answer_next=answer_next)
+            return text + "<think></think>" if answer_next else text
+
+    form = Forgetful(chat._tokenizer, stop_ids=chat.stop_ids, thinking=False)
+    assert not form.appends
+
+    (rollout,) = play({(0, 0): ["a", "end"]}, form=form)
+
+    first, second = rollout.rows
+    assert first.turns == (0, 0)
+    assert second.turns == (1,) * 4
+    assert second.prompt == form.prompt(rollout.transcript.messages[:3])
+    assert chat.decode(second.prompt, special=True).count("<think>") == 1
+    assert [row.advantages[0] for row in rows_of(rollout, (0.5, -0.5))] == [0.5, -0.5]
+
+
+TOO_FEW = ECHO.replace(
+    "    def score_episode(",
+    """    def score_episodes(self, example, episodes):
+        return [RewardResult(1.0)]
+
+    def score_episode(""",
+)
+
+
+def test_a_reward_that_gives_too_few_scores_leaves_its_group_without_any(play: Play) -> None:
+    rollouts = play({(0, 0): ["end"], (0, 1): ["end"]}, code=TOO_FEW)
+
+    assert [rollout.reward for rollout in rollouts] == [None, None]
+    with pytest.raises(EnvironmentFailed, match="2 of 2 rollouts"):
+        refuse_failures(rollouts, step=1, context=200)
