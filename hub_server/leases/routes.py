@@ -59,7 +59,7 @@ def claim(
         lease_seconds=settings.lease_seconds,
         spec=claimed.spec,
         environment=run.environment,
-        model=catalog[run.model_id],
+        model=claimed.model,
         resume=_resume_point(service.newest_checkpoint(session, run)),
     )
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pydantic import JsonValue
-from sqlalchemy import ColumnElement, and_, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.orm import Session
 
-from freesolo.domain.catalog import Catalog
+from freesolo.domain.catalog import BaseModelEntry, Catalog
 from freesolo.domain.lifecycle import RUN_LEASED, RunState
 from freesolo.domain.refs import adapter_revision
 from freesolo.domain.train_spec import TrainSpec, parse_train_spec
@@ -30,6 +30,7 @@ from freesolo.errors import (
 )
 from freesolo.schemas import leases as wire
 from freesolo.schemas.runs import EventKind, RunError
+from hub_server.base_models.service import catalog_of, in_catalog
 from hub_server.identifiers import new_secret
 from hub_server.models import Checkpoint, Run
 from hub_server.runs.service import add_event, move
@@ -50,10 +51,11 @@ class Holder:
 
 @dataclass(frozen=True)
 class Claimed:
-    """A run that was just leased, with its config as today's rules read it."""
+    """A run that was just leased, its base model, and its config as today's rules read it."""
 
     run: Run
     spec: TrainSpec
+    model: BaseModelEntry
 
 
 def claim(
@@ -73,10 +75,12 @@ def claim(
             "run claimed", extra={"run": run.id, "attempt": run.attempt, "worker": worker_id}
         )
         try:
-            return Claimed(run, parse_train_spec(run.spec))
+            spec = parse_train_spec(run.spec)
         except InvalidTrainSpec as error:
             run.error = RunError(code=error.code, message=error.message, hint=error.hint)
             move(session, run, RunState.FAILED, now=now)
+        else:
+            return Claimed(run, spec, catalog_of(session, run.org_id, catalog)[run.model_id])
     return None
 
 
@@ -93,9 +97,7 @@ def _take_longest_waiting(
         Run.cancel_requested.is_(False),
         Run.fruitless_attempts < MAX_FRUITLESS_ATTEMPTS,
         # A run on a model that left the catalog, or changed in it, waits until it is back.
-        tuple_(Run.model_id, Run.model_revision).in_(
-            [(model.id, model.revision) for model in catalog.values()]
-        ),
+        in_catalog(catalog),
     )
     longest = (
         select(Run.id)

@@ -1,16 +1,14 @@
-"""Runs: submit, follow, cancel; and the catalog of models they can train."""
+"""Runs: submit, follow, cancel."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response, status
 
 from freesolo.schemas import runs as wire
-from freesolo.schemas.deployments import Model, ModelList
 from freesolo.schemas.uses import UseKind
 from hub_server.accounts.service import Repeatable, once
+from hub_server.base_models.service import catalog_of
 from hub_server.dependencies import (
-    AnyMember,
-    Catalog,
     DbReader,
     DbSession,
     FromHub,
@@ -25,17 +23,6 @@ from hub_server.runs import service
 router = APIRouter(prefix="/v1", tags=["runs"])
 
 _EVENTS_PAGE = 1000
-
-
-@router.get("/models")
-async def list_models(member: AnyMember, catalog: Catalog) -> ModelList:
-    """List the base models that can be trained and served."""
-    return ModelList(
-        models=[
-            Model.model_validate(entry, from_attributes=True)
-            for entry in sorted(catalog.values(), key=lambda entry: entry.id)
-        ]
-    )
 
 
 @router.post(
@@ -53,9 +40,10 @@ def create_run(  # noqa: PLR0913  each is one of FastAPI's inputs
     idempotency_key: IdempotencyKey = None,
 ) -> wire.Run | wire.RunPlan:
     """Queue a run, or with `dry_run` make every check and queue nothing."""
+    catalog = catalog_of(session, member.org_id, resources.catalog)
     if new.dry_run:
         response.status_code = status.HTTP_200_OK
-        planned = service.plan(session, member, new, catalog=resources.catalog)
+        planned = service.plan(session, member, new, catalog=catalog)
         return wire.RunPlan(
             spec=planned.spec,
             environment=service.environment_pin(planned.environment),
@@ -64,7 +52,7 @@ def create_run(  # noqa: PLR0913  each is one of FastAPI's inputs
         )
 
     def submit() -> str:
-        planned = service.plan(session, member, new, catalog=resources.catalog)
+        planned = service.plan(session, member, new, catalog=catalog)
         resources.uses.note(planned.version.id, UseKind.RUN, on=now.date())
         return service.submit(session, member, planned, vault=resources.vault, now=now).id
 
