@@ -9,10 +9,12 @@ from pydantic import SecretStr
 from freesolo.base_models.children import ask
 from freesolo.base_models.questions import Order, Subject
 from freesolo.base_models.store import look_up
-from freesolo.domain.conformance import Check, Inspection, Verdict
+from freesolo.domain.conformance import Inspection
+from freesolo.errors import InvalidBaseModel
 
-# Importing what reads a template takes seconds on a busy machine; a template that never ends, longer.
-_PATIENCE = 120.0
+# To import what reads a template takes ten seconds, on a busy machine a minute; a template that never
+# ends takes longer.
+_PATIENCE = 300.0
 
 
 def inspect_folder(folder: Path) -> Inspection:
@@ -32,14 +34,13 @@ def inspect_repository(
         fetched = look_up(
             Order(repo=repo, revision=revision, folder=folder, weights=False, token=hf_token)
         )
+        if fetched.parameters is None:
+            raise InvalidBaseModel(
+                f"The Hugging Face hub does not say how many parameters {repo} has.",
+                hint="Download the model and add it by its path.",
+            )
         found = _inspect(Subject(folder=folder, weights=False))
-    sized = found.model_copy(
-        update={
-            "parameters": fetched.parameters,
-            "checks": (*found.checks, _size(fetched.parameters)),
-        }
-    )
-    return fetched.commit, sized
+    return fetched.commit, found.model_copy(update={"parameters": fetched.parameters})
 
 
 def folder_revision(folder: Path) -> str:
@@ -54,16 +55,3 @@ def folder_revision(folder: Path) -> str:
 
 def _inspect(subject: Subject) -> Inspection:
     return ask("freesolo.base_models.conformance", subject, Inspection, timeout=_PATIENCE)
-
-
-def _size(parameters: int | None) -> Check:
-    if parameters is None:
-        return Check(
-            name="weights",
-            verdict=Verdict.ERROR,
-            message="The Hugging Face hub does not say how many parameters its safetensors have.",
-            hint="Download the model and add it by its path.",
-        )
-    return Check(
-        name="weights", verdict=Verdict.OK, message=f"{parameters:,} parameters as safetensors"
-    )

@@ -32,9 +32,9 @@ def add_model(
     return service.model_view(entry, added=True)
 
 
-@router.delete("/{model:path}", status_code=status.HTTP_204_NO_CONTENT)
+@router.delete("/{model_id:path}", status_code=status.HTTP_204_NO_CONTENT)
 def remove_model(
-    model: str, member: OrgAdmin, session: DbSession, catalog: Catalog, now: Now
+    model_id: str, member: OrgAdmin, session: DbSession, catalog: Catalog, now: Now
 ) -> None:
     """Take a base model that the org has added out of its catalog."""
-    service.remove(session, member, model, shared=catalog, now=now)
+    service.remove(session, member, model_id, shared=catalog, now=now)

@@ -17,7 +17,7 @@ from freesolo.domain.catalog import (
     find_model,
     with_models,
 )
-from freesolo.domain.lifecycle import DEPLOYMENT_ENDED, RUN_ENDED
+from freesolo.domain.lifecycle import RUN_ENDED, DeploymentState
 from freesolo.domain.roles import Role
 from freesolo.errors import Conflict, Forbidden, InvalidInput, LimitExceeded, ModelInUse
 from freesolo.schemas import base_models as wire
@@ -27,6 +27,7 @@ from hub_server.audit import service as audit
 from hub_server.models import AddedModel, Deployment, Run
 
 _MAX_ADDED = 100
+_NOT_SERVED = (DeploymentState.UNDEPLOYED, DeploymentState.FAILED)
 
 
 def catalog_of(session: Session, org_id: UUID, shared: Catalog) -> Catalog:
@@ -173,7 +174,7 @@ def _require_unused(session: Session, row: AddedModel) -> None:
         Deployment.org_id == row.org_id,
         Deployment.base_model == row.model_id,
         Deployment.base_revision == row.revision,
-        Deployment.state.not_in(DEPLOYMENT_ENDED),
+        Deployment.state.not_in(_NOT_SERVED),
     )
     if deployments := session.execute(served).scalar_one():
         raise ModelInUse(
