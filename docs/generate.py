@@ -67,8 +67,9 @@ def _cli_page() -> str:
 
 
 def _command_lines(command: click.Command, context: click.Context) -> Iterator[str]:
-    if not isinstance(command, click.Group):
+    if not isinstance(command, click.Group) or command.invoke_without_command:
         yield from (f"## `{context.command_path}`", "", "```", context.get_help(), "```", "")
+    if not isinstance(command, click.Group):
         return
     for name in command.list_commands(context):
         child = command.commands[name]

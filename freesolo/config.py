@@ -41,7 +41,7 @@ class ClientSettings(BaseSettings):
     )
     cache_dir: Path | None = Field(
         default=None,
-        description="Folder for environments, their virtual environments and converted base models; "
+        description="Folder for environments, their virtual environments and base models; "
         "`cache` in the home folder by default. It can be deleted at any time.",
     )
 

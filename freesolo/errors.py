@@ -5,7 +5,7 @@ Classes say who must act; `code` says what happened and never changes once relea
     FreesoloError
       InvalidInput        422  exit 2   the caller: mend the input; `problems` lists what is wrong
         InvalidRef  InvalidManifest  InvalidTrainSpec  InvalidEnvironment  PortInUse
-        InvalidConsumerFile  InvalidLockFile  InvalidFeed  InvalidReceipt
+        InvalidBaseModel  InvalidConsumerFile  InvalidLockFile  InvalidFeed  InvalidReceipt
         InvalidSecret  SecretMissing
       NotFound            404  exit 3   the caller: no such thing, or not visible to this key
         EnvironmentNotFound  VersionNotFound  RunNotFound  ModelNotFound  AdapterNotFound ...
@@ -120,6 +120,12 @@ class InvalidAdapter(InvalidInput):
     """An adapter that its base model cannot serve, or that failed its smoke request."""
 
     code = "invalid_adapter"
+
+
+class InvalidBaseModel(InvalidInput):
+    """A model that cannot be trained and served here, or whose chat template breaks a rule."""
+
+    code = "invalid_base_model"
 
 
 class ContextLengthExceeded(InvalidInput):
@@ -321,6 +327,12 @@ class VersionTombstoned(Conflict):
 
     code = "version_tombstoned"
     http_status = 410
+
+
+class ModelInUse(Conflict):
+    """Runs or deployments still need the base model."""
+
+    code = "model_in_use_conflict"
 
 
 class NameTaken(Conflict):

@@ -90,6 +90,8 @@ class Platform:
             "FREESOLO_SERVER_HOST": _HOST,
             "FREESOLO_SERVER_PORT": str(self.hub_port),
             "FREESOLO_SERVER_GATEWAY_URL": self.gateway_url,
+            # Whoever asks sits at the machine.
+            "FREESOLO_SERVER_MODEL_PATHS": "true",
             "FREESOLO_TRAIN_HUB_URL": self.hub_url,
             "FREESOLO_TRAIN_WORK_DIR": str(self.data_dir / "worker"),
             "FREESOLO_TRAIN_CACHE_DIR": str(self.cache_dir),

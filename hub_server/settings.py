@@ -102,6 +102,11 @@ class HubSettings(BaseSettings):
         default=None,
         description="TOML file with more base models, one `[[model]]` table for each.",
     )
+    model_paths: bool = Field(
+        default=False,
+        description="Whether orgs may add base models that are folders on the machines that train "
+        "and serve. Whoever administers an org then has any model read that is on them.",
+    )
     rate_reads: _Rate = Field(
         default="30000/minute",
         description="Reads that one key, or one address without a key, may make of each hub process, "

@@ -13,7 +13,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from freesolo.domain.catalog import BaseModelEntry
+from freesolo.domain.catalog import BaseModelEntry, Source
 from freesolo.errors import FreesoloError, Internal, NotFound
 from serving_backend.adapters import AdapterStore
 from serving_backend.completions import Completions
@@ -73,19 +73,23 @@ async def _lifespan(
 
 
 class Engines:
-    """One engine for each base model, made when it is first asked for."""
+    """One engine for each base model, made when it is first asked for.
+
+    What a model is called does not say which it is: orgs name those that they add.
+    """
 
     def __init__(self, settings: ServingSettings, process: ProcessFactory) -> None:
         self._settings = settings
         self._process = process
-        self._engines: dict[str, Engine] = {}
+        self._engines: dict[tuple[str, str, Source], Engine] = {}
 
     def of(self, entry: BaseModelEntry) -> Engine:
         """Return the engine of a base model; it starts when a session is asked of it."""
-        if entry.id not in self._engines:
+        weights = (entry.id, entry.revision, entry.source)
+        if weights not in self._engines:
             process = self._process(entry, self._settings)
-            self._engines[entry.id] = Engine(process, model=entry.id)
-        return self._engines[entry.id]
+            self._engines[weights] = Engine(process, model=entry.id)
+        return self._engines[weights]
 
     async def close(self) -> None:
         """End every engine."""

@@ -25,7 +25,12 @@ class ServingSettings(BaseSettings):
         description="Folder for adapters, token counts not yet delivered, and the engines' logs."
     )
     cache_dir: Path = Field(
-        description="Folder for converted base models; it can be deleted at any time."
+        description="Folder for base models that are fetched or converted; it can be deleted at any time."
+    )
+    hf_token: SecretStr | None = Field(
+        default=None,
+        description="Token for models of the Hugging Face hub that are gated or private, as for "
+        "workers.",
     )
     engine_wait_seconds: float = Field(
         default=150.0,

@@ -1,6 +1,7 @@
 """How a vLLM engine is started and ended on this machine."""
 
 import asyncio
+import hashlib
 import importlib.util
 import os
 import secrets
@@ -43,7 +44,9 @@ class VllmProcess:
                 "`pip install 'freesolo[serve-gpu]'` does too. `freesolo doctor` tells what is there.",
             )
         await self.stop()
-        model = await asyncio.to_thread(local_path, self.entry, self.settings.cache_dir)
+        model = await asyncio.to_thread(
+            local_path, self.entry, self.settings.cache_dir, hf_token=self.settings.hf_token
+        )
         endpoint = Endpoint(f"http://127.0.0.1:{_free_port()}", secrets.token_urlsafe(32))
         self._child = self._spawn(model, endpoint)
         return endpoint
@@ -72,7 +75,9 @@ class VllmProcess:
 
     @property
     def _slug(self) -> str:
-        return self.entry.id.replace("/", "--")
+        # Orgs may give one name to different weights, each with an engine of its own.
+        weights = f"{self.entry.revision} {self.entry.source.model_dump_json()}".encode()
+        return f"{self.entry.id.replace('/', '--')}-{hashlib.sha256(weights).hexdigest()[:8]}"
 
     def _spawn(self, model: Path, endpoint: Endpoint) -> "subprocess.Popen[bytes]":
         on_gpu = shutil.which("nvidia-smi") is not None

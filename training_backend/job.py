@@ -79,7 +79,9 @@ def train(
     ) as host:
         progress.log(f"The environment runs with {', '.join(host.layers)}.")
         refuse_bad_rewards(host, thinking=lease.spec.thinking)
-        model_folder = local_path(lease.model, settings.cache_dir, tell=progress.log)
+        model_folder = local_path(
+            lease.model, settings.cache_dir, tell=progress.log, hf_token=settings.hf_token
+        )
         resume_from = fetch_checkpoint(lease, hub, work_dir)
         teacher = lease.teacher
         # Importing torch alone takes seconds.

@@ -33,6 +33,12 @@ class TrainingSettings(BaseSettings):
         default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}",
         description="Name under which the worker holds leases; by default host and process id.",
     )
+    hf_token: SecretStr | None = Field(
+        default=None,
+        description="Token for models of the Hugging Face hub that are gated or private; every org "
+        "that may add base models reaches what it can read. By default the one that `hf auth login` "
+        "or HF_TOKEN left.",
+    )
     threads: int = Field(
         default_factory=lambda: len(os.sched_getaffinity(0)),
         ge=1,

@@ -15,13 +15,13 @@ from freesolo.client.lifecycle import LifecycleCalls
 from freesolo.client.publishing import PublishingCalls
 from freesolo.client.search import SearchCalls
 from freesolo.client.secrets import SecretCalls
+from freesolo.domain.catalog import BaseModelEntry
 from freesolo.domain.refs import EnvRef
+from freesolo.schemas.base_models import Model, ModelList
 from freesolo.schemas.contents import FileEntry, FileList
 from freesolo.schemas.deployments import (
     Deployment,
     DeploymentList,
-    Model,
-    ModelList,
     NewDeployment,
     UsageReport,
 )
@@ -61,6 +61,14 @@ class HubClient(
     def models(self) -> list[Model]:
         """Return the catalog of base models."""
         return self._get(ModelList, "/v1/models").models
+
+    def add_model(self, entry: BaseModelEntry) -> Model:
+        """Add a base model to the org's catalog."""
+        return self._send("POST", "/v1/models", entry, Model)
+
+    def remove_model(self, model_id: str) -> None:
+        """Take a base model out of the org's catalog."""
+        self._transport.request("DELETE", f"/v1/models/{path_part(model_id)}")
 
     def environment(self, ref: EnvRef) -> EnvironmentDetail:
         """Return an environment with all its versions, newest first."""

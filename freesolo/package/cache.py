@@ -25,7 +25,7 @@ KINDS = {
     "environments": "files of published environments, by tree digest",
     "venvs": "virtual environments, by what they were made from",
     "contracts": "the modules of ours that environments import",
-    "base-models": "converted base models, by the digest of their source",
+    "base-models": "base models that were fetched or converted, by their source",
 }
 
 

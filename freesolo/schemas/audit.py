@@ -26,6 +26,8 @@ class Action(StrEnum):
     SECRET_REMOVED = "secret.removed"  # noqa: S105 - likewise
     RUN_SUBMITTED = "run.submitted"
     RUN_CANCELLED = "run.cancelled"
+    MODEL_ADDED = "model.added"
+    MODEL_REMOVED = "model.removed"
     DEPLOYMENT_REQUESTED = "deployment.requested"
     DEPLOYMENT_WITHDRAWN = "deployment.withdrawn"
     EVALUATION_STORED = "evaluation.stored"

@@ -1,33 +1,13 @@
-"""Base models, deployments, and what the gateway needs to know to serve them."""
+"""Deployments, and what the gateway needs to know to serve them."""
 
 from datetime import datetime
 
 from pydantic import Field
 
-from freesolo.domain.catalog import Algorithm, BaseModelEntry
+from freesolo.domain.catalog import BaseModelEntry
 from freesolo.domain.lifecycle import DeploymentState
 from freesolo.schemas.base import Artifact, Digest, Wire
 from freesolo.schemas.runs import RunError
-
-
-class Model(Wire):
-    """One line of `GET /v1/models` on the hub. Prices are pico-dollars a token."""
-
-    id: str
-    revision: str
-    parameters: int
-    context: int
-    max_rank: int
-    algorithms: list[Algorithm]
-    price_input: int
-    price_output: int
-    price_train: int
-
-
-class ModelList(Wire):
-    """The answer of `GET /v1/models` on the hub."""
-
-    models: list[Model]
 
 
 class NewDeployment(Wire):

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, status
 from freesolo.domain.refs import AdapterRef
 from freesolo.schemas import deployments as wire
 from hub_server.accounts.service import Repeatable, once
+from hub_server.base_models.service import catalog_of
 from hub_server.dependencies import (
     Catalog,
     DbReader,
@@ -34,7 +35,8 @@ def create_deployment(
 
     def deploy() -> str:
         adapter = service.find_adapter(session, member, AdapterRef.parse(new.adapter))
-        return service.deploy(session, member, adapter, catalog=catalog, now=now).id
+        models = catalog_of(session, member.org_id, catalog)
+        return service.deploy(session, member, adapter, catalog=models, now=now).id
 
     request = Repeatable.of(idempotency_key, "create_deployment", new)
     deployment_id = once(session, member, request, now=now, create=deploy)

@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Response, status
 
 from freesolo.schemas import deployments as wire
+from hub_server.base_models.service import catalog_of
 from hub_server.dependencies import (
     Catalog,
     DbReader,
@@ -65,7 +66,7 @@ def claim_deployment(
         model=deployment.alias,
         revision=deployment.revision,
         adapter=service.adapter_of(session, deployment),
-        base_model=catalog[deployment.base_model],
+        base_model=service.base_of(deployment, catalog_of(session, deployment.org_id, catalog)),
     )
 
 

@@ -27,6 +27,7 @@ from freesolo.schemas.accounts import Scope
 from freesolo.schemas.base import Artifact
 from freesolo.schemas.runs import RunError
 from hub_server.accounts.service import Member, check_key
+from hub_server.base_models.service import catalog_of
 from hub_server.db import insert_if_absent
 from hub_server.identifiers import new_secret
 from hub_server.models import Alias, ApiKey, Checkpoint, Deployment, Usage
@@ -52,6 +53,7 @@ def chatting_member(session: Session, key_hash: str, *, now: datetime) -> Member
 
 def resolve(session: Session, member: Member, model: str, *, catalog: Catalog) -> wire.Target:
     """Return what a model name means to a member: a base model, or an adapter on one."""
+    catalog = catalog_of(session, member.org_id, catalog)
     deployment = session.scalars(_active(member).where(Deployment.alias == model)).one_or_none()
     base_model = base_of(deployment, catalog) if deployment else catalog.get(model)
     if base_model is None:
@@ -72,6 +74,7 @@ def resolve(session: Session, member: Member, model: str, *, catalog: Catalog) -
 
 def served_models(session: Session, member: Member, *, catalog: Catalog) -> list[wire.ServedModel]:
     """Return every name a member may ask for: the base models, then the org's adapters."""
+    catalog = catalog_of(session, member.org_id, catalog)
     base_models = [
         wire.ServedModel(id=entry.id, base_model=entry.id, context=entry.context)
         for entry in sorted(catalog.values(), key=lambda entry: entry.id)
@@ -114,7 +117,7 @@ def claim(
     until = now + timedelta(seconds=lease_seconds)
     while (deployment := _take_longest_waiting(session, now=now, until=until)) is not None:
         try:
-            base_of(deployment, catalog)
+            base_of(deployment, catalog_of(session, deployment.org_id, catalog))
         except ModelNotFound as error:
             deployment.error = RunError(code=error.code, message=error.message, hint=error.hint)
             _leave_gateway(deployment, DeploymentState.FAILED)

@@ -4,7 +4,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Response, status
 
-from freesolo.domain.catalog import Catalog as ModelCatalog
 from freesolo.domain.secrets import JOB_SECRETS
 from freesolo.schemas import leases as wire
 from freesolo.schemas import runs as runs_wire
@@ -61,10 +60,10 @@ def claim(
         lease_seconds=settings.lease_seconds,
         spec=claimed.spec,
         environment=run.environment,
-        model=catalog[run.model_id],
+        model=claimed.model,
         resume=_resume_point(service.newest_checkpoint(session, run)),
         warm_start=run.warm_start,
-        teacher=_teacher(run, catalog),
+        teacher=claimed.teacher,
     )
 
 
@@ -133,9 +132,3 @@ def _resume_point(checkpoint: Checkpoint | None) -> wire.ResumePoint | None:
     return wire.ResumePoint(
         step=checkpoint.step, adapter=checkpoint.adapter, state=checkpoint.state
     )
-
-
-def _teacher(run: Run, catalog: ModelCatalog) -> wire.PinnedTeacher | None:
-    if run.teacher_model_id is None:
-        return None
-    return wire.PinnedTeacher(model=catalog[run.teacher_model_id], adapter=run.teacher_adapter)

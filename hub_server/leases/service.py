@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pydantic import JsonValue
-from sqlalchemy import ColumnElement, and_, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.orm import Session
 
-from freesolo.domain.catalog import Catalog
+from freesolo.domain.catalog import BaseModelEntry, Catalog
 from freesolo.domain.lifecycle import RUN_LEASED, RunState
 from freesolo.domain.refs import adapter_revision
 from freesolo.domain.train_spec import TrainSpec, parse_train_spec
@@ -30,6 +30,7 @@ from freesolo.errors import (
 )
 from freesolo.schemas import leases as wire
 from freesolo.schemas.runs import EventKind, RunError
+from hub_server.base_models.service import catalog_of, in_catalog
 from hub_server.identifiers import new_secret
 from hub_server.models import Checkpoint, Run
 from hub_server.runs.history import numbers
@@ -51,10 +52,12 @@ class Holder:
 
 @dataclass(frozen=True)
 class Claimed:
-    """A run that was just leased, with its config as today's rules read it."""
+    """A run that was just leased, its config as today's rules read it, its base model, its teacher."""
 
     run: Run
     spec: TrainSpec
+    model: BaseModelEntry
+    teacher: wire.PinnedTeacher | None
 
 
 def claim(
@@ -74,11 +77,20 @@ def claim(
             "run claimed", extra={"run": run.id, "attempt": run.attempt, "worker": worker_id}
         )
         try:
-            return Claimed(run, parse_train_spec(run.spec))
+            spec = parse_train_spec(run.spec)
         except InvalidTrainSpec as error:
             run.error = RunError(code=error.code, message=error.message, hint=error.hint)
             move(session, run, RunState.FAILED, now=now, reason=error.message)
+        else:
+            models = catalog_of(session, run.org_id, catalog)
+            return Claimed(run, spec, models[run.model_id], _teacher(run, models))
     return None
+
+
+def _teacher(run: Run, catalog: Catalog) -> wire.PinnedTeacher | None:
+    if run.teacher_model_id is None:
+        return None
+    return wire.PinnedTeacher(model=catalog[run.teacher_model_id], adapter=run.teacher_adapter)
 
 
 def _take_longest_waiting(
@@ -89,16 +101,15 @@ def _take_longest_waiting(
     Runs whose worker fell silent count as waiting. Choosing and taking are one statement: of any
     number of workers that ask at once, each gets another run.
     """
-    offered = [(model.id, model.revision) for model in catalog.values()]
     waiting = and_(
         or_(Run.state == RunState.QUEUED, _lease_expired(now)),
         Run.cancel_requested.is_(False),
         Run.fruitless_attempts < MAX_FRUITLESS_ATTEMPTS,
         # A run on a model that left the catalog, or changed in it, waits until it is back.
-        tuple_(Run.model_id, Run.model_revision).in_(offered),
+        in_catalog(Run.model_id, Run.model_revision, shared=catalog),
         or_(
             Run.teacher_model_id.is_(None),
-            tuple_(Run.teacher_model_id, Run.teacher_model_revision).in_(offered),
+            in_catalog(Run.teacher_model_id, Run.teacher_model_revision, shared=catalog),
         ),
     )
     longest = (

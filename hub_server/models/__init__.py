@@ -3,6 +3,7 @@
 from hub_server.models.accounts import ApiKey, Membership, Org, Project, RequestRecord, User
 from hub_server.models.audit import AuditEvent
 from hub_server.models.base import Base
+from hub_server.models.base_models import AddedModel
 from hub_server.models.changes import Change, DeliveryState, FeedHead, Webhook, WebhookDelivery
 from hub_server.models.deployments import Alias, Deployment, Usage
 from hub_server.models.environments import (
@@ -25,6 +26,7 @@ from hub_server.models.secrets import ProjectSecret, RunSecret
 from hub_server.models.storage import Blob, Upload, UploadState
 
 __all__ = [
+    "AddedModel",
     "Alias",
     "ApiKey",
     "AuditEvent",

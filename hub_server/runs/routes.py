@@ -1,4 +1,4 @@
-"""Runs: submit, follow, cancel; and the catalog of models they can train."""
+"""Runs: submit, follow, cancel."""
 
 from datetime import datetime
 from typing import Annotated
@@ -7,12 +7,10 @@ from fastapi import APIRouter, Query, Response, status
 from sqlalchemy.orm import Session
 
 from freesolo.schemas import runs as wire
-from freesolo.schemas.deployments import Model, ModelList
 from freesolo.schemas.uses import UseKind
 from hub_server.accounts.service import Member, Repeatable, once
+from hub_server.base_models.service import catalog_of
 from hub_server.dependencies import (
-    AnyMember,
-    Catalog,
     DbReader,
     DbSession,
     FromHub,
@@ -30,17 +28,6 @@ router = APIRouter(prefix="/v1", tags=["runs"])
 _EVENTS_PAGE = 1000
 
 
-@router.get("/models")
-async def list_models(member: AnyMember, catalog: Catalog) -> ModelList:
-    """List the base models that can be trained and served."""
-    return ModelList(
-        models=[
-            Model.model_validate(entry, from_attributes=True)
-            for entry in sorted(catalog.values(), key=lambda entry: entry.id)
-        ]
-    )
-
-
 @router.post(
     "/runs",
     status_code=status.HTTP_201_CREATED,
@@ -56,14 +43,15 @@ def create_run(  # noqa: PLR0913  each is one of FastAPI's inputs
     idempotency_key: IdempotencyKey = None,
 ) -> wire.Run | wire.RunPlan:
     """Queue a run, or with `dry_run` make every check and queue nothing."""
+    catalog = catalog_of(session, member.org_id, resources.catalog)
     if new.dry_run:
         response.status_code = status.HTTP_200_OK
-        planned = service.plan(session, member, new, catalog=resources.catalog)
+        planned = service.plan(session, member, new, catalog=catalog)
         estimate = estimates.estimate(session, member, planned.spec, planned.model, planned.version)
         return service.plan_view(planned, estimate)
 
     def submit() -> str:
-        planned = service.plan(session, member, new, catalog=resources.catalog)
+        planned = service.plan(session, member, new, catalog=catalog)
         return _queue(session, member, planned, resources=resources, now=now)
 
     request = Repeatable.of(idempotency_key, "create_run", new)
@@ -85,7 +73,8 @@ def reproduce_run(  # noqa: PLR0913  each is one of FastAPI's inputs
 
     def submit() -> str:
         original = service.find(session, member, run_id)
-        planned = reproducing.plan(session, member, original, body, catalog=resources.catalog)
+        catalog = catalog_of(session, member.org_id, resources.catalog)
+        planned = reproducing.plan(session, member, original, body, catalog=catalog)
         return _queue(session, member, planned, resources=resources, now=now)
 
     request = Repeatable.of(idempotency_key, f"reproduce_run {run_id}", body)

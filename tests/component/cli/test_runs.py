@@ -119,8 +119,16 @@ def test_a_run_without_a_checkpoint_cannot_be_deployed(
     assert (refusal.code, refusal.error["code"]) == (3, "adapter_not_found")
 
 
+def test_a_run_on_an_unknown_model_is_told_how_to_add_it(
+    freesolo: Freesolo, published: LiveHub
+) -> None:
+    refused = freesolo("train", CONFIG, "--set", "model=acme/none", "--dry-run", "--json")
+    assert (refused.code, refused.error["code"]) == (3, "model_not_found")
+    assert "`freesolo models add acme/none`" in refused.error["hint"]
+
+
 def test_models_are_listed_with_limits_and_prices(freesolo: Freesolo, with_hub: LiveHub) -> None:
-    (model,) = freesolo("models", "--json").document["models"]
+    model = freesolo("models", "--json").document["models"][0]
     assert model["id"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
     assert model["max_rank"] == 32
     assert isinstance(model["price_input"], int)

@@ -7,6 +7,7 @@ import openai
 import pytest
 
 from freesolo.client.transport import Transport
+from freesolo.domain.catalog import BUILT_IN
 from freesolo.domain.lifecycle import DeploymentState
 from tests.component.gateway.conftest import BASE, HELLO, Author, Platform, eventually
 from tests.hubs import LiveHub
@@ -106,7 +107,7 @@ def test_an_undeployed_adapter_is_not_found_within_a_second(platform: Platform) 
 
 def test_a_deployed_adapter_is_listed_beside_its_base_model(platform: Platform) -> None:
     deployment = platform.deploy()
-    assert {model.id for model in platform.openai().models.list()} == {BASE, deployment.model}
+    assert {model.id for model in platform.openai().models.list()} == {*BUILT_IN, deployment.model}
 
 
 @pytest.mark.parametrize("key", ["worker_key", "gateway_key"])

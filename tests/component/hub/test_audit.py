@@ -13,6 +13,7 @@ from freesolo.domain.roles import Role
 from freesolo.schemas.uploads import OFFSET_HEADER
 from hub_server.models import AuditEvent, Webhook
 from hub_server.settings import HubSettings
+from tests.component.hub.base_models import added_entry
 from tests.component.hub.evaluations import evaluation, store
 from tests.component.hub.harness import MODEL, HubUnderTest, SettableClock, error_of
 from tests.component.hub.people import make_key_of_org, make_person
@@ -172,6 +173,12 @@ def _webhook(hub: HubUnderTest) -> str:
     return f"/v1/webhooks/{created.json()['id']}"
 
 
+def _removed_model(hub: HubUnderTest) -> Call:
+    entry = added_entry()
+    assert hub.user.post("/v1/models", json=entry).status_code == 201
+    return Call(hub.user, f"/v1/models/{entry['id']}", {})
+
+
 def _removed_secret(hub: HubUnderTest) -> Call:
     path = "/v1/secrets/JUDGE_API_KEY"
     assert hub.user.put(path, json={"value": "judge-me"}).is_success
@@ -321,6 +328,8 @@ CASES = [
     Case("POST", "/v1/runs", "run.submitted", _run),
     Case("POST", "/v1/runs/{run_id}/reproduce", "run.submitted", _reproduction),
     Case("POST", "/v1/runs/{run_id}/cancel", "run.cancelled", _cancellation),
+    Case("POST", "/v1/models", "model.added", _plain("/v1/models", added_entry())),
+    Case("DELETE", "/v1/models/{model_id:path}", "model.removed", _removed_model),
     Case("POST", "/v1/deployments", "deployment.requested", _deployment),
     Case("DELETE", "/v1/deployments/{model}", "deployment.withdrawn", _undeployment),
     Case("POST", "/v1/evals", "evaluation.stored", _evaluation),

@@ -7,6 +7,7 @@ from hashlib import sha256
 
 import pytest
 
+from freesolo.domain.catalog import BUILT_IN
 from hub_server.gateway.service import MAX_ATTEMPTS
 from tests.component.hub.harness import MODEL, HubUnderTest, error_of
 
@@ -222,7 +223,7 @@ def test_a_key_that_may_not_chat_gets_no_model(hub: HubUnderTest) -> None:
 
 def test_a_key_is_shown_the_models_it_may_ask_for(hub: HubUnderTest, run_id: str) -> None:
     hub.make_live(run_id)
-    assert _served(hub) == [MODEL, run_id]
+    assert _served(hub) == [*sorted(BUILT_IN), run_id]
 
 
 def test_tokens_reported_twice_are_counted_once(any_hub: HubUnderTest) -> None:
@@ -282,7 +283,7 @@ def test_an_adapter_that_is_live_is_not_served_on_weights_that_changed_since(
     response = hub.resolve(run_id)
     assert (response.status_code, error_of(response)["code"]) == (404, "model_not_found")
     assert "another revision now" in error_of(response)["hint"]
-    assert _served(hub) == [MODEL]
+    assert _served(hub) == sorted(BUILT_IN)
 
 
 @pytest.mark.parametrize("revision", ["newer", None])

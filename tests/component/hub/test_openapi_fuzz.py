@@ -28,6 +28,7 @@ from schemathesis.specs.openapi.checks import (
 from freesolo.schemas.accounts import ORG_HEADER
 from hub_server.app import create_app
 from hub_server.settings import HubSettings
+from tests.component.hub.base_models import ADDED, added_entry
 from tests.component.hub.evaluations import store
 from tests.component.hub.harness import Document, HubUnderTest, SettableClock
 from tests.hubs import serving
@@ -85,6 +86,7 @@ def fill(hub: HubUnderTest) -> dict[str, str]:
     hook = hub.user.post("/v1/webhooks", json={"url": "http://127.0.0.1:9/"}).json()
     hub.publish(version="0.3.0")
     hub.user.put("/v1/secrets/JUDGE_API_KEY", json={"value": "judge-me-not"})
+    hub.user.post("/v1/models", json=added_entry())
     spare = hub.user.post("/v1/keys", json={"name": "spare"}).json()
     return {
         "org": "local",
@@ -102,6 +104,7 @@ def fill(hub: HubUnderTest) -> dict[str, str]:
         "secret": "JUDGE_API_KEY",
         "key_id": spare.get("id", "spare"),
         "digest": published["archive_digest"],
+        "model_id": ADDED,
     }
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from freesolo.domain.catalog import BUILT_IN
 from hub_server.models import Run
 from hub_server.paging import encode_cursor
 from tests.component.hub.harness import MODEL, HubUnderTest, error_of
@@ -39,10 +40,16 @@ def test_a_dry_run_checks_everything_and_queues_nothing(hub: HubUnderTest) -> No
     assert not hub.claim()
 
 
+DID_YOU_MEAN = (
+    f"Did you mean `{MODEL}`? `freesolo models` lists those that are; `freesolo models add {MODEL}s` "
+    "adds this one from the Hugging Face hub."
+)
+
+
 @pytest.mark.parametrize(
     ("change", "status", "code", "hint"),
     [
-        ({"model": f"{MODEL}s"}, 404, "model_not_found", f"Did you mean `{MODEL}`?"),
+        ({"model": f"{MODEL}s"}, 404, "model_not_found", DID_YOU_MEAN),
         (
             {"environment": {"id": "local/agreed"}},
             404,
@@ -205,7 +212,8 @@ def test_a_run_that_the_rules_of_today_refuse_fails_and_holds_up_no_other(
 
 def test_the_catalog_is_listed(hub: HubUnderTest) -> None:
     models = hub.user.get("/v1/models").json()["models"]
-    assert [model["id"] for model in models] == [MODEL]
+    assert [model["id"] for model in models] == sorted(BUILT_IN)
+    assert [model["added"] for model in models] == [False] * len(models)
 
 
 @pytest.mark.parametrize(

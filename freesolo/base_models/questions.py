@@ -1,0 +1,37 @@
+"""What the children of this package are asked, and what they answer."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from freesolo.schemas.secrets import SentSecret
+
+
+class Order(BaseModel):
+    """What to fetch. Without `weights` only what is read to look at a model."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    repo: str
+    revision: str
+    folder: Path
+    weights: bool = True
+    token: SentSecret | None = None
+
+
+class Fetched(BaseModel):
+    """What was fetched: `commit` is what the revision means now."""
+
+    model_config = ConfigDict(frozen=True)
+
+    commit: str
+    parameters: int | None = None
+
+
+class Subject(BaseModel):
+    """What to look at. Without `weights` the folder holds all but those."""
+
+    model_config = ConfigDict(frozen=True)
+
+    folder: Path
+    weights: bool = True

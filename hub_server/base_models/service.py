@@ -1,0 +1,186 @@
+"""The catalog of one org: the base models that every org has, and those that it added itself.
+
+Where both have an id, that of all is meant: what an operator offers cannot be hidden by an org.
+"""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, and_, func, or_, select, tuple_
+from sqlalchemy.orm import QueryableAttribute, Session
+
+from freesolo.domain.catalog import (
+    BaseModelEntry,
+    Catalog,
+    HubSource,
+    LocalSource,
+    find_model,
+    with_models,
+)
+from freesolo.domain.lifecycle import RUN_ENDED, DeploymentState
+from freesolo.domain.roles import Role
+from freesolo.errors import Conflict, Forbidden, InvalidInput, LimitExceeded, ModelInUse
+from freesolo.schemas import base_models as wire
+from freesolo.schemas.audit import Action
+from hub_server.accounts.service import Member
+from hub_server.audit import service as audit
+from hub_server.models import AddedModel, Deployment, Run
+
+_MAX_ADDED = 100
+_NOT_SERVED = (DeploymentState.UNDEPLOYED, DeploymentState.FAILED)
+
+
+def catalog_of(session: Session, org_id: UUID, shared: Catalog) -> Catalog:
+    """Return the base models that an org's runs can have."""
+    added = session.scalars(select(AddedModel.entry).where(AddedModel.org_id == org_id)).all()
+    return with_models({entry.id: entry for entry in added}, shared.values())
+
+
+def in_catalog(
+    model_id: QueryableAttribute[Any], revision: QueryableAttribute[Any], *, shared: Catalog
+) -> ColumnElement[bool]:
+    """Select the runs of which a model, at its revision, is in the catalog of their org."""
+    added = select(AddedModel.model_id).where(
+        AddedModel.org_id == Run.org_id,
+        AddedModel.model_id == model_id,
+        AddedModel.revision == revision,
+    )
+    return or_(
+        tuple_(model_id, revision).in_([(model.id, model.revision) for model in shared.values()]),
+        and_(model_id.not_in(list(shared)), added.exists()),
+    )
+
+
+def list_models(session: Session, member: Member, *, shared: Catalog) -> list[wire.Model]:
+    """Return the org's catalog as it goes over the wire, by id."""
+    catalog = catalog_of(session, member.org_id, shared)
+    return [
+        model_view(entry, added=entry.id not in shared)
+        for entry in sorted(catalog.values(), key=lambda entry: entry.id)
+    ]
+
+
+def add(
+    session: Session,
+    by: Member,
+    entry: BaseModelEntry,
+    *,
+    shared: Catalog,
+    paths: bool,
+    now: datetime,
+) -> None:
+    """Put a base model into the org's catalog. The same again changes nothing; `paths` allows folders."""
+    _require_admin(by)
+    _check_source(entry, paths=paths)
+    known = catalog_of(session, by.org_id, shared).get(entry.id)
+    if known == entry and entry.id not in shared:
+        return
+    if known is not None:
+        raise Conflict(
+            f"The catalog has {entry.id} already, at {known.revision}.",
+            hint="Give this one another id, with `--id`."
+            if entry.id in shared
+            else f"`freesolo models rm {entry.id}` first removes that, or give this one another `--id`.",
+        )
+    count = select(func.count()).where(AddedModel.org_id == by.org_id)
+    if session.execute(count).scalar_one() >= _MAX_ADDED:
+        raise LimitExceeded(
+            f"{by.org} has added {_MAX_ADDED} base models, which is as many as an org may have.",
+            hint="`freesolo models rm` removes one.",
+        )
+    session.add(
+        AddedModel(
+            org_id=by.org_id,
+            model_id=entry.id,
+            revision=entry.revision,
+            entry=entry,
+            created_at=now,
+        )
+    )
+    audit.record(
+        session,
+        by,
+        Action.MODEL_ADDED,
+        target=entry.id,
+        now=now,
+        revision=entry.revision,
+        source=entry.source.model_dump(mode="json"),
+    )
+
+
+def remove(session: Session, by: Member, model_id: str, *, shared: Catalog, now: datetime) -> None:
+    """Take a base model out of the org's catalog; raise `ModelInUse` while something needs it."""
+    _require_admin(by)
+    row = session.get(AddedModel, (by.org_id, model_id), with_for_update=True)
+    if row is None:
+        # Raises for what is in no catalog at all.
+        find_model(shared, model_id)
+        raise Forbidden(
+            f"{model_id} is in the catalog of every org, so no org can remove it.",
+            hint="It is built in, or in the file that FREESOLO_SERVER_CATALOG names.",
+        )
+    _require_unused(session, row)
+    session.delete(row)
+    audit.record(session, by, Action.MODEL_REMOVED, target=model_id, now=now, revision=row.revision)
+
+
+def model_view(entry: BaseModelEntry, *, added: bool) -> wire.Model:
+    """Return an entry as it goes over the wire."""
+    return wire.Model(**entry.model_dump(), added=added)
+
+
+def _require_admin(by: Member) -> None:
+    by.require_role(Role.ADMIN)
+    by.require_unconfined("base models are for all runs of an org")
+
+
+def _check_source(entry: BaseModelEntry, *, paths: bool) -> None:
+    if "/" not in entry.id:
+        raise InvalidInput(
+            f"{entry.id!r} is no id for a base model: it has two parts.",
+            hint="Such as `acme/small`.",
+        )
+    match entry.source:
+        case HubSource():
+            return
+        case LocalSource() if not paths:
+            raise Forbidden(
+                "This hub takes no base models that are folders on its machines.",
+                hint="Whoever runs it can allow it, with FREESOLO_SERVER_MODEL_PATHS, or put the model "
+                "into the file that FREESOLO_SERVER_CATALOG names.",
+            )
+        case LocalSource(path=path) if path.startswith("/"):
+            return
+        case LocalSource(path=path):
+            raise InvalidInput(
+                f"{path!r} is no absolute path.", hint="It must mean one place on every machine."
+            )
+    raise InvalidInput("An org adds models of the Hugging Face hub, or folders.")
+
+
+def _require_unused(session: Session, row: AddedModel) -> None:
+    waiting = select(func.count()).where(
+        Run.org_id == row.org_id,
+        or_(
+            and_(Run.model_id == row.model_id, Run.model_revision == row.revision),
+            and_(Run.teacher_model_id == row.model_id, Run.teacher_model_revision == row.revision),
+        ),
+        Run.state.not_in(RUN_ENDED),
+    )
+    if runs := session.execute(waiting).scalar_one():
+        raise ModelInUse(
+            f"{runs} runs with {row.model_id} have not ended.",
+            hint="Wait for them, or `freesolo runs cancel` them.",
+        )
+    served = select(func.count()).where(
+        Deployment.org_id == row.org_id,
+        Deployment.base_model == row.model_id,
+        Deployment.base_revision == row.revision,
+        Deployment.state.not_in(_NOT_SERVED),
+    )
+    if deployments := session.execute(served).scalar_one():
+        raise ModelInUse(
+            f"{deployments} adapters on {row.model_id} are served.",
+            hint="`freesolo deployments` lists them; `freesolo undeploy` ends one.",
+        )
