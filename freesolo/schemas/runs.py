@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, JsonValue, SecretStr
 from freesolo.domain.lifecycle import RunState
 from freesolo.domain.secrets import MAX_NAMES, SecretName
 from freesolo.domain.train_spec import TrainSpec
+from freesolo.domain.watchdog import Phase
 from freesolo.schemas.base import Digest, Page, Wire
 from freesolo.schemas.environments import EnvironmentPin
 
@@ -55,6 +56,10 @@ class Run(Wire):
     metrics: dict[str, float] = Field(default_factory=dict)
     step: int = 0
     total_steps: int | None = None
+    phase: Phase | None = Field(default=None, description="What it does now, while it is trained.")
+    waits_because: str | None = Field(
+        default=None, description="Why a queued run waits, if no known worker can serve it."
+    )
     created_at: datetime
     started_at: datetime | None = None
     ended_at: datetime | None = None
@@ -67,6 +72,43 @@ class RunPlan(Wire):
     environment: EnvironmentPin
     model_revision: str
     secrets: list[str] = Field(default_factory=list, description="Their names.")
+    warnings: list[str] = Field(
+        default_factory=list, description="What would not keep the run from being queued."
+    )
+
+
+class AttemptOutcome(StrEnum):
+    """How an attempt at a run ended."""
+
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    RETRIED = "retried"
+    LOST = "lost"
+    RELEASED = "released"
+
+
+class Attempt(Wire):
+    """One try at a run: who made it, from which step to which, and how it ended.
+
+    `retried` ended with an error that may pass, `lost` in silence, `released` because its worker was
+    asked to stop.
+    """
+
+    attempt: int
+    worker: str
+    started_at: datetime
+    ended_at: datetime | None = None
+    first_step: int = Field(description="The step that it went on from.")
+    last_step: int | None = Field(default=None, description="The last step that it told of.")
+    outcome: AttemptOutcome | None = None
+    error: RunError | None = None
+
+
+class AttemptList(Wire):
+    """The answer of `GET /v1/runs/{id}/attempts`, in their order."""
+
+    attempts: list[Attempt]
 
 
 class RunList(Page):
@@ -114,6 +156,10 @@ class Checkpoint(Wire):
     revision: str = Field(description="The immutable name by which this adapter can be deployed.")
     attempt: int
     created_at: datetime
+    adapter_kept: bool = Field(default=True, description="Whether it can still be deployed.")
+    state_kept: bool = Field(
+        default=False, description="Whether the run can still be resumed from here."
+    )
 
 
 class CheckpointList(Wire):

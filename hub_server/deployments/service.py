@@ -54,6 +54,7 @@ def find_adapter(session: Session, member: Member, ref: AdapterRef) -> Adapter:
             f"{run.id} has saved nothing after step {step}.",
             hint=_newest_checkpoint_hint(session, run),
         )
+    _require_kept(checkpoint)
     revision = adapter_revision(run.id, ref.step, checkpoint.adapter.tree_digest)
     if ref.revision not in (None, revision):
         raise AdapterNotFound(f"{run.id} has no revision {ref.revision!r}; it has {revision!r}.")
@@ -74,6 +75,9 @@ def deploy(
     ).one_or_none()
     if newest is not None and newest.revision == adapter.revision and newest.state in _CURRENT:
         return newest
+    # Locked, so that retention either sees this deployment or has been here before.
+    point = (adapter.run.id, adapter.step)
+    _require_kept(session.get_one(Checkpoint, point, with_for_update=True, populate_existing=True))
     alias.issued += 1
     deployment = Deployment(
         id=new_id("dep"),
@@ -98,6 +102,15 @@ def deploy(
         revision=adapter.revision,
     )
     return deployment
+
+
+def _require_kept(checkpoint: Checkpoint) -> None:
+    if not checkpoint.adapter_kept:
+        raise AdapterNotFound(
+            f"The adapter that {checkpoint.run_id} saved after step {checkpoint.step} was dropped: "
+            "this hub keeps only the newest ones of a run.",
+            hint=f"`freesolo runs checkpoints {checkpoint.run_id}` shows what is kept.",
+        )
 
 
 def undeploy(session: Session, member: Member, name: str, *, now: datetime) -> None:

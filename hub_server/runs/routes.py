@@ -1,9 +1,12 @@
 """Runs: submit, follow, cancel; and the catalog of models they can train."""
 
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response, status
 
+from freesolo.domain.devices import Devices
+from freesolo.domain.lifecycle import RunState
 from freesolo.schemas import runs as wire
 from freesolo.schemas.deployments import Model, ModelList
 from freesolo.schemas.uses import UseKind
@@ -61,6 +64,7 @@ def create_run(  # noqa: PLR0913  each is one of FastAPI's inputs
             environment=service.environment_pin(planned.environment),
             model_revision=planned.model.revision,
             secrets=list(planned.declared_secrets),
+            warnings=_warnings(session, planned, now=now),
         )
 
     def submit() -> str:
@@ -73,6 +77,12 @@ def create_run(  # noqa: PLR0913  each is one of FastAPI's inputs
     return service.run_view(service.find(session, member, run_id))
 
 
+def _warnings(session: DbSession, planned: service.Plan, *, now: datetime) -> list[str]:
+    needs = Devices(planned.spec.gpu.type, planned.spec.gpu.count)
+    waits = service.why_it_waits(session, needs, now=now)
+    return [] if waits is None else [waits]
+
+
 @router.get("/runs")
 def list_runs(
     member: RunReader, session: DbReader, cursor: str | None = None, limit: Limit = 50
@@ -83,9 +93,20 @@ def list_runs(
 
 
 @router.get("/runs/{run_id}")
-def show_run(run_id: str, member: RunReader, session: DbReader) -> wire.Run:
+def show_run(run_id: str, member: RunReader, session: DbReader, now: Now) -> wire.Run:
     """Show one run."""
-    return service.run_view(service.find(session, member, run_id))
+    run = service.find(session, member, run_id)
+    if run.state is not RunState.QUEUED:
+        return service.run_view(run)
+    needs = service.device_needs(run.gpu_type, run.gpu_count)
+    return service.run_view(run, waits_because=service.why_it_waits(session, needs, now=now))
+
+
+@router.get("/runs/{run_id}/attempts")
+def list_attempts(run_id: str, member: RunReader, session: DbReader) -> wire.AttemptList:
+    """List how often a run was tried, by whom, and how each attempt ended."""
+    made = service.attempts(session, service.find(session, member, run_id))
+    return wire.AttemptList(attempts=[service.attempt_view(attempt) for attempt in made])
 
 
 @router.get("/runs/{run_id}/events")

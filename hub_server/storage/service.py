@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import JSON, exists, or_, select, type_coerce
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy import JSON, ColumnElement, and_, exists, or_, select, type_coerce
+from sqlalchemy.orm import InstrumentedAttribute, Session, sessionmaker
 
 from freesolo.errors import BlobNotFound
+from freesolo.schemas.base import Artifact
 from hub_server.blobs import BlobStore
 from hub_server.db import insert_or_update
 from hub_server.models import (
@@ -82,7 +83,10 @@ def references(session: Session) -> Iterator[Reference]:
         )
         yield Reference(f"wheel of {ref}", version.wheel_digest, version.wheel_size)
     for point in session.scalars(select(Checkpoint).execution_options(yield_per=1000)):
-        for kind, saved in (("adapter", point.adapter), ("state", point.state)):
+        kept = (("adapter", point.adapter if point.adapter_kept else None), ("state", point.state))
+        for kind, saved in kept:
+            if saved is None:
+                continue
             yield Reference(
                 f"{kind} of {point.run_id} after step {point.step}",
                 saved.archive_digest,
@@ -120,10 +124,15 @@ def _is_needed(session: Session, digest: str) -> bool:
     upload = exists().where(Upload.archive_digest == digest, Upload.state == UploadState.OPEN)
     saved = exists().where(
         or_(
-            *(
-                type_coerce(column, JSON)["archive_digest"].as_string() == digest
-                for column in (Checkpoint.adapter, Checkpoint.state)
-            )
+            and_(_archive_digest(Checkpoint.adapter) == digest, Checkpoint.adapter_kept),
+            _archive_digest(Checkpoint.state) == digest,
         )
     )
     return bool(session.scalar(select(or_(version, upload, saved))))
+
+
+def _archive_digest(
+    column: InstrumentedAttribute[Artifact] | InstrumentedAttribute[Artifact | None],
+) -> ColumnElement[str]:
+    digest: ColumnElement[str] = type_coerce(column, JSON)["archive_digest"].as_string()
+    return digest

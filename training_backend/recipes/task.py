@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from freesolo.domain.watchdog import Phase
 from freesolo.runtime.client import EnvironmentHost
 from freesolo.schemas.leases import Lease
 
@@ -14,6 +15,12 @@ class Progress(Protocol):
 
     def started(self, total_steps: int) -> None:
         """Say that training begins, and how many updates it will make."""
+
+    def phase(self, phase: Phase) -> None:
+        """Say what the attempt does now, if it is not learning from a step's data.
+
+        A step that samples says `ROLLOUTS` when it begins to, and `STEP` when it has its rollouts.
+        """
 
     def log(self, message: str) -> None:
         """Tell the run's owner something."""
