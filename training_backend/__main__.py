@@ -1,5 +1,6 @@
 """`python -m training_backend worker`, and what it starts: `job LEASE_FILE`, or `remote-job`."""
 
+import os
 import signal
 import threading
 from pathlib import Path
@@ -39,7 +40,7 @@ def worker() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     devices = find_devices(settings)
-    executor = open_executor(settings, devices)
+    executor = open_executor(settings, devices, os.environ)  # noqa: TID251 - handed on, not read
     # It comes back by itself: a call that is repeated would keep it from looking after a run.
     hub = LeaseHub(_transport(settings, attempts=1))
     Worker(hub, executor, settings, devices=devices, stop=stop).run_forever()

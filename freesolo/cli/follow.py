@@ -62,6 +62,7 @@ def show_outcome(app: App, run: Run) -> None:
             "tree digest": run.environment.tree_digest,
             "model": run.model,
             "step": f"{run.step} of {run.total_steps}" if run.total_steps else run.step,
+            **({"now": run.phase} if run.phase else {}),
             **({"adapter": run.adapter_revision} if run.adapter_revision else {}),
             **{name: f"{value:.4g}" for name, value in sorted(run.metrics.items())},
         }
@@ -73,6 +74,8 @@ def show_outcome(app: App, run: Run) -> None:
     elif run.state is RunState.DONE:
         app.out.next_step(f"freesolo deploy {run.id} --wait")
     elif run.state not in RUN_ENDED:
+        if run.waits_because:
+            app.out.talk(run.waits_because)
         app.out.next_step(f"freesolo runs logs {run.id} --follow")
 
 

@@ -4,6 +4,7 @@ import click
 
 from freesolo.cli.context import App, json_option, pass_app
 from freesolo.cli.follow import event_line, follow, run_document, show_outcome
+from freesolo.schemas.runs import Attempt, Checkpoint
 
 
 @click.group()
@@ -38,13 +39,24 @@ def list_runs(app: App, *, limit: int) -> None:
 @runs.command()
 @click.argument("run_id")
 @json_option(
-    "id, state, adapter_revision, attempt, spec, environment (ref, version, tree_digest), metrics (last values), step, total_steps, error, created_at, started_at, ended_at"
+    "id, state, adapter_revision, attempt, spec, environment (ref, version, tree_digest), metrics (last values), step, total_steps, phase, waits_because, error, created_at, started_at, ended_at, attempts[] (attempt, worker, started_at, ended_at, first_step, last_step, outcome, error)"
 )
 @pass_app
 def show(app: App, run_id: str) -> None:
-    """Show one run."""
-    run = app.hub.run(run_id)
-    app.out.document(run_document(run))
+    """Show one run, and how its attempts ended."""
+    run, attempts = app.hub.run(run_id), app.hub.attempts(run_id)
+    app.out.document(
+        {**run_document(run), "attempts": [made.model_dump(mode="json") for made in attempts]}
+    )
+    if len(attempts) > 1:
+        app.out.table(
+            ("attempt", "worker", "steps", "outcome", "because"),
+            [
+                (made.attempt, made.worker, _steps(made), made.outcome or "goes on", _reason(made))
+                for made in attempts
+            ],
+        )
+        app.out.data()
     show_outcome(app, run)
 
 
@@ -84,18 +96,41 @@ def cancel(app: App, run_id: str) -> None:
 
 @runs.command()
 @click.argument("run_id")
-@json_option("checkpoints[] (step, digest, revision, attempt, created_at)")
+@json_option(
+    "checkpoints[] (step, digest, revision, attempt, created_at, adapter_kept, state_kept)"
+)
 @pass_app
 def checkpoints(app: App, run_id: str) -> None:
     """List what a run has saved."""
     found = app.hub.checkpoints(run_id)
     app.out.document({"checkpoints": [item.model_dump(mode="json") for item in found]})
     app.out.table(
-        ("step", "digest", "revision", "created"),
+        ("step", "digest", "revision", "kept", "created"),
         [
-            (item.step, item.digest, item.revision, f"{item.created_at:%Y-%m-%d %H:%M:%S}")
+            (
+                item.step,
+                item.digest,
+                item.revision,
+                _kept(item),
+                f"{item.created_at:%Y-%m-%d %H:%M:%S}",
+            )
             for item in found
         ],
     )
     if found:
         app.out.next_step(f"freesolo deploy {run_id}/step-{found[-1].step} --wait")
+
+
+def _steps(made: Attempt) -> str:
+    last = made.first_step if made.last_step is None else made.last_step
+    return f"{made.first_step} to {last}"
+
+
+def _reason(made: Attempt) -> str:
+    return f"{made.error.message} ({made.error.code})" if made.error else ""
+
+
+def _kept(item: Checkpoint) -> str:
+    """Say what is left of a checkpoint: to deploy it, and to go on from it."""
+    parts = [("adapter", item.adapter_kept), ("state", item.state_kept)]
+    return ", ".join(name for name, kept in parts if kept) or "nothing"

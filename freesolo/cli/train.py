@@ -57,6 +57,8 @@ def train(
     for name in declared:
         app.out.talk(f"Its environment gets {name} from {_source(name, local)}.")
     if not background:
+        if run.waits_because:
+            app.out.talk(run.waits_because)
         run = follow(app, run.id)
     _show(app, run)
     if run.state in (RunState.FAILED, RunState.CANCELLED):
@@ -97,4 +99,6 @@ def _show_plan(app: App, plan: RunPlan, local: Mapping[str, LocalSecret]) -> Non
             **{name: f"from {_source(name, local)}" for name in plan.secrets},
         }
     )
+    for warning in plan.warnings:
+        app.out.talk(f"Warning: {warning}")
     app.out.talk("The config is good. Nothing was submitted.")

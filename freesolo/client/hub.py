@@ -31,6 +31,8 @@ from freesolo.schemas.environments import (
     VersionIndex,
 )
 from freesolo.schemas.runs import (
+    Attempt,
+    AttemptList,
     Checkpoint,
     CheckpointList,
     EventPage,
@@ -115,6 +117,10 @@ class HubClient(
     def run(self, run_id: str) -> Run:
         """Return one run."""
         return self._get(Run, f"/v1/runs/{path_part(run_id)}")
+
+    def attempts(self, run_id: str) -> list[Attempt]:
+        """Return how often a run was tried, and how each attempt ended."""
+        return self._get(AttemptList, f"/v1/runs/{path_part(run_id)}/attempts").attempts
 
     def run_events(self, run_id: str, *, after: int) -> EventPage:
         """Return the events that follow number `after`, oldest first, a page at a time."""

@@ -23,6 +23,7 @@ from hub_server.dependencies import (
     RunReader,
     RunWriter,
 )
+from hub_server.models import Run
 from hub_server.runs import service
 
 router = APIRouter(prefix="/v1", tags=["runs"])
@@ -74,7 +75,15 @@ def create_run(  # noqa: PLR0913  each is one of FastAPI's inputs
 
     request = Repeatable.of(idempotency_key, "create_run", new)
     run_id = once(session, member, request, now=now, create=submit)
-    return service.run_view(service.find(session, member, run_id))
+    return _run_view(session, service.find(session, member, run_id), now=now)
+
+
+def _run_view(session: DbSession, run: Run, *, now: datetime) -> wire.Run:
+    """Return a run, and if it is queued, whether anybody can serve it."""
+    if run.state is not RunState.QUEUED:
+        return service.run_view(run)
+    needs = service.device_needs(run.gpu_type, run.gpu_count)
+    return service.run_view(run, waits_because=service.why_it_waits(session, needs, now=now))
 
 
 def _warnings(session: DbSession, planned: service.Plan, *, now: datetime) -> list[str]:
@@ -95,11 +104,7 @@ def list_runs(
 @router.get("/runs/{run_id}")
 def show_run(run_id: str, member: RunReader, session: DbReader, now: Now) -> wire.Run:
     """Show one run."""
-    run = service.find(session, member, run_id)
-    if run.state is not RunState.QUEUED:
-        return service.run_view(run)
-    needs = service.device_needs(run.gpu_type, run.gpu_count)
-    return service.run_view(run, waits_because=service.why_it_waits(session, needs, now=now))
+    return _run_view(session, service.find(session, member, run_id), now=now)
 
 
 @router.get("/runs/{run_id}/attempts")

@@ -1,6 +1,5 @@
 """Attempts as child processes of the worker."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -44,8 +43,9 @@ JOB_ENVIRONMENT = {
 class LocalExecutor:
     """Starts each attempt as a process with a folder of its own in the worker's. An `Executor`."""
 
-    def __init__(self, settings: TrainingSettings) -> None:
+    def __init__(self, settings: TrainingSettings, environ: Mapping[str, str]) -> None:
         self._settings = settings
+        self._environ = environ
 
     def start(self, lease: Lease) -> "LocalAttempt":
         """Start the attempt that a lease is for."""
@@ -59,7 +59,7 @@ class LocalExecutor:
             [sys.executable, "-m", "training_backend", "job", str(folder / LEASE_FILE)],
             env={
                 **JOB_ENVIRONMENT,
-                **os.environ,  # noqa: TID251 - handed on, not read
+                **self._environ,
                 "OMP_NUM_THREADS": str(self._settings.threads),
             },
             log=folder / _LOG,

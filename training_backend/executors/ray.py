@@ -28,8 +28,10 @@ from training_backend.settings import TrainingSettings
 logger = logging.getLogger(__name__)
 
 _LOG_TAIL = 4000
-# Seconds that Ray may take to answer one call: a machine that is gone says nothing.
+# Seconds that Ray may take to answer a question, or to do something: a machine that is gone says
+# nothing.
 _TIMEOUT = 10.0
+_LONG_TIMEOUT = 60.0
 # Between two questions about a job.
 _LOOK_SECONDS = 1.0
 # How long a job may take to end after it was asked to.
@@ -41,8 +43,9 @@ class RayClient(JobSubmissionClient):  # type: ignore[misc]
     """Ray's client, which by itself waits without end for an answer."""
 
     def _do_request(self, method: str, endpoint: str, **kwargs: object) -> requests.Response:
+        timeout = _TIMEOUT if method == "GET" else _LONG_TIMEOUT
         response: requests.Response = super()._do_request(
-            method, endpoint, **{"timeout": _TIMEOUT, **kwargs}
+            method, endpoint, timeout=timeout, **kwargs
         )
         return response
 
@@ -101,8 +104,11 @@ class RayExecutor:
                     }
                 },
             )
-        except (OSError, RuntimeError) as error:
+        except RuntimeError as error:
             raise Unavailable(f"Ray did not take the job {name}: {_first_line(error)}") from None
+        except OSError as error:
+            # It may have taken it all the same; looking after it will tell.
+            logger.warning("no answer to a job", extra={"job": name, "reason": _first_line(error)})
         return RayAttempt(self._client, name, noted, patience=self._settings.ray_patience_seconds)
 
     def sweep(self) -> Sequence[Lease]:

@@ -8,8 +8,8 @@ from freesolo.domain.packaging import ARTIFACT_LIMITS
 from freesolo.package.archive import inspect_archive
 from freesolo.schemas.runs import EventKind, Run
 from hub_server.models import Checkpoint
-from tests.component.worker.conftest import Platform, wait_for
 from tests.hubs import resources_of
+from tests.platforms import Platform, wait_for
 
 COUNT = '''
     """Say the number that follows."""
