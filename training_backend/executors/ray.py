@@ -105,6 +105,7 @@ class RayExecutor:
                 },
             )
         except RuntimeError as error:
+            noted.unlink()
             raise Unavailable(f"Ray did not take the job {name}: {_first_line(error)}") from None
         except OSError as error:
             # It may have taken it all the same; looking after it will tell.
