@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from freesolo.domain.devices import Devices
+from freesolo.errors import InvalidInput
 from training_backend.executors.executor import Attempt, Executor
 from training_backend.executors.local import LocalExecutor
 from training_backend.settings import ExecutorKind, TrainingSettings
@@ -20,6 +21,12 @@ def open_executor(
     if settings.executor is ExecutorKind.LOCAL:
         return LocalExecutor(settings, environ)
     # Only here: the extra `ray` need not be installed, and takes a second to import.
-    from training_backend.executors.ray import open_ray
+    try:
+        from training_backend.executors.ray import open_ray
+    except ModuleNotFoundError as error:
+        raise InvalidInput(
+            f"The executor `ray` needs a package that is not installed here: {error.name}.",
+            hint="`pip install 'freesolo[ray]'` brings it.",
+        ) from None
 
     return open_ray(settings, devices)

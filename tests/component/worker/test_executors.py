@@ -184,7 +184,6 @@ def test_what_a_killed_worker_started_is_ended_by_the_next(place: Place) -> None
     wait_for(lambda: gone(job))
     assert left == [lease]
     assert place.executor.sweep() == []
-    end_of(attempt.poll)
     attempt.stop()
 
 
