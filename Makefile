@@ -56,4 +56,4 @@ lock: setup  ## Resolve the exact pins anew
 	UV_FIND_LINKS="$${UV_FIND_LINKS:-$$($(BIN)/python -m pip config get global.find-links)}" \
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --override requirements/overrides-cpu.txt \
 	  --no-header --no-annotate pyproject.toml requirements/serve-cpu.in \
-	  --extra hub --extra train --extra serve --group dev -o requirements/cpu.lock
+	  --extra hub --extra train --extra ray --extra serve --group dev -o requirements/cpu.lock

@@ -27,6 +27,7 @@ from pathlib import Path
 from freesolo.base_models.store import local_path
 from freesolo.domain.catalog import SMOLLM2_135M
 from freesolo.domain.train_tables import SftTable
+from freesolo.domain.watchdog import Phase
 from training_backend.data import Conversation, build_rows, row_order
 
 SIDES = ("platform", "trl")
@@ -99,6 +100,9 @@ def measure_platform(model_folder: Path, steps: int, output_dir: Path) -> Measur
 
         def started(self, total_steps: int, *, sampler: str | None = None) -> None:
             assert total_steps == steps
+
+        def phase(self, phase: Phase) -> None:
+            return
 
         def log(self, message: str) -> None:
             print(message, file=sys.stderr)

@@ -16,10 +16,11 @@ Classes say who must act; `code` says what happened and never changes once relea
       Unauthorized        401  exit 5   the caller: no key, or a wrong one
       Forbidden           403  exit 5   the caller: the key may not do this
       LimitExceeded       429  exit 6   the caller: wait `retry_after` seconds, or send less
-        PayloadTooLarge   413   QuotaExceeded  403
+        PayloadTooLarge   413   OutOfMemory   QuotaExceeded  403
       EnvironmentFailed   424  exit 7   the environment's author; `traceback` holds their frames
       Unavailable         503  exit 8   nobody: try again
         StorageFull  StorageUnavailable  EngineUnavailable
+        HubUnavailable  WorkerLost  JobDied  RunStalled
       Internal            500  exit 70  us
 
 A hub service raises one of these, the hub's one handler writes `to_wire()`, and the client's
@@ -432,6 +433,12 @@ class PayloadTooLarge(LimitExceeded):
     http_status = 413
 
 
+class OutOfMemory(LimitExceeded):
+    """The training process needed more memory than its machine or its accelerator has."""
+
+    code = "limit_memory"
+
+
 class QuotaExceeded(LimitExceeded):
     """The organisation would keep more than it may; waiting does not help, making room does."""
 
@@ -474,6 +481,30 @@ class StorageUnavailable(Unavailable):
     """The hub's store of bytes is down, too slow, or does not keep what it is sent."""
 
     code = "unavailable_storage"
+
+
+class HubUnavailable(Unavailable):
+    """The hub did not answer for so long that a training process gave up telling it."""
+
+    code = "unavailable_hub"
+
+
+class WorkerLost(Unavailable):
+    """The worker of a run, or the machine that its training process was on, is gone."""
+
+    code = "unavailable_worker_lost"
+
+
+class JobDied(Unavailable):
+    """A training process ended without saying why."""
+
+    code = "unavailable_job_died"
+
+
+class RunStalled(Unavailable):
+    """No step of a run ended in time, so its training process was ended."""
+
+    code = "unavailable_stalled"
 
 
 class EngineUnavailable(Unavailable):

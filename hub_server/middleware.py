@@ -97,7 +97,10 @@ class BodyLimit:
 
 def _is_idle(path: str, status: int) -> bool:
     """Say whether a request only asked how things are, or whether there is something to do."""
-    return path in _HEALTH or (path.endswith("/claim") and status == 204)
+    if path.endswith("/claim"):
+        return status == 204
+    looked_at_lease = path.startswith("/v1/leases/") and path.count("/") == 3
+    return path in _HEALTH or (looked_at_lease and status == 200)
 
 
 def _log(method: str, route: str | None, status: int, *, seconds: float) -> None:

@@ -86,6 +86,13 @@ class HubSettings(BaseSettings):
         gt=0,
         description="Seconds after which work is taken from a worker or gateway that fell silent.",
     )
+    keep_adapters: int | None = Field(
+        default=None,
+        ge=1,
+        description="How many of the newest adapters of a run are kept, beside its result and those "
+        "that are deployed; all by default. What is needed to resume a run is kept for its newest "
+        "checkpoint, until it ends.",
+    )
     org_storage_bytes: int | None = Field(
         default=None,
         ge=0,

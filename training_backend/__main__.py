@@ -1,5 +1,6 @@
-"""`python -m training_backend worker`, and `job LEASE_FILE` for the process it starts."""
+"""`python -m training_backend worker`, and what it starts: `job LEASE_FILE`, or `remote-job`."""
 
+import os
 import signal
 import threading
 from pathlib import Path
@@ -11,15 +12,18 @@ from freesolo.errors import FreesoloError
 from freesolo.logs import configure_logging, run_id
 from freesolo.schemas.leases import Lease
 from freesolo.services import leave, load_settings
+from training_backend.devices import find_devices
+from training_backend.executors import open_executor
 from training_backend.hub import LeaseHub
 from training_backend.job import run_job
+from training_backend.scratch import attempt_folder
 from training_backend.settings import TrainingSettings
 from training_backend.worker import Worker
 
 # Short enough that a hub which hangs does not cost the lease.
 _TIMEOUT = 10.0
-# How long a job waits for a hub that does not answer: a restart, not a move.
-_PATIENCE = 600.0
+# How long a job goes on without a hub that answers; then its machine is better used otherwise.
+_PATIENCE = 3600.0
 
 
 @click.group()
@@ -29,13 +33,17 @@ def main() -> None:
 
 @main.command()
 def worker() -> None:
-    """Lease runs and train them, one after the other, until SIGTERM."""
+    """Lease runs and train them until SIGTERM."""
     settings = load_settings(TrainingSettings)
     configure_logging(settings.log_level)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    Worker(LeaseHub(_transport(settings)), settings, stop).run_forever()
+    devices = find_devices(settings)
+    executor = open_executor(settings, devices, os.environ)  # noqa: TID251 - handed on, not read
+    # It comes back by itself: a call that is repeated would keep it from looking after a run.
+    hub = LeaseHub(_transport(settings, attempts=1))
+    Worker(hub, executor, settings, devices=devices, stop=stop).run_forever()
 
 
 @main.command()
@@ -50,8 +58,23 @@ def job(lease_file: Path) -> None:
     run_job(lease, hub, settings=settings, work_dir=lease_file.parent)
 
 
-def _transport(settings: TrainingSettings) -> Transport:
-    return Transport(settings.hub_url, settings.api_key.get_secret_value(), timeout=_TIMEOUT)
+@main.command()
+@click.argument("run")
+@click.argument("ticket")
+def remote_job(run: str, ticket: str) -> None:
+    """Train RUN, whose lease the hub hands over for TICKET, once: what a worker starts elsewhere."""
+    settings = load_settings(TrainingSettings)
+    configure_logging(settings.log_level)
+    run_id.set(run)
+    hub = LeaseHub(_transport(settings), patience=_PATIENCE)
+    lease = hub.collect(run, ticket)
+    with attempt_folder(settings.work_dir, f"{run}-{lease.attempt}") as folder:
+        run_job(lease, hub, settings=settings, work_dir=folder)
+
+
+def _transport(settings: TrainingSettings, *, attempts: int = 4) -> Transport:
+    key = settings.api_key.get_secret_value()
+    return Transport(settings.hub_url, key, timeout=_TIMEOUT, attempts=attempts)
 
 
 if __name__ == "__main__":

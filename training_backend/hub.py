@@ -9,18 +9,22 @@ from pydantic import BaseModel
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from freesolo.client.transport import Transport
-from freesolo.errors import StorageFull, Unavailable
+from freesolo.domain.devices import CPU, Devices
+from freesolo.domain.watchdog import Phase
+from freesolo.errors import HubUnavailable, StorageFull, Unavailable
 from freesolo.package.archive import Archive
 from freesolo.schemas.base import Artifact
 from freesolo.schemas.leases import (
     LEASE_HEADER,
     Claim,
+    Collection,
     Completion,
     EventBatch,
     Failure,
     Heartbeat,
     Lease,
     LeaseSecrets,
+    LeaseStatus,
     NewCheckpoint,
     Started,
 )
@@ -42,20 +46,38 @@ class LeaseHub:
     """Calls that carry a worker's key.
 
     While the hub does not answer, what must be told or fetched is tried again for `patience`
-    seconds; `claim`, `heartbeat` and `release` raise `Unavailable` at once, because their caller
-    comes back anyway. Every call on a lease raises `LeaseLost` once the run is no longer ours.
+    seconds, then `HubUnavailable` is raised; `claim`, `look`, `heartbeat` and `release` raise
+    `Unavailable` at once, because their caller comes back anyway. Every call on a lease raises `LeaseLost` once the run is no longer ours.
     """
 
     def __init__(self, transport: Transport, *, patience: float = 0.0) -> None:
         self._transport = transport
         self._patience = patience
 
-    def claim(self, worker_id: str) -> Lease | None:
-        """Take the next waiting run, or return None if there is none."""
-        response = self._transport.request(
-            "POST", "/v1/leases/claim", json_body=Claim(worker_id=worker_id).model_dump()
+    def claim(self, worker_id: str, devices: Devices) -> Lease | None:
+        """Take the next waiting run that `devices` can serve, or return None if there is none."""
+        claim = Claim(
+            worker_id=worker_id,
+            device_type=devices.type or CPU,
+            device_count=devices.count,
         )
+        response = self._transport.request("POST", "/v1/leases/claim", json_body=claim.model_dump())
         return Lease.model_validate_json(response.content) if response.content else None
+
+    def collect(self, run_id: str, ticket: str) -> Lease:
+        """Get the lease for which a worker gave this process the ticket."""
+        body = Collection(ticket=ticket).model_dump()
+        response = self._patiently(
+            lambda: self._transport.request("POST", f"/v1/leases/{run_id}/collect", json_body=body)
+        )
+        return Lease.model_validate_json(response.content)
+
+    def look(self, lease: Lease) -> LeaseStatus:
+        """Learn whether a run is to stop and what its job says. This keeps no lease."""
+        response = self._transport.request(
+            "GET", f"/v1/leases/{lease.run_id}", headers={LEASE_HEADER: lease.token}
+        )
+        return LeaseStatus.model_validate_json(response.content)
 
     def heartbeat(self, lease: Lease) -> Heartbeat:
         """Extend a lease and learn whether its run is to stop."""
@@ -69,9 +91,19 @@ class LeaseHub:
         """Say that the run trains now."""
         self._patiently(lambda: self._post(lease, "start", started))
 
-    def send_events(self, lease: Lease, events: Sequence[NewEvent], *, first: int) -> None:
-        """Append events to the run; `first` is how many this attempt sent before them."""
-        body = EventBatch(first=first, events=list(events))
+    def send_events(
+        self,
+        lease: Lease,
+        events: Sequence[NewEvent],
+        *,
+        first: int,
+        phase: Phase | None = None,
+    ) -> None:
+        """Append events to the run, and say what it is doing.
+
+        `first` is how many this attempt sent before them.
+        """
+        body = EventBatch(first=first, events=list(events), phase=phase)
         self._patiently(lambda: self._post(lease, "events", body))
 
     def add_checkpoint(self, lease: Lease, checkpoint: NewCheckpoint) -> None:
@@ -127,7 +159,15 @@ class LeaseHub:
             stop=stop_after_delay(self._patience),
             reraise=True,
         )
-        answer: _Answer = retrying(call)
+        try:
+            answer: _Answer = retrying(call)
+        except Unavailable as error:
+            if self._patience and _passes(error):
+                raise HubUnavailable(
+                    f"The hub did not answer for {self._patience:.0f} s: {error.message}",
+                    hint="Once it is back, the run goes on from its newest checkpoint.",
+                ) from error
+            raise
         return answer
 
 

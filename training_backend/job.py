@@ -10,7 +10,15 @@ from typing import Protocol
 
 from freesolo.base_models.store import local_path
 from freesolo.domain.refs import EnvRef
-from freesolo.errors import EnvironmentFailed, FreesoloError, Internal, LeaseLost, StorageFull
+from freesolo.errors import (
+    EnvironmentFailed,
+    FreesoloError,
+    HubUnavailable,
+    Internal,
+    LeaseLost,
+    OutOfMemory,
+    StorageFull,
+)
 from freesolo.package.cache import cached_environment
 from freesolo.package.checks import Severity, check_gold
 from freesolo.package.resolution import identity
@@ -21,6 +29,7 @@ from freesolo.schemas.leases import Lease, PinnedTeacher
 from training_backend.checkpoints import restore, unpack_adapter
 from training_backend.hub import LeaseHub
 from training_backend.machine import find_machine
+from training_backend.post_mortem import MORE_MEMORY
 from training_backend.progress import RunProgress
 from training_backend.recipes import RECIPES
 from training_backend.recipes.task import Task
@@ -36,13 +45,13 @@ def run_job(lease: Lease, hub: LeaseHub, *, settings: TrainingSettings, work_dir
     """Train the run of `lease` and report how it ended.
 
     Returns once the hub knows the outcome, good or bad. Raise `LeaseLost` if the run is no longer
-    ours, and `Unavailable` if the hub cannot be told.
+    ours, and `HubUnavailable` if the hub cannot be told.
     """
     progress = RunProgress(hub, lease, find_machine=find_machine)
     try:
         step = train(lease, hub, progress=progress, settings=settings, work_dir=work_dir)
         progress.complete(step)
-    except LeaseLost:
+    except (LeaseLost, HubUnavailable):
         raise
     except FreesoloError as error:
         logger.warning("run failed", extra={"code": error.code, "reason": error.message})
@@ -50,8 +59,7 @@ def run_job(lease: Lease, hub: LeaseHub, *, settings: TrainingSettings, work_dir
     except Exception as error:
         # The outermost frame: what nobody foresaw reaches the run's owner all the same.
         logger.exception("run failed")
-        progress.log(traceback.format_exc())
-        progress.fail(explain(error, work_dir))
+        progress.fail(explain(error, work_dir), log=traceback.format_exc())
 
 
 def train(
@@ -192,4 +200,7 @@ def explain(error: Exception, work_dir: Path) -> FreesoloError:
             f"The worker's disk is full: {work_dir}.",
             hint="Free some space and start the run again; its checkpoints are safe in the hub.",
         )
+    # A class of torch's, which this module does not import.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return OutOfMemory(f"The training process ran out of memory: {error}.", hint=MORE_MEMORY)
     return Internal("The training process met a fault of ours; the run's log has the details.")

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import psutil
 
+from freesolo.domain.devices import CPU, cpu_with
 from freesolo.schemas.leases import TrainedOn
 from freesolo.schemas.provenance import TrainingDevice
 
-_CPU = "cpu"
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -34,7 +34,7 @@ class Machine:
     @property
     def origin(self) -> TrainingDevice:
         """What results depend on."""
-        kind = self.name if self.gpu else _CPU
+        kind = self.name if self.gpu else CPU
         return TrainingDevice(kind=kind, instructions=self.instructions, threads=self.threads)
 
 
@@ -51,7 +51,7 @@ def find_machine() -> Machine:
     system, own = psutil.virtual_memory(), psutil.Process().memory_info().rss
     memory, free = within_cgroup(system.total, system.available, _CGROUP)
     return Machine(
-        f"{_CPU}-{threads}",
+        cpu_with(threads),
         gpu=False,
         memory=memory,
         free=free + own,

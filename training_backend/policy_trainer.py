@@ -17,7 +17,8 @@ from torch.utils.data import Dataset
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from freesolo.domain.train_tables import TrainTable
-from freesolo.errors import LimitExceeded
+from freesolo.domain.watchdog import Phase
+from freesolo.errors import OutOfMemory
 from training_backend.lora import Device
 from training_backend.packing import Row, make_batches, make_packs
 from training_backend.policy import Measured, Objective, judge, loss_of
@@ -68,7 +69,7 @@ def train_policy(
 ) -> int:
     """Make exactly the planned updates, telling `progress` of every step and checkpoint.
 
-    Return the last step. Raise `InvalidTrainSpec` when training runs away, `LimitExceeded` when a
+    Return the last step. Raise `InvalidTrainSpec` when training runs away, `OutOfMemory` when a
     single row does not fit into memory, and what `practise` raises.
     """
     trainer = PolicyTrainer(model, course, practise, device=device, progress=progress)
@@ -114,7 +115,9 @@ class PolicyTrainer(Trainer):  # type: ignore[misc]
         """Practise on the rows of these numbers, then compute the gradient; return the loss."""
         step = self.state.global_step + 1
         began = time.monotonic()
+        self._progress.phase(Phase.ROLLOUTS)
         practice = self._practise(step, inputs)
+        self._progress.phase(Phase.STEP)
         practised = time.monotonic()
         model.train()
         measured = self._learn(step, practice.rows)
@@ -137,7 +140,7 @@ class PolicyTrainer(Trainer):  # type: ignore[misc]
             torch.cuda.empty_cache()
             longest = max(len(row.prompt) + len(row.after) for row in rows)
             if self._tokens_per_pass <= longest:
-                raise LimitExceeded(
+                raise OutOfMemory(
                     f"The accelerator ran out of memory with a single row of {longest} tokens.",
                     hint="Lower `train.max_context_tokens` or `train.max_completion_tokens`, or use "
                     "a larger one.",

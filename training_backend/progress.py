@@ -1,65 +1,25 @@
-"""What a job tells the hub while it trains: events beside the work, checkpoints in its way."""
+"""What a job tells the hub while it trains. It trains on meanwhile, also while the hub is away."""
 
+import logging
 import math
 import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from freesolo.errors import FreesoloError
+from freesolo.domain.watchdog import Phase
+from freesolo.errors import FreesoloError, HubUnavailable, LeaseLost
 from freesolo.schemas.leases import Failure, Lease, NewCheckpoint, Started
 from freesolo.schemas.provenance import Provenance
 from freesolo.schemas.runs import EventKind, NewEvent, RunError
-from training_backend.checkpoints import pack
+from training_backend.checkpoints import Packed, pack
 from training_backend.hub import LeaseHub
 from training_backend.machine import Machine
 from training_backend.origins import as_text, provenance
+from training_backend.outbox import Outbox
 from training_backend.recipes.task import Sample
 from training_backend.samples import due, spread, to_wire
 
-_INTERVAL = 0.5
-# Of the largest samples, about half of what a hub takes at once.
-_BATCH = 100
-
-
-class EventStream:
-    """Sends events in order from a thread of its own, a batch at a time.
-
-    Whatever `send` raises comes out of a later `add` or `flush`, once; its events are lost.
-    """
-
-    def __init__(self, send: Callable[[Sequence[NewEvent]], None]) -> None:
-        self._send = send
-        self._waiting: list[NewEvent] = []
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="events")
-        self._sending: Future[None] | None = None
-        self._sent_at = -math.inf
-
-    def add(self, event: NewEvent) -> None:
-        """Queue an event; it goes out now, or with the next one that comes half a second later."""
-        self._waiting.append(event)
-        idle = self._sending is None or self._sending.done()
-        if idle and time.monotonic() - self._sent_at >= _INTERVAL:
-            self._send_batch()
-
-    def flush(self) -> None:
-        """Return when every event has arrived."""
-        while self._waiting:
-            self._send_batch()
-        self._wait()
-
-    def _send_batch(self) -> None:
-        self._wait()
-        batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
-        self._sent_at = time.monotonic()
-        self._sending = self._thread.submit(self._send, batch)
-
-    def _wait(self) -> None:
-        # An error is raised once: what made it must not stand in the way of the report about it.
-        sending, self._sending = self._sending, None
-        if sending is not None:
-            sending.result()
+logger = logging.getLogger(__name__)
 
 
 class RunProgress:
@@ -71,28 +31,31 @@ class RunProgress:
         self._find_machine = find_machine
         self._sent = 0
         self._total_steps = 0
-        self._events = EventStream(self._send)
         self._made_by: Provenance | None = None
+        self._outbox = Outbox(self._send)
+        self._outbox.enter(Phase.STARTING)
 
     def started(self, total_steps: int, *, sampler: str | None = None) -> None:
         """Say that the run trains now, and on what."""
         self._total_steps = total_steps
         machine = self._find_machine()
         self._made_by = provenance(self._lease, machine.origin, sampler=sampler)
-        self._hub.started(
-            self._lease,
-            Started(total_steps=total_steps, provenance=self._made_by, device=machine.trained_on),
-        )
+        told = Started(total_steps=total_steps, provenance=self._made_by, device=machine.trained_on)
+        self._outbox.post(lambda: self._hub.started(self._lease, told))
+        self._outbox.enter(Phase.STEP)
+
+    def phase(self, phase: Phase) -> None:
+        """Say what the attempt is doing now."""
+        self._outbox.enter(phase)
 
     def log(self, message: str) -> None:
         """Send a line to the run's owner, who may see nothing else for a while: it does not wait."""
-        self._events.add(NewEvent(kind=EventKind.LOG, data={"message": message}))
-        self._events.flush()
+        self._outbox.add(NewEvent(kind=EventKind.LOG, data={"message": message}), hurry=True)
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Send the measurements of a step. A value that is not finite has no JSON and stays out."""
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
-        self._events.add(NewEvent(kind=EventKind.METRICS, step=step, data=dict(finite)))
+        self._outbox.add(NewEvent(kind=EventKind.METRICS, step=step, data=dict(finite)))
 
     def samples(self, step: int, samples: Sequence[Sample]) -> None:
         """Send the rollouts of a step that are worth keeping, the worst first."""
@@ -100,32 +63,39 @@ class RunProgress:
             return
         for sample in spread(samples):
             data = to_wire(sample).model_dump(mode="json")
-            self._events.add(NewEvent(kind=EventKind.SAMPLE, step=step, data=data))
+            self._outbox.add(NewEvent(kind=EventKind.SAMPLE, step=step, data=data))
 
     def checkpoint(self, step: int, folder: Path) -> None:
-        """Store a checkpoint, then record it: one whose blobs are missing never exists."""
+        """Take over what the trainer saved; it is stored while training goes on.
+
+        Its blobs are stored before it is recorded: one whose blobs are missing never exists.
+        """
         if self._made_by is None:
             raise ValueError("A run that has not started has no checkpoint")
+        self._outbox.enter(Phase.CHECKPOINT)
         packed = pack(folder, base_model=self._lease.model.id, provenance=as_text(self._made_by))
-        self._events.flush()
-        self._hub.add_checkpoint(
-            self._lease,
-            NewCheckpoint(
-                step=step,
-                adapter=self._hub.store(packed.adapter),
-                state=self._hub.store(packed.state),
-            ),
-        )
-        shutil.rmtree(folder)
+        self._outbox.post(lambda: self._store(step, packed, folder))
+        self._outbox.enter(Phase.STEP)
 
     def complete(self, step: int) -> None:
         """End the run well, with the checkpoint of `step` as its result."""
-        self._events.flush()
+        self._outbox.enter(Phase.CHECKPOINT)
+        self._outbox.flush()
         self._hub.complete(self._lease, step)
 
-    def fail(self, error: FreesoloError) -> None:
-        """End the run with a reason its owner can act on."""
-        self._events.flush()
+    def fail(self, error: FreesoloError, *, log: str | None = None) -> None:
+        """End the run with a reason its owner can act on, and a last line for its log.
+
+        What of the rest cannot be told must not keep the reason from being told.
+        """
+        try:
+            if log is not None:
+                self.log(log)
+            self._outbox.flush()
+        except (LeaseLost, HubUnavailable):
+            raise
+        except FreesoloError as lost:
+            logger.warning("not told", extra={"reason": lost.message})
         reason = RunError(
             code=error.code,
             message=error.message,
@@ -134,6 +104,15 @@ class RunProgress:
         )
         self._hub.fail(self._lease, Failure(error=reason))
 
-    def _send(self, events: Sequence[NewEvent]) -> None:
-        self._hub.send_events(self._lease, events, first=self._sent)
+    def _store(self, step: int, packed: Packed, folder: Path) -> None:
+        point = NewCheckpoint(
+            step=step,
+            adapter=self._hub.store(packed.adapter),
+            state=self._hub.store(packed.state),
+        )
+        self._hub.add_checkpoint(self._lease, point)
+        shutil.rmtree(folder)
+
+    def _send(self, events: Sequence[NewEvent], phase: Phase | None) -> None:
+        self._hub.send_events(self._lease, events, first=self._sent, phase=phase)
         self._sent += len(events)

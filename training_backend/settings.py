@@ -2,13 +2,22 @@
 
 import os
 import socket
+from enum import StrEnum
 from pathlib import Path
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from freesolo.domain.watchdog import Patience
 from freesolo.runtime.sandbox import SandboxMode
 from freesolo.services import LogLevel
+
+
+class ExecutorKind(StrEnum):
+    """Where attempts run."""
+
+    LOCAL = "local"
+    RAY = "ray"
 
 
 class TrainingSettings(BaseSettings):
@@ -39,6 +48,45 @@ class TrainingSettings(BaseSettings):
         "that may add base models reaches what it can read. By default the one that `hf auth login` "
         "or HF_TOKEN left.",
     )
+    executor: ExecutorKind = Field(
+        default=ExecutorKind.LOCAL,
+        description="Where runs are trained: `local` in processes of the worker's machine, `ray` as "
+        "jobs of a Ray cluster.",
+    )
+    ray_address: str | None = Field(
+        default=None,
+        description="Address of the Ray cluster's dashboard, such as `http://ray-head:8265`.",
+    )
+    ray_patience_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        description="Seconds for which Ray may be silent before the runs it trains are lost.",
+    )
+    concurrency: int = Field(
+        default=1, ge=1, le=256, description="How many runs the worker attends at once."
+    )
+    device_type: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=100,
+        description="Name of the devices that runs are trained on, such as `H200` or `cpu`; by "
+        "default that of the accelerators in this machine.",
+    )
+    device_count: int | None = Field(
+        default=None, ge=1, le=1024, description="How many of them a run can have; by default all."
+    )
+    starting_seconds: float = Field(
+        default=1800.0, gt=0, description="Seconds after which a run that has not begun has hung."
+    )
+    step_seconds: float = Field(
+        default=1800.0,
+        gt=0,
+        description="Seconds after which a step has hung, unless the run's steps take so long that "
+        "ten times their median is more.",
+    )
+    checkpoint_seconds: float = Field(
+        default=1800.0, gt=0, description="Seconds after which saving a checkpoint has hung."
+    )
     threads: int = Field(
         default_factory=lambda: len(os.sched_getaffinity(0)),
         ge=1,
@@ -52,3 +100,8 @@ class TrainingSettings(BaseSettings):
         description="Whether environment code must run in a sandbox.",
     )
     log_level: LogLevel = Field(default="INFO", description="Least severe level that is logged.")
+
+    @property
+    def patience(self) -> Patience:
+        """How long each part of an attempt may take."""
+        return Patience(self.starting_seconds, self.step_seconds, self.checkpoint_seconds)

@@ -120,6 +120,7 @@ def show_run(app: App, run: Run, hints: Sequence[Hint]) -> None:
             **({"teacher": teacher_line(run.teacher)} if run.teacher else {}),
             **({"reproduces": run.reproduces} if run.reproduces else {}),
             "step": f"{run.step} of {run.total_steps}" if run.total_steps else run.step,
+            **({"now": run.phase} if run.phase else {}),
             **({"adapter": run.adapter_revision} if run.adapter_revision else {}),
             **{name: f"{value:.4g}" for name, value in sorted(run.metrics.items())},
         }
@@ -137,6 +138,8 @@ def show_end(app: App, run: Run) -> None:
     elif run.state is RunState.DONE:
         app.out.next_step(f"freesolo deploy {run.id} --wait")
     elif run.state not in RUN_ENDED:
+        if run.waits_because:
+            app.out.talk(run.waits_because)
         app.out.next_step(f"freesolo runs watch {run.id}")
 
 

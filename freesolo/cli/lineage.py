@@ -2,7 +2,7 @@
 
 from freesolo.cli.context import App
 from freesolo.schemas.adapters import AdapterPin
-from freesolo.schemas.runs import RunDetail, TeacherPin
+from freesolo.schemas.runs import Attempt, RunDetail, TeacherPin
 
 # Of a digest: enough to tell two apart.
 _SHOWN = len("sha256:") + 12
@@ -36,20 +36,27 @@ def show_lineage(app: App, run: RunDetail) -> None:
 
 
 def show_attempts(app: App, run: RunDetail) -> None:
-    """Print when each attempt at a run began, and how it ended."""
+    """Print who made each attempt at a run, when, from which step to which, and how it ended."""
     if not run.attempts:
         return
     app.out.data()
     app.out.table(
-        ("attempt", "began", "ended", "left the run", "because"),
+        ("attempt", "worker", "began", "ended", "steps", "outcome", "because"),
         [
             (
-                attempt.number,
-                f"{attempt.started_at:%Y-%m-%d %H:%M:%S}",
-                f"{attempt.ended_at:%H:%M:%S}" if attempt.ended_at else "",
-                attempt.outcome or "at work",
-                attempt.reason,
+                made.attempt,
+                made.worker,
+                f"{made.started_at:%Y-%m-%d %H:%M:%S}",
+                f"{made.ended_at:%H:%M:%S}" if made.ended_at else "",
+                _steps(made),
+                made.outcome or "at work",
+                f"{made.error.message} ({made.error.code})" if made.error else "",
             )
-            for attempt in run.attempts
+            for made in run.attempts
         ],
     )
+
+
+def _steps(made: Attempt) -> str:
+    last = made.first_step if made.last_step is None else made.last_step
+    return f"{made.first_step} to {last}"

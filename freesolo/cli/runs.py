@@ -25,7 +25,7 @@ from freesolo.cli.run_view import sample_title
 from freesolo.domain.lifecycle import RUN_ENDED, RunState
 from freesolo.domain.refs import EnvRef
 from freesolo.domain.train_spec import parse_train_spec
-from freesolo.schemas.runs import RunSample, SampleMessage
+from freesolo.schemas.runs import Checkpoint, RunSample, SampleMessage
 
 
 @click.group()
@@ -60,7 +60,7 @@ def list_runs(app: App, *, limit: int) -> None:
 @runs.command()
 @click.argument("run_id")
 @json_option(
-    "id, state, adapter_revision, attempt, spec, environment (ref, version, tree_digest), metrics (last values), step, total_steps, error, hints[] (code, mood, message), created_at, started_at, ended_at, warm_start, teacher, reproduces, attempts[] (number, started_at, ended_at, outcome, reason), provenance (everything that made it)"
+    "id, state, adapter_revision, attempt, spec, environment (ref, version, tree_digest), metrics (last values), step, total_steps, phase, waits_because, error, hints[] (code, mood, message), created_at, started_at, ended_at, warm_start, teacher, reproduces, attempts[] (attempt, worker, started_at, ended_at, first_step, last_step, outcome, error), provenance (everything that made it)"
 )
 @pass_app
 def show(app: App, run_id: str) -> None:
@@ -178,16 +178,24 @@ def cancel(app: App, run_id: str) -> None:
 
 @runs.command()
 @click.argument("run_id")
-@json_option("checkpoints[] (step, digest, revision, attempt, created_at)")
+@json_option(
+    "checkpoints[] (step, digest, revision, attempt, created_at, adapter_kept, state_kept)"
+)
 @pass_app
 def checkpoints(app: App, run_id: str) -> None:
     """List what a run has saved."""
     found = app.hub.checkpoints(run_id)
     app.out.document({"checkpoints": [item.model_dump(mode="json") for item in found]})
     app.out.table(
-        ("step", "digest", "revision", "created"),
+        ("step", "digest", "revision", "kept", "created"),
         [
-            (item.step, item.digest, item.revision, f"{item.created_at:%Y-%m-%d %H:%M:%S}")
+            (
+                item.step,
+                item.digest,
+                item.revision,
+                _kept(item),
+                f"{item.created_at:%Y-%m-%d %H:%M:%S}",
+            )
             for item in found
         ],
     )
@@ -290,3 +298,9 @@ def _show_message(app: App, message: SampleMessage, *, style: str | None = None)
     app.out.data(f"  {message.role}: {first}", style=style)
     for line in rest:
         app.out.data(f"    {line}", style=style)
+
+
+def _kept(item: Checkpoint) -> str:
+    """Say what is left of a checkpoint: to deploy it, and to go on from it."""
+    parts = [("adapter", item.adapter_kept), ("state", item.state_kept)]
+    return ", ".join(name for name, kept in parts if kept) or "nothing"

@@ -65,6 +65,8 @@ def train(
     app.out.talk(f"{run.id}: {run.environment.ref} {run.environment.version} on {run.model}")
     secrets.tell(app)
     if not background:
+        if run.waits_because:
+            app.out.talk(run.waits_because)
         run = watch(app, run.id)
     show_outcome(app, run)
     if run.state in (RunState.FAILED, RunState.CANCELLED):
@@ -102,4 +104,6 @@ def _show_plan(app: App, plan: RunPlan, secrets: RunSecrets) -> None:
             **{name: f"from {secrets.source(name)}" for name in (*plan.secrets, *plan.job_secrets)},
         }
     )
+    for warning in plan.warnings:
+        app.out.talk(f"Warning: {warning}")
     app.out.talk("The config is good. Nothing was submitted.")

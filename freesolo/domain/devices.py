@@ -1,12 +1,14 @@
-"""What runs are trained on, by name: `cpu-2` for two cores, else as the maker calls an accelerator."""
+"""What runs are trained on, by class: `cpu-2` for two cores, else as the maker calls an accelerator."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+CPU = "cpu"
 _GIB = 2**30
 
-# What the makers state, by a word of the name, the longer words first: "H100" is in "NVIDIA H100 PCIe".
+# What the makers state, by a word of the name.
 _MEMORY: Mapping[str, int] = MappingProxyType(
     {
         "B200": 180 * _GIB,
@@ -31,7 +33,7 @@ class Device:
     @property
     def gpu(self) -> bool:
         """Whether it has an accelerator."""
-        return not self.name.casefold().startswith("cpu")
+        return not _is_cpu(self.name)
 
     @property
     def cores(self) -> int:
@@ -39,16 +41,63 @@ class Device:
         _, _, count = self.name.partition("-")
         return int(count) if count.isdigit() and int(count) else 2
 
-    def answers_to(self, wanted: str | None) -> bool:
-        """Say whether `[gpu] type` may mean this device: `h200` means `NVIDIA H200`."""
-        return wanted is None or wanted.casefold() in self.name.casefold()
+
+@dataclass(frozen=True)
+class Devices:
+    """So many devices of a class: what a worker has, or with `type` None for any, what a run needs."""
+
+    type: str | None
+    count: int
+
+    @property
+    def is_cpu(self) -> bool:
+        """Whether they are no accelerators."""
+        return self.type is not None and _is_cpu(self.type)
+
+    def __str__(self) -> str:
+        """Write them as people say them, such as `2 x H200`."""
+        return f"{self.count} x {self.type or 'any device'}"
+
+
+def cpu_with(cores: int) -> str:
+    """Return the class of a machine without an accelerator, of which a run gets so many cores."""
+    return f"{CPU}-{cores}"
+
+
+def answers_to(name: str, wanted: str | None) -> bool:
+    """Say whether a class of devices is one that a run's `[gpu] type` means.
+
+    Every word of what is wanted must be one of the name: `A100` is a `NVIDIA A100-SXM4-80GB`, and so
+    is `a100-80gb`, but `H100` is no `H200`.
+    """
+    return wanted is None or _words(wanted) <= _words(name)
+
+
+def can_serve(has: Devices, needs: Devices) -> bool:
+    """Say whether a worker's devices are what a run asks for."""
+    return answers_to(has.type or "", needs.type) and needs.count <= has.count
+
+
+def why_none_serves(needs: Devices, workers: Iterable[Devices]) -> str | None:
+    """Say why a run will wait, given the devices of all known workers; None if one can serve it."""
+    known = list(workers)
+    if any(can_serve(has, needs) for has in known):
+        return None
+    if not known:
+        return "No worker is known to this hub; the run waits until one asks for work."
+    offered = ", ".join(sorted({str(has) for has in known}))
+    return f"No known worker has {needs}; there are: {offered}. The run waits until one has."
 
 
 def named_device(name: str) -> Device:
     """Return what is known of a class of devices without having met one."""
-    return Device(name, _known(name, _MEMORY))
+    known = (size for word, size in _MEMORY.items() if answers_to(name, word))
+    return Device(name, next(known, None))
 
 
-def _known(name: str, table: Mapping[str, int]) -> int | None:
-    words = name.casefold().replace("-", " ").split()
-    return next((value for word, value in table.items() if word.casefold() in words), None)
+def _is_cpu(name: str) -> bool:
+    return CPU in _words(name)
+
+
+def _words(name: str) -> set[str]:
+    return set(re.findall(r"[a-z0-9]+", name.lower()))

@@ -5,11 +5,14 @@ is no longer the current one is answered with `lease_lost_conflict`, and the wor
 """
 
 from datetime import datetime
+from hashlib import sha256
 
 from pydantic import ConfigDict, Field
 
 from freesolo.domain.catalog import BaseModelEntry
+from freesolo.domain.devices import CPU
 from freesolo.domain.train_spec import TrainSpec
+from freesolo.domain.watchdog import Phase
 from freesolo.schemas.adapters import PinnedAdapter
 from freesolo.schemas.base import Artifact, Wire
 from freesolo.schemas.environments import PinnedEnvironment
@@ -24,6 +27,10 @@ class Claim(Wire):
     """The body of `POST /v1/leases/claim`."""
 
     worker_id: str = Field(min_length=1, max_length=200)
+    device_type: str = Field(
+        default=CPU, min_length=1, max_length=100, description="Name of the worker's devices."
+    )
+    device_count: int = Field(default=1, ge=1, le=1024, description="How many a run can have.")
 
 
 class ResumePoint(Wire):
@@ -58,6 +65,28 @@ class Lease(Wire):
     resume: ResumePoint | None = None
     warm_start: PinnedAdapter | None = None
     teacher: PinnedTeacher | None = None
+
+
+def ticket_of(token: str) -> str:
+    """Return what a worker's key gets the lease of `token` for, once, and tells nothing of it.
+
+    It may be shown where the token may not: in the command line of a process on another machine.
+    """
+    return sha256(f"ticket of {token}".encode()).hexdigest()
+
+
+class Collection(Wire):
+    """The body of `POST /v1/leases/{run_id}/collect`: the ticket to a lease that another process got."""
+
+    ticket: str = Field(min_length=64, max_length=64)
+
+
+class LeaseStatus(Wire):
+    """The answer of `GET /v1/leases/{run_id}`: what the run's owner wants, and what its job says."""
+
+    cancel_requested: bool
+    phase: Phase | None = Field(description="None until this attempt has said something.")
+    step: int
 
 
 class LeaseSecrets(Wire):
@@ -102,6 +131,7 @@ class EventBatch(Wire):
         ge=0, le=2**30, description="How many events this attempt sent before the batch."
     )
     events: list[NewEvent] = Field(max_length=1000)
+    phase: Phase | None = Field(default=None, description="What the attempt is doing now.")
 
 
 class NewCheckpoint(Wire):

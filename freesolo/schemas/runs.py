@@ -12,6 +12,7 @@ from freesolo.domain.estimates import Estimate
 from freesolo.domain.lifecycle import RunState
 from freesolo.domain.secrets import MAX_NAMES, SecretName
 from freesolo.domain.train_spec import TrainSpec
+from freesolo.domain.watchdog import Phase
 from freesolo.schemas.adapters import AdapterLineage
 from freesolo.schemas.base import Digest, Page, Wire
 from freesolo.schemas.environments import EnvironmentPin
@@ -73,19 +74,41 @@ class Run(Wire):
     metrics: dict[str, float] = Field(default_factory=dict)
     step: int = 0
     total_steps: int | None = None
+    phase: Phase | None = Field(default=None, description="What it does now, while it is trained.")
+    waits_because: str | None = Field(
+        default=None, description="Why a queued run waits, if no known worker can serve it."
+    )
     created_at: datetime
     started_at: datetime | None = None
     ended_at: datetime | None = None
 
 
-class Attempt(Wire):
-    """One try at a run. `outcome` is the state that it left the run in, None while it is at work."""
+class AttemptOutcome(StrEnum):
+    """How an attempt at a run ended."""
 
-    number: int
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    RETRIED = "retried"
+    LOST = "lost"
+    RELEASED = "released"
+
+
+class Attempt(Wire):
+    """One try at a run: who made it, from which step to which, and how it ended.
+
+    `retried` ended with an error that may pass, `lost` in silence, `released` because its worker was
+    asked to stop.
+    """
+
+    attempt: int
+    worker: str
     started_at: datetime
     ended_at: datetime | None = None
-    outcome: RunState | None = None
-    reason: str | None = Field(default=None, description="Why it ended, where that was told.")
+    first_step: int = Field(description="The step that it went on from.")
+    last_step: int | None = Field(default=None, description="The last step that it told of.")
+    outcome: AttemptOutcome | None = None
+    error: RunError | None = None
 
 
 class RunDetail(Run):
@@ -118,6 +141,9 @@ class RunPlan(Wire):
     job_secrets: list[str] = Field(default_factory=list, description="Their names.")
     estimate: Estimate | None = Field(
         default=None, description="What it would take; None from a hub that does not tell."
+    )
+    warnings: list[str] = Field(
+        default_factory=list, description="What would not keep the run from being queued."
     )
 
 
@@ -204,6 +230,10 @@ class Checkpoint(Wire):
     revision: str = Field(description="The immutable name by which this adapter can be deployed.")
     attempt: int
     created_at: datetime
+    adapter_kept: bool = Field(default=True, description="Whether it can still be deployed.")
+    state_kept: bool = Field(
+        default=False, description="Whether the run can still be resumed from here."
+    )
 
 
 class CheckpointList(Wire):

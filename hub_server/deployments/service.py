@@ -17,7 +17,7 @@ from hub_server.accounts.service import Member
 from hub_server.audit import service as audit
 from hub_server.db import insert_if_absent
 from hub_server.identifiers import new_id
-from hub_server.models import Alias, ApiKey, Deployment, Run, Usage
+from hub_server.models import Alias, ApiKey, Checkpoint, Deployment, Run, Usage
 from hub_server.runs import adapters
 from hub_server.runs import service as runs
 from hub_server.runs.adapters import Adapter
@@ -50,6 +50,11 @@ def deploy(
     ).one_or_none()
     if newest is not None and newest.revision == adapter.revision and newest.state in _CURRENT:
         return newest
+    # Locked, so that retention either sees this deployment or has been here before.
+    point = (adapter.run.id, adapter.step)
+    adapters.require_kept(
+        session.get_one(Checkpoint, point, with_for_update=True, populate_existing=True)
+    )
     alias.issued += 1
     deployment = Deployment(
         id=new_id("dep"),

@@ -4,10 +4,20 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Response, status
 
+from freesolo.domain.devices import Devices
 from freesolo.domain.secrets import JOB_SECRETS
 from freesolo.schemas import leases as wire
 from freesolo.schemas import runs as runs_wire
-from hub_server.dependencies import Blobs, Catalog, DbSession, FromHub, Now, Settings, Worker
+from hub_server.dependencies import (
+    Blobs,
+    Catalog,
+    DbReader,
+    DbSession,
+    FromHub,
+    Now,
+    Settings,
+    Worker,
+)
 from hub_server.leases import service
 from hub_server.models import Checkpoint, Run
 from hub_server.runs.service import checkpoint_view
@@ -29,6 +39,18 @@ def _held(
 HeldRun = Annotated[Run, Depends(_held, scope="function")]
 
 
+def _seen(
+    run_id: str,
+    worker: Worker,
+    session: DbReader,
+    freesolo_lease: Annotated[str, Header(description="The token of the lease.")],
+) -> Run:
+    return service.held(session, service.Holder(run_id, freesolo_lease), locked=False)
+
+
+SeenRun = Annotated[Run, Depends(_seen, scope="function")]
+
+
 @router.post(
     "/claim",
     response_model=wire.Lease,
@@ -42,29 +64,37 @@ def claim(
     settings: Settings,
     now: Now,
 ) -> wire.Lease | Response:
-    """Lease the run that has waited longest; 204 if none waits."""
+    """Lease the run that has waited longest of those that the worker can serve; 204 if none waits."""
     claimed = service.claim(
         session,
-        body.worker_id,
+        service.Claimant(body.worker_id, Devices(body.device_type, body.device_count)),
         catalog=catalog,
         now=now,
         lease_seconds=settings.lease_seconds,
     )
     if claimed is None:
         return Response(status_code=status.HTTP_204_NO_CONTENT)
-    run = claimed.run
-    return wire.Lease(
-        run_id=run.id,
-        attempt=run.attempt,
-        token=str(run.lease_token),
-        lease_seconds=settings.lease_seconds,
-        spec=claimed.spec,
-        environment=run.environment,
-        model=claimed.model,
-        resume=_resume_point(service.newest_checkpoint(session, run)),
-        warm_start=run.warm_start,
-        teacher=claimed.teacher,
-    )
+    return _lease(session, claimed, settings)
+
+
+@router.post("/{run_id}/collect")
+def collect(
+    run_id: str,
+    body: wire.Collection,
+    worker: Worker,
+    session: DbSession,
+    catalog: Catalog,
+    settings: Settings,
+) -> wire.Lease:
+    """Return the lease that the ticket is for, once: to a job that a worker started elsewhere."""
+    claimed = service.collect(session, run_id, body.ticket, catalog=catalog)
+    return _lease(session, claimed, settings)
+
+
+@router.get("/{run_id}")
+def show_lease(run: SeenRun) -> wire.LeaseStatus:
+    """Return what the run's owner wants and what its job says. It costs no write: ask often."""
+    return wire.LeaseStatus(cancel_requested=run.cancel_requested, phase=run.phase, step=run.step)
 
 
 @router.get("/{run_id}/secrets")
@@ -126,8 +156,24 @@ def release(run: HeldRun, session: DbSession, now: Now) -> None:
     service.release(session, run, now=now)
 
 
+def _lease(session: DbSession, claimed: service.Claimed, settings: Settings) -> wire.Lease:
+    run = claimed.run
+    return wire.Lease(
+        run_id=run.id,
+        attempt=run.attempt,
+        token=str(run.lease_token),
+        lease_seconds=settings.lease_seconds,
+        spec=claimed.spec,
+        environment=run.environment,
+        model=claimed.model,
+        resume=_resume_point(service.newest_checkpoint(session, run)),
+        warm_start=run.warm_start,
+        teacher=claimed.teacher,
+    )
+
+
 def _resume_point(checkpoint: Checkpoint | None) -> wire.ResumePoint | None:
-    if checkpoint is None:
+    if checkpoint is None or checkpoint.state is None:
         return None
     return wire.ResumePoint(
         step=checkpoint.step, adapter=checkpoint.adapter, state=checkpoint.state

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pydantic import JsonValue
-from sqlalchemy import ColumnElement, and_, or_, select, update
+from sqlalchemy import ColumnElement, and_, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from freesolo.domain.catalog import BaseModelEntry, Catalog
+from freesolo.domain.devices import Devices, can_serve
 from freesolo.domain.lifecycle import RUN_LEASED, RunState
 from freesolo.domain.refs import adapter_revision
 from freesolo.domain.train_spec import TrainSpec, parse_train_spec
@@ -25,21 +26,28 @@ from freesolo.errors import (
     Conflict,
     InvalidTrainSpec,
     LeaseLost,
+    OutOfMemory,
     RunNotFound,
-    Unavailable,
+    RunStalled,
+    WorkerLost,
 )
 from freesolo.schemas import leases as wire
-from freesolo.schemas.runs import EventKind, RunError
+from freesolo.schemas.runs import AttemptOutcome, EventKind, RunError
 from hub_server.base_models.service import catalog_of, in_catalog
+from hub_server.db import insert_or_update
 from hub_server.identifiers import new_secret
-from hub_server.models import Checkpoint, Run
+from hub_server.models import Checkpoint, KnownWorker, Run, RunAttempt
 from hub_server.runs.history import numbers
-from hub_server.runs.service import add_event, move
+from hub_server.runs.service import add_event, device_needs, end_attempt, move
 
 logger = logging.getLogger(__name__)
 
-# A run that was begun this often without saving anything would only fail again.
+# A run that was begun this often without saving anything would only fail again; sooner one that hangs,
+# or needs more memory than there is: that takes long, and the next try seldom goes better.
 MAX_FRUITLESS_ATTEMPTS = 5
+_SOONER = {RunStalled.code: 2, OutOfMemory.code: 2}
+# How exactly it is known when a worker last asked for work.
+_SEEN = timedelta(seconds=10)
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,14 @@ class Holder:
 
     run_id: str
     token: str
+
+
+@dataclass(frozen=True)
+class Claimant:
+    """A worker that asks for a run, and the devices it has for one."""
+
+    worker_id: str
+    devices: Devices
 
 
 @dataclass(frozen=True)
@@ -61,46 +77,78 @@ class Claimed:
 
 
 def claim(
-    session: Session, worker_id: str, *, catalog: Catalog, now: datetime, lease_seconds: float
+    session: Session, worker: Claimant, *, catalog: Catalog, now: datetime, lease_seconds: float
 ) -> Claimed | None:
-    """Lease the run that has waited longest, or return None.
+    """Lease the run that has waited longest of those that the worker can serve, or return None.
 
     Runs that were submitted under older rules, and break those of today, are failed on the way.
     """
     until = now + timedelta(seconds=lease_seconds)
+    _note_worker(session, worker, now=now)
     while (
-        run := _take_longest_waiting(session, catalog=catalog, now=now, until=until)
+        run := _take_longest_waiting(
+            session, _can_be_claimed(session, worker, catalog, now=now), until=until
+        )
     ) is not None:
-        run.worker_id = worker_id
+        end_attempt(session, run, AttemptOutcome.LOST, _silence(run, run.attempt - 1), now=now)
+        _begin_attempt(session, run, worker, now=now)
         add_event(session, run, EventKind.STATE, {"state": run.state.value}, now=now)
         logger.info(
-            "run claimed", extra={"run": run.id, "attempt": run.attempt, "worker": worker_id}
+            "run claimed",
+            extra={"run": run.id, "attempt": run.attempt, "worker": worker.worker_id},
         )
         try:
             spec = parse_train_spec(run.spec)
         except InvalidTrainSpec as error:
             run.error = RunError(code=error.code, message=error.message, hint=error.hint)
-            move(session, run, RunState.FAILED, now=now, reason=error.message)
+            end_attempt(session, run, AttemptOutcome.FAILED, run.error, now=now)
+            move(session, run, RunState.FAILED, now=now)
         else:
-            models = catalog_of(session, run.org_id, catalog)
-            return Claimed(run, spec, models[run.model_id], _teacher(run, models))
+            return _claimed(session, run, spec, catalog)
     return None
 
 
-def _teacher(run: Run, catalog: Catalog) -> wire.PinnedTeacher | None:
-    if run.teacher_model_id is None:
-        return None
-    return wire.PinnedTeacher(model=catalog[run.teacher_model_id], adapter=run.teacher_adapter)
+def collect(session: Session, run_id: str, ticket: str, *, catalog: Catalog) -> Claimed:
+    """Hand the lease of a run over to the process that its worker gave the ticket to, once."""
+    run = _locked(session, run_id)
+    if (
+        run.lease_token is None
+        or run.lease_collected
+        or not hmac.compare_digest(wire.ticket_of(run.lease_token).encode(), ticket.encode())
+    ):
+        raise LeaseLost(f"This ticket to {run.id} was used before, or its lease is over.")
+    run.lease_collected = True
+    return _claimed(session, run, parse_train_spec(run.spec), catalog)
 
 
-def _take_longest_waiting(
-    session: Session, *, catalog: Catalog, now: datetime, until: datetime
-) -> Run | None:
-    """Lease the run that has waited longest, or return None.
+def _claimed(session: Session, run: Run, spec: TrainSpec, catalog: Catalog) -> Claimed:
+    models = catalog_of(session, run.org_id, catalog)
+    teacher = None
+    if run.teacher_model_id is not None:
+        teacher = wire.PinnedTeacher(
+            model=models[run.teacher_model_id], adapter=run.teacher_adapter
+        )
+    return Claimed(run, spec, models[run.model_id], teacher)
 
-    Runs whose worker fell silent count as waiting. Choosing and taking are one statement: of any
-    number of workers that ask at once, each gets another run.
-    """
+
+def _note_worker(session: Session, worker: Claimant, *, now: datetime) -> None:
+    known = session.get(KnownWorker, worker.worker_id)
+    devices = worker.devices
+    told = known and Devices(known.device_type, known.device_count) == devices
+    if known is None or not told or known.last_seen_at < now - _SEEN:
+        row = {
+            "worker_id": worker.worker_id,
+            "device_type": devices.type,
+            "device_count": devices.count,
+            "last_seen_at": now,
+        }
+        insert_or_update(session, KnownWorker, row, key="worker_id")
+
+
+def _can_be_claimed(
+    session: Session, worker: Claimant, catalog: Catalog, *, now: datetime
+) -> ColumnElement[bool]:
+    """Return the condition of runs that a worker may take. Silent workers' runs count as waiting."""
     waiting = and_(
         or_(Run.state == RunState.QUEUED, _lease_expired(now)),
         Run.cancel_requested.is_(False),
@@ -112,6 +160,23 @@ def _take_longest_waiting(
             in_catalog(Run.teacher_model_id, Run.teacher_model_revision, shared=catalog),
         ),
     )
+    wanted = session.execute(select(Run.gpu_type, Run.gpu_count).where(waiting).distinct())
+    served = [
+        (row.gpu_type, row.gpu_count)
+        for row in wanted
+        if can_serve(worker.devices, device_needs(row.gpu_type, row.gpu_count))
+    ]
+    return and_(waiting, tuple_(Run.gpu_type, Run.gpu_count).in_(served))
+
+
+def _take_longest_waiting(
+    session: Session, waiting: ColumnElement[bool], *, until: datetime
+) -> Run | None:
+    """Lease the run that has waited longest, or return None.
+
+    Choosing and taking are one statement: of any number of workers that ask at once, each gets
+    another run.
+    """
     longest = (
         select(Run.id)
         .where(waiting)
@@ -129,7 +194,9 @@ def _take_longest_waiting(
             attempt=Run.attempt + 1,
             fruitless_attempts=Run.fruitless_attempts + 1,
             reported_events=0,
+            phase=None,
             lease_token=new_secret(),
+            lease_collected=False,
             lease_until=until,
         )
         .returning(Run)
@@ -137,28 +204,51 @@ def _take_longest_waiting(
     ).one_or_none()
 
 
+def _begin_attempt(session: Session, run: Run, worker: Claimant, *, now: datetime) -> None:
+    run.worker_id = worker.worker_id
+    point = newest_checkpoint(session, run)
+    session.add(
+        RunAttempt(
+            run_id=run.id,
+            attempt=run.attempt,
+            worker_id=worker.worker_id,
+            started_at=now,
+            first_step=point.step if point else 0,
+        )
+    )
+
+
 def newest_checkpoint(session: Session, run: Run) -> Checkpoint | None:
     """Return what the next attempt goes on from."""
     return session.scalars(
         select(Checkpoint)
-        .where(Checkpoint.run_id == run.id)
+        .where(Checkpoint.run_id == run.id, Checkpoint.state.is_not(None))
         .order_by(Checkpoint.step.desc())
         .limit(1)
     ).one_or_none()
 
 
-def held(session: Session, holder: Holder) -> Run:
-    """Return the run, locked, if the lease is still the holder's; raise `LeaseLost` if not."""
-    run = session.scalars(
-        select(Run).where(Run.id == holder.run_id).with_for_update()
-    ).one_or_none()
+def held(session: Session, holder: Holder, *, locked: bool = True) -> Run:
+    """Return the run if the lease is still the holder's; raise `LeaseLost` if not."""
+    run = _locked(session, holder.run_id) if locked else session.get(Run, holder.run_id)
     if run is None:
-        raise RunNotFound(f"There is no run {holder.run_id!r}.")
+        raise _no_run(holder.run_id)
     if run.lease_token is None or not hmac.compare_digest(
         run.lease_token.encode(), holder.token.encode()
     ):
         raise LeaseLost(f"The lease on {run.id} is no longer this worker's.")
     return run
+
+
+def _locked(session: Session, run_id: str) -> Run:
+    run = session.scalars(select(Run).where(Run.id == run_id).with_for_update()).one_or_none()
+    if run is None:
+        raise _no_run(run_id)
+    return run
+
+
+def _no_run(run_id: str) -> RunNotFound:
+    return RunNotFound(f"There is no run {run_id!r}.")
 
 
 def renew(run: Run, *, now: datetime, lease_seconds: float) -> datetime:
@@ -183,6 +273,7 @@ def record_events(session: Session, run: Run, batch: wire.EventBatch, *, now: da
 
     A worker that got no answer sends a batch again: what is known already changes nothing.
     """
+    run.phase = batch.phase or run.phase
     known = max(0, run.reported_events - batch.first)
     run.reported_events = max(run.reported_events, batch.first + len(batch.events))
     for event in batch.events[known:]:
@@ -210,6 +301,7 @@ def record_checkpoint(
         step=point.step,
         attempt=run.attempt,
         adapter=point.adapter,
+        adapter_kept=True,
         state=point.state,
         created_at=now,
     )
@@ -226,6 +318,7 @@ def complete(session: Session, run: Run, *, step: int, now: datetime) -> None:
         raise AdapterNotFound(f"{run.id} has saved nothing after step {step}.")
     run.final_step = step
     run.adapter_revision = adapter_revision(run.id, None, checkpoint.adapter.tree_digest)
+    end_attempt(session, run, AttemptOutcome.DONE, None, now=now)
     move(session, run, RunState.DONE, now=now)
 
 
@@ -234,14 +327,18 @@ def fail(session: Session, run: Run, failure: wire.Failure, *, now: datetime) ->
     add_event(session, run, EventKind.LOG, {"message": failure.error.message}, now=now)
     if not failure.retry:
         run.error = failure.error
-        move(session, run, RunState.FAILED, now=now, reason=failure.error.message)
+        end_attempt(session, run, AttemptOutcome.FAILED, failure.error, now=now)
+        move(session, run, RunState.FAILED, now=now)
     else:
+        end_attempt(session, run, AttemptOutcome.RETRIED, failure.error, now=now)
         _give_back(session, run, failure.error, now=now)
 
 
 def release(session: Session, run: Run, *, now: datetime) -> None:
     """Give a run back unharmed: its worker stops, or has stopped it because that was asked for."""
     run.fruitless_attempts = 0
+    outcome = AttemptOutcome.CANCELLED if run.cancel_requested else AttemptOutcome.RELEASED
+    end_attempt(session, run, outcome, None, now=now)
     _give_back(session, run, None, now=now)
 
 
@@ -257,19 +354,38 @@ def take_back(session: Session, run_id: str, *, now: datetime) -> None:
     ).one_or_none()
     if run is None:
         return
-    silent = RunError(
-        code=Unavailable.code,
-        message=f"The worker {run.worker_id!r} fell silent during attempt {run.attempt}.",
-    )
+    silent = _silence(run, run.attempt)
     add_event(session, run, EventKind.LOG, {"message": silent.message}, now=now)
+    end_attempt(session, run, AttemptOutcome.LOST, silent, now=now)
     _give_back(session, run, silent, now=now)
+
+
+def extend_leases(session: Session, *, now: datetime, lease_seconds: float) -> None:
+    """Give every worker a lease's time to speak: a hub that was away heard nobody."""
+    until = now + timedelta(seconds=lease_seconds)
+    session.execute(
+        update(Run)
+        .where(Run.state.in_(RUN_LEASED), Run.lease_until < until)
+        .values(lease_until=until)
+    )
+
+
+def _silence(run: Run, attempt: int) -> RunError:
+    return RunError(
+        code=WorkerLost.code,
+        message=f"The worker {run.worker_id!r} fell silent during attempt {attempt}.",
+        hint="It is tried again from its newest checkpoint. If workers keep vanishing, look at the "
+        "machine: memory, disk, power, network.",
+    )
 
 
 def _give_back(session: Session, run: Run, reason: RunError | None, *, now: datetime) -> None:
     """Let a run leave its worker: cancelled if that was asked for, else to the next worker."""
     if run.cancel_requested:
         move(session, run, RunState.CANCELLED, now=now)
-    elif reason is not None and run.fruitless_attempts >= MAX_FRUITLESS_ATTEMPTS:
+    elif reason is not None and run.fruitless_attempts >= _SOONER.get(
+        reason.code, MAX_FRUITLESS_ATTEMPTS
+    ):
         run.error = RunError(
             code=reason.code,
             message=f"{run.fruitless_attempts} attempts in a row ended before anything was saved; "
@@ -277,10 +393,9 @@ def _give_back(session: Session, run: Run, reason: RunError | None, *, now: date
             hint=reason.hint,
             traceback=reason.traceback,
         )
-        move(session, run, RunState.FAILED, now=now, reason=reason.message)
+        move(session, run, RunState.FAILED, now=now)
     else:
-        why = None if reason is None else reason.message
-        move(session, run, RunState.QUEUED, now=now, reason=why)
+        move(session, run, RunState.QUEUED, now=now)
 
 
 def _lease_expired(now: datetime) -> ColumnElement[bool]:

@@ -20,7 +20,7 @@ from hub_server.models.environments import (
     VersionUse,
 )
 from hub_server.models.evaluations import Evaluation, EvaluationCase
-from hub_server.models.runs import Checkpoint, Run, RunEvent
+from hub_server.models.runs import Checkpoint, KnownWorker, Run, RunAttempt, RunEvent
 from hub_server.models.search import SearchDocument
 from hub_server.models.secrets import ProjectSecret, RunSecret
 from hub_server.models.storage import Blob, Upload, UploadState
@@ -46,12 +46,14 @@ __all__ = [
     "Evaluation",
     "EvaluationCase",
     "FeedHead",
+    "KnownWorker",
     "Membership",
     "Org",
     "Project",
     "ProjectSecret",
     "RequestRecord",
     "Run",
+    "RunAttempt",
     "RunEvent",
     "RunSecret",
     "SearchDocument",

@@ -39,10 +39,21 @@ def of_run(session: Session, run: Run, ref: AdapterRef) -> Adapter:
         raise AdapterNotFound(
             f"{run.id} has saved nothing after step {step}.", hint=_what_is_saved(session, run)
         )
+    require_kept(checkpoint)
     revision = adapter_revision(run.id, ref.step, checkpoint.adapter.tree_digest)
     if ref.revision not in (None, revision):
         raise AdapterNotFound(f"{run.id} has no revision {ref.revision!r}; it has {revision!r}.")
     return Adapter(run, step, revision, checkpoint.adapter)
+
+
+def require_kept(checkpoint: Checkpoint) -> None:
+    """Raise `AdapterNotFound` if only the adapter's description is left."""
+    if not checkpoint.adapter_kept:
+        raise AdapterNotFound(
+            f"The adapter that {checkpoint.run_id} saved after step {checkpoint.step} was dropped: "
+            "this hub keeps only the newest ones of a run.",
+            hint=f"`freesolo runs checkpoints {checkpoint.run_id}` shows what is kept.",
+        )
 
 
 def pin(adapter: Adapter) -> PinnedAdapter:

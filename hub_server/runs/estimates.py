@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from freesolo.domain import estimates
 from freesolo.domain.catalog import Algorithm, BaseModelEntry
-from freesolo.domain.devices import Device, named_device
+from freesolo.domain.devices import Device, answers_to, named_device
 from freesolo.domain.estimates import Estimate, Rows
 from freesolo.domain.lifecycle import RunState
 from freesolo.domain.memory import RowLengths
@@ -78,7 +78,7 @@ def _devices(session: Session, member: Member, wanted: str | None) -> Sequence[D
     met = dict.fromkeys(
         Device(run.device.name, run.device.memory) for run in recent if run.device is not None
     )
-    asked_for = [device for device in met if device.answers_to(wanted)]
+    asked_for = [device for device in met if answers_to(device.name, wanted)]
     return asked_for or [named_device(wanted or _DEFAULT_DEVICE)]
 
 

@@ -6,6 +6,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response, status
 from sqlalchemy.orm import Session
 
+from freesolo.domain.devices import Devices
+from freesolo.domain.lifecycle import RunState
 from freesolo.schemas import runs as wire
 from freesolo.schemas.uses import UseKind
 from hub_server.accounts.service import Member, Repeatable, once
@@ -21,6 +23,7 @@ from hub_server.dependencies import (
     RunReader,
     RunWriter,
 )
+from hub_server.models import Run
 from hub_server.runs import attempts, estimates, history, reproducing, service
 
 router = APIRouter(prefix="/v1", tags=["runs"])
@@ -48,7 +51,7 @@ def create_run(  # noqa: PLR0913  each is one of FastAPI's inputs
         response.status_code = status.HTTP_200_OK
         planned = service.plan(session, member, new, catalog=catalog)
         estimate = estimates.estimate(session, member, planned.spec, planned.model, planned.version)
-        return service.plan_view(planned, estimate)
+        return service.plan_view(planned, estimate, _warnings(session, planned, now=now))
 
     def submit() -> str:
         planned = service.plan(session, member, new, catalog=catalog)
@@ -56,7 +59,21 @@ def create_run(  # noqa: PLR0913  each is one of FastAPI's inputs
 
     request = Repeatable.of(idempotency_key, "create_run", new)
     run_id = once(session, member, request, now=now, create=submit)
-    return service.run_view(service.find(session, member, run_id))
+    return _run_view(session, service.find(session, member, run_id), now=now)
+
+
+def _run_view(session: DbSession, run: Run, *, now: datetime) -> wire.Run:
+    """Return a run, and if it is queued, whether anybody can serve it."""
+    if run.state is not RunState.QUEUED:
+        return service.run_view(run)
+    needs = service.device_needs(run.gpu_type, run.gpu_count)
+    return service.run_view(run, waits_because=service.why_it_waits(session, needs, now=now))
+
+
+def _warnings(session: DbSession, planned: service.Plan, *, now: datetime) -> list[str]:
+    needs = Devices(planned.spec.gpu.type, planned.spec.gpu.count)
+    waits = service.why_it_waits(session, needs, now=now)
+    return [] if waits is None else [waits]
 
 
 @router.post("/runs/{run_id}/reproduce", status_code=status.HTTP_201_CREATED)
@@ -79,7 +96,7 @@ def reproduce_run(  # noqa: PLR0913  each is one of FastAPI's inputs
 
     request = Repeatable.of(idempotency_key, f"reproduce_run {run_id}", body)
     again = once(session, member, request, now=now, create=submit)
-    return service.run_view(service.find(session, member, again))
+    return _run_view(session, service.find(session, member, again), now=now)
 
 
 def _queue(
@@ -107,9 +124,10 @@ def list_runs(
 
 
 @router.get("/runs/{run_id}")
-def show_run(run_id: str, member: RunReader, session: DbReader) -> wire.RunDetail:
+def show_run(run_id: str, member: RunReader, session: DbReader, now: Now) -> wire.RunDetail:
     """Show one run, with what made it and how each attempt at it went."""
-    return attempts.detail_view(session, service.find(session, member, run_id))
+    run = service.find(session, member, run_id)
+    return attempts.detail_view(session, run, _run_view(session, run, now=now))
 
 
 @router.get("/runs/{run_id}/events")

@@ -4,15 +4,16 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from pydantic import JsonValue
-from sqlalchemy import and_, or_, select
+from sqlalchemy import and_, delete, or_, select
 from sqlalchemy.orm import Session
 
 from freesolo.domain.catalog import BaseModelEntry, Catalog, find_model
+from freesolo.domain.devices import Devices, why_none_serves
 from freesolo.domain.estimates import Estimate
-from freesolo.domain.lifecycle import RUN_ENDED, RunState, next_run_state
+from freesolo.domain.lifecycle import RUN_ENDED, RUN_LEASED, RunState, next_run_state
 from freesolo.domain.manifest import Manifest
 from freesolo.domain.refs import AdapterRef, EnvRef, adapter_revision
 from freesolo.domain.suggest import did_you_mean
@@ -40,8 +41,10 @@ from hub_server.identifiers import new_id
 from hub_server.models import (
     Checkpoint,
     EnvironmentVersion,
+    KnownWorker,
     Project,
     Run,
+    RunAttempt,
     RunEvent,
     VersionContents,
 )
@@ -51,6 +54,9 @@ from hub_server.secrets import service as secrets
 from hub_server.storage import service as storage
 
 logger = logging.getLogger(__name__)
+
+# A worker that asked for work so long ago, and trains nothing, is no longer counted on.
+_KNOWN = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -206,6 +212,8 @@ def submit(
         teacher_model_revision=teacher and teacher.model.revision,
         teacher_adapter=teacher and teacher.adapter,
         reproduces=planned.reproduces,
+        gpu_type=planned.spec.gpu.type or "",
+        gpu_count=planned.spec.gpu.count,
         created_at=now,
         attempt=0,
         event_count=0,
@@ -279,6 +287,47 @@ def checkpoints(session: Session, run: Run) -> Sequence[Checkpoint]:
     ).all()
 
 
+def device_needs(gpu_type: str, gpu_count: int) -> Devices:
+    """Return what a run asks for, as its row says it."""
+    return Devices(gpu_type or None, gpu_count)
+
+
+def why_it_waits(session: Session, needs: Devices, *, now: datetime) -> str | None:
+    """Say why a run would wait if no worker that is known can serve it, else None."""
+    training = select(Run.worker_id).where(Run.state.in_(RUN_LEASED))
+    known = session.scalars(
+        select(KnownWorker).where(
+            or_(KnownWorker.last_seen_at >= now - _KNOWN, KnownWorker.worker_id.in_(training))
+        )
+    )
+    return why_none_serves(
+        needs, (Devices(worker.device_type, worker.device_count) for worker in known)
+    )
+
+
+def forget_workers(session: Session, *, now: datetime) -> None:
+    """Forget the workers that have not asked for work for a day."""
+    old = KnownWorker.last_seen_at < now - timedelta(days=1)
+    session.execute(delete(KnownWorker).where(old))
+
+
+def end_attempt(
+    session: Session,
+    run: Run,
+    outcome: wire.AttemptOutcome,
+    error: wire.RunError | None,
+    *,
+    now: datetime,
+) -> None:
+    """Write down how the attempt that has not ended yet did, if there is one."""
+    going = session.scalars(
+        select(RunAttempt).where(RunAttempt.run_id == run.id, RunAttempt.ended_at.is_(None))
+    ).all()
+    for attempt in going:
+        attempt.ended_at, attempt.outcome, attempt.error = now, outcome, error
+        attempt.last_step = run.step
+
+
 def cancel(session: Session, member: Member, run: Run, *, now: datetime) -> None:
     """Stop a run: one that waits at once, one that trains as soon as its worker hears of it."""
     if run.state is RunState.CANCELLED:
@@ -293,18 +342,15 @@ def cancel(session: Session, member: Member, run: Run, *, now: datetime) -> None
         move(session, run, RunState.CANCELLED, now=now)
 
 
-def move(
-    session: Session, run: Run, state: RunState, *, now: datetime, reason: str | None = None
-) -> None:
+def move(session: Session, run: Run, state: RunState, *, now: datetime) -> None:
     """Change a run's state, as far as `lifecycle` allows it, and say so among its events."""
     run.state = next_run_state(run.state, state)
     if state in RUN_ENDED:
         run.ended_at = now
         secrets.forget(session, run)
     if state in RUN_ENDED or state is RunState.QUEUED:
-        run.lease_token = run.lease_until = run.worker_id = None
-    why: dict[str, JsonValue] = {} if reason is None else {"reason": reason}
-    add_event(session, run, wire.EventKind.STATE, {"state": state.value, **why}, now=now)
+        run.lease_token = run.lease_until = run.worker_id = run.phase = None
+    add_event(session, run, wire.EventKind.STATE, {"state": state.value}, now=now)
     logger.info("run moved", extra={"run": run.id, "attempt": run.attempt, "state": state.value})
 
 
@@ -332,7 +378,7 @@ def add_event(
     )
 
 
-def run_view(run: Run) -> wire.Run:
+def run_view(run: Run, *, waits_because: str | None = None) -> wire.Run:
     """Return a run as it goes over the wire."""
     return wire.Run(
         id=run.id,
@@ -352,13 +398,15 @@ def run_view(run: Run) -> wire.Run:
         metrics=run.metrics,
         step=run.step,
         total_steps=run.total_steps,
+        phase=run.phase,
+        waits_because=waits_because,
         created_at=run.created_at,
         started_at=run.started_at,
         ended_at=run.ended_at,
     )
 
 
-def plan_view(planned: Plan, estimate: Estimate) -> wire.RunPlan:
+def plan_view(planned: Plan, estimate: Estimate, warnings: Sequence[str]) -> wire.RunPlan:
     """Return what a dry run answers."""
     warm_start, teacher = planned.pins.warm_start, planned.pins.teacher
     return wire.RunPlan(
@@ -375,6 +423,7 @@ def plan_view(planned: Plan, estimate: Estimate) -> wire.RunPlan:
         secrets=list(planned.secrets.environment),
         job_secrets=list(planned.secrets.job),
         estimate=estimate,
+        warnings=list(warnings),
     )
 
 
@@ -406,6 +455,8 @@ def checkpoint_view(checkpoint: Checkpoint) -> wire.Checkpoint:
         digest=digest,
         revision=adapter_revision(checkpoint.run_id, checkpoint.step, digest),
         attempt=checkpoint.attempt,
+        adapter_kept=checkpoint.adapter_kept,
+        state_kept=checkpoint.state is not None,
         created_at=checkpoint.created_at,
     )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import JSON, Exists, exists, or_, select, type_coerce
+from sqlalchemy import JSON, ColumnElement, and_, exists, or_, select, type_coerce
 from sqlalchemy.orm import InstrumentedAttribute, Session, sessionmaker
 
 from freesolo.errors import BlobNotFound
@@ -85,7 +85,10 @@ def references(session: Session) -> Iterator[Reference]:
         )
         yield Reference(f"wheel of {ref}", version.wheel_digest, version.wheel_size)
     for point in session.scalars(select(Checkpoint).execution_options(yield_per=1000)):
-        for kind, saved in (("adapter", point.adapter), ("state", point.state)):
+        kept = (("adapter", point.adapter if point.adapter_kept else None), ("state", point.state))
+        for kind, saved in kept:
+            if saved is None:
+                continue
             yield Reference(
                 f"{kind} of {point.run_id} after step {point.step}",
                 saved.archive_digest,
@@ -132,21 +135,25 @@ def _is_needed(session: Session, digest: str) -> bool:
         EnvironmentVersion.deleted_at.is_(None),
     )
     upload = exists().where(Upload.archive_digest == digest, Upload.state == UploadState.OPEN)
-    saved = _any_is(digest, Checkpoint.adapter, Checkpoint.state)
-    built_on = _any_is(digest, Run.warm_start, Run.teacher_adapter)
+    saved = exists().where(
+        or_(
+            and_(_archive_digest(Checkpoint.adapter) == digest, Checkpoint.adapter_kept),
+            _archive_digest(Checkpoint.state) == digest,
+        )
+    )
+    built_on = exists().where(
+        or_(
+            _archive_digest(Run.warm_start) == digest,
+            _archive_digest(Run.teacher_adapter) == digest,
+        )
+    )
     return bool(session.scalar(select(or_(version, upload, saved, built_on))))
 
 
-def _any_is(
-    digest: str,
-    *columns: InstrumentedAttribute[Artifact] | InstrumentedAttribute[PinnedAdapter | None],
-) -> Exists:
-    """Return the condition that some row holds an archive with this digest in one of the columns."""
-    return exists().where(
-        or_(
-            *(
-                type_coerce(column, JSON)["archive_digest"].as_string() == digest
-                for column in columns
-            )
-        )
-    )
+def _archive_digest(
+    column: InstrumentedAttribute[Artifact]
+    | InstrumentedAttribute[Artifact | None]
+    | InstrumentedAttribute[PinnedAdapter | None],
+) -> ColumnElement[str]:
+    digest: ColumnElement[str] = type_coerce(column, JSON)["archive_digest"].as_string()
+    return digest

@@ -15,7 +15,7 @@ from trl import SFTConfig, SFTTrainer
 from freesolo.domain.estimates import require_room
 from freesolo.domain.train_spec import context_tokens, total_steps
 from freesolo.domain.train_tables import TrainTable
-from freesolo.errors import LimitExceeded
+from freesolo.errors import OutOfMemory
 from training_backend.data import (
     IGNORED,
     Row,
@@ -85,7 +85,7 @@ def train(task: Task) -> int:
 def fit(plan: Plan, progress: Progress) -> int:
     """Make exactly the planned updates, telling `progress` of every step and checkpoint.
 
-    Raise `InvalidTrainSpec` when the loss is no longer a number, `LimitExceeded` when the
+    Raise `InvalidTrainSpec` when the loss is no longer a number, `OutOfMemory` when the
     accelerator's memory is too small.
     """
     steps = total_steps(plan.train, len(plan.rows))
@@ -109,7 +109,7 @@ def fit(plan: Plan, progress: Progress) -> int:
     try:
         trainer.train(resume_from_checkpoint=plan.resume_from and str(plan.resume_from))
     except torch.OutOfMemoryError:
-        raise LimitExceeded(
+        raise OutOfMemory(
             f"The accelerator ran out of memory with {plan.train.batch_size} rows in a step.",
             hint="Lower `train.max_context_tokens` or `train.lora_rank`, or use a larger one.",
         ) from None

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from freesolo.datasets.types import Message
 from freesolo.domain.catalog import BaseModelEntry
+from freesolo.domain.watchdog import Phase
 from freesolo.runtime.client import EnvironmentHost
 from freesolo.schemas.leases import Lease
 from training_backend.machine import Machine
@@ -38,6 +39,12 @@ class Progress(Protocol):
 
     def started(self, total_steps: int, *, sampler: str | None = None) -> None:
         """Say that training begins, how many updates it will make, and what samples, if anything."""
+
+    def phase(self, phase: Phase) -> None:
+        """Say what the attempt does now, if it is not learning from a step's data.
+
+        A step that samples says `ROLLOUTS` when it begins to, and `STEP` when it has its rollouts.
+        """
 
     def log(self, message: str) -> None:
         """Tell the run's owner something."""

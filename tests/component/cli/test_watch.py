@@ -20,11 +20,13 @@ from rich.console import Console
 from freesolo.cli.run_view import RunView, duration
 from freesolo.client.hub import HubClient
 from freesolo.client.transport import Transport
+from freesolo.domain.devices import Devices
 from freesolo.errors import InvalidInput
 from freesolo.schemas.leases import Lease
 from freesolo.schemas.runs import Run
 from tests.component.cli.conftest import Freesolo
 from tests.hubs import LiveHub
+from tests.platforms import wait_for
 from training_backend.hub import LeaseHub
 from training_backend.machine import find_machine
 from training_backend.progress import RunProgress
@@ -45,6 +47,17 @@ class Training:
     def id(self) -> str:
         """The run's id."""
         return self.lease.run_id
+
+    def arrive(self, message: str) -> None:
+        """Log a message; return once it is there, and with it all that was told before."""
+        self.progress.log(message)
+        with HubClient(self.hub.url, self.hub.user_key) as client:
+            wait_for(
+                lambda: any(
+                    event.data.get("message") == message
+                    for event in client.run_events(self.id, after=0).events
+                )
+            )
 
 
 def step_metrics(step: int) -> dict[str, float]:
@@ -74,7 +87,7 @@ def training(freesolo: Freesolo, with_hub: LiveHub) -> Iterator[Training]:
     assert freesolo("train", "dates/configs/sft.toml", "--background", "--json").code == 0
     transport = Transport(with_hub.url, with_hub.worker_key)
     hub = LeaseHub(transport)
-    lease = hub.claim("worker-1")
+    lease = hub.claim("worker-1", Devices("cpu", 1))
     assert lease is not None
     progress = RunProgress(hub, lease, find_machine=find_machine)
     progress.started(STEPS)
@@ -85,8 +98,9 @@ def training(freesolo: Freesolo, with_hub: LiveHub) -> Iterator[Training]:
             step,
             [rollout(1, 0.5), rollout(0, 1.0), rollout(2, 0.0), rollout(3, None, error="hung")],
         )
-    progress.log("Fifteen steps.")
-    yield Training(with_hub, lease, progress)
+    training = Training(with_hub, lease, progress)
+    training.arrive("Fifteen steps.")
+    yield training
     transport.close()
 
 
@@ -130,7 +144,7 @@ def test_samples_of_all_steps_are_read_page_by_page(freesolo: Freesolo, training
     progress = training.progress
     for step in range(16, 60):
         progress.samples(step, [rollout(number, 0.1) for number in range(4)])
-    progress.log("More than a page.")
+    training.arrive("More than a page.")
     samples = freesolo("runs", "samples", training.id, "--all", "--json").document["samples"]
     assert [sample["step"] for sample in samples] == [s for s in range(59, 0, -1) for _ in range(4)]
 

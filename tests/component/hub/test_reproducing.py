@@ -148,15 +148,14 @@ def test_each_attempt_tells_how_it_ended(any_hub: HubUnderTest) -> None:
     any_hub.report(lease, "complete", {"step": 1})
     ended = any_hub.run(run_id)["attempts"]
 
-    assert [(each["number"], each["outcome"]) for each in at_work] == [
-        (1, "queued"),
-        (2, "queued"),
-        (3, "queued"),
+    assert [(each["attempt"], each["outcome"]) for each in at_work] == [
+        (1, "retried"),
+        (2, "lost"),
+        (3, "lost"),
         (4, None),
     ]
-    reasons = [each["reason"] for each in ended]
-    assert reasons[0] == FAILURE["error"]["message"]
-    assert "fell silent" in reasons[1]
-    assert "'worker-3' fell silent" in reasons[2]
-    assert (ended[3]["outcome"], reasons[3]) == ("done", None)
+    assert ended[0]["error"]["message"] == FAILURE["error"]["message"]
+    assert "'worker-2' fell silent" in ended[1]["error"]["message"]
+    assert "'worker-3' fell silent" in ended[2]["error"]["message"]
+    assert (ended[3]["outcome"], ended[3]["error"]) == ("done", None)
     assert ended[3]["ended_at"] is not None

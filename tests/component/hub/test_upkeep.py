@@ -59,6 +59,7 @@ def test_the_thread_lives_on_after_a_failure(
         assert came_back.wait(5)
 
     assert [record.message for record in caplog.records] == [
+        "leases not extended",
         "leftovers not removed",
         "upkeep failed",
     ]

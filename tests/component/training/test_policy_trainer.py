@@ -10,6 +10,7 @@ from peft import PeftModel
 from torch import Tensor
 
 from freesolo.domain.train_tables import GrpoTable
+from freesolo.domain.watchdog import Phase
 from freesolo.errors import InvalidTrainSpec, LimitExceeded
 from tests.component.training.conftest import make_policy
 from training_backend.lora import Device
@@ -29,8 +30,12 @@ class Told:
         self.logs: list[str] = []
         self.saved: list[int] = []
         self.shown: list[Sample] = []
+        self.phases: list[Phase] = []
 
     def started(self, total_steps: int, *, sampler: str | None = None) -> None: ...
+
+    def phase(self, phase: Phase) -> None:
+        self.phases.append(phase)
 
     def log(self, message: str) -> None:
         self.logs.append(message)
@@ -112,6 +117,7 @@ def test_what_beat_its_siblings_becomes_likelier_and_what_fell_behind_less_so(
     assert likelihood(policy, worse) < before[1]
     assert [step["step"] for step in told.steps] == [1, 2, 3]
     assert told.saved == [3]
+    assert told.phases == [Phase.ROLLOUTS, Phase.STEP] * 3
     for step in told.steps:
         assert {"loss", "grad_norm", "entropy", "reward", "time/rollouts", "time/update"} <= set(
             step

@@ -9,9 +9,9 @@ import pytest
 from freesolo.client.hub import HubClient
 from freesolo.domain.lifecycle import RunState
 from tests import tiny_model
-from tests.component.worker.conftest import LEASE_SECONDS, Platform
 from tests.component.worker.test_training import COUNT
 from tests.hubs import LiveHub
+from tests.platforms import LEASE_SECONDS, Platform
 
 # As the catalog has it, the tiny model has layers without end.
 ENDLESS = (
@@ -30,9 +30,12 @@ def platform(start_live_hub: Callable[..., LiveHub], tmp_path: Path) -> Iterator
         yield Platform(hub, client, tmp_path, started)
 
 
-def test_a_run_without_room_fails_with_the_part_that_is_too_large(platform: Platform) -> None:
+@pytest.mark.parametrize("algorithm", ["sft", "grpo"])
+def test_a_run_without_room_fails_with_the_part_that_is_too_large(
+    platform: Platform, algorithm: str
+) -> None:
     platform.publish("count", COUNT)
-    run = platform.submit("count", max_steps=1)
+    run = platform.submit("count", algorithm=algorithm, max_steps=1)
     platform.start_worker()
     ended = platform.wait_for_state(run, RunState.FAILED)
     assert ended.error is not None

@@ -2,9 +2,9 @@
 
 from freesolo.domain.lifecycle import RunState
 from freesolo.domain.refs import EnvRef
-from tests.component.worker.conftest import Platform
 from tests.component.worker.test_training import COUNT
 from tests.factories import make_environment, pack_folder
+from tests.platforms import Platform
 
 BUILDS_ON_COUNT = """
 import fsenv_local_count

@@ -4,8 +4,8 @@ import signal
 
 from freesolo.domain.lifecycle import RunState
 from freesolo.schemas.runs import EventKind
-from tests.component.worker.conftest import Platform, wait_for
 from tests.component.worker.test_training import saved_steps
+from tests.platforms import Platform, wait_for
 
 # What a random model can do more or less of; the second turn is told what the first one was worth.
 VOWELS = '''

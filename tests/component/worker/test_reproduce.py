@@ -5,9 +5,10 @@ from typing import Any
 
 from freesolo.domain.lifecycle import RunState
 from hub_server.models import Checkpoint, Run
-from tests.component.worker.conftest import Command, Platform
+from tests.component.worker.conftest import Command
 from tests.component.worker.test_training import COUNT
 from tests.hubs import resources_of
+from tests.platforms import Platform
 
 
 def tamper(platform: Platform, run_id: str) -> None:

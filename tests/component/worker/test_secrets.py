@@ -11,9 +11,9 @@ from freesolo.domain.refs import EnvRef
 from freesolo.schemas.runs import Run
 from hub_server.models import RunSecret
 from tests import tiny_model
-from tests.component.worker.conftest import Platform, wait_for
 from tests.factories import make_environment, pack_folder
 from tests.hubs import resources_of
+from tests.platforms import Platform, wait_for
 
 EXPECTED = {
     "HANDED_KEY": "handed-in-with-the-run",

@@ -11,8 +11,8 @@ from tests.component.package.template_folders import (
     secrets_of,
     write_template,
 )
-from tests.component.worker.conftest import Platform
 from tests.factories import pack_folder
+from tests.platforms import Platform
 
 # The tiny model reads bytes, so its rows are long.
 OVERRIDES = (

@@ -6,8 +6,9 @@ import signal
 from freesolo.domain.lifecycle import RunState
 from freesolo.schemas.runs import EventKind, Run
 from tests import tiny_model
-from tests.component.worker.conftest import Command, Platform, wait_for
+from tests.component.worker.conftest import Command
 from tests.component.worker.test_training import COUNT, adapter_files, saved_steps
+from tests.platforms import Platform, wait_for
 
 
 def losses(platform: Platform, run: Run) -> list[float]:

@@ -9,7 +9,8 @@ from freesolo import supervisor
 from freesolo.client.transport import Transport
 from freesolo.domain.lifecycle import RunState
 from freesolo.schemas.leases import Lease
-from tests.component.worker.conftest import Platform, wait_for
+from freesolo.schemas.runs import Run
+from tests.platforms import Platform, wait_for
 from training_backend.hub import LeaseHub
 
 STUCK = """
@@ -36,6 +37,28 @@ SUM = """
 
     def load_environment(**params):
         return Sum()
+"""
+
+
+SLOW_REWARD = """
+    import time
+
+    from freesolo.environments import EnvironmentSingleTurn, RewardResult
+
+
+    class Slow(EnvironmentSingleTurn):
+        dataset = [{"input": "1+1?", "output": "2"}]
+
+        def build_prompt_messages(self, example, prompt_text):
+            return [{"role": "user", "content": example.input}]
+
+        def score_response(self, example, response, **kwargs):
+            print("scoring", flush=True)
+            time.sleep(3600)
+
+
+    def load_environment(**params):
+        return Slow()
 """
 
 
@@ -161,3 +184,102 @@ def test_two_workers_do_not_share_a_folder(platform: Platform) -> None:
     second = platform.start_worker()
 
     assert second.process.wait(timeout=30) == 4
+
+
+def outcomes(platform: Platform, run: Run) -> list[str | None]:
+    return [made.outcome for made in platform.client.run(run.id).attempts]
+
+
+def test_a_cancelled_run_waits_for_no_heartbeat_and_no_reward(patient_platform: Platform) -> None:
+    platform = patient_platform
+    platform.publish("slow", SLOW_REWARD)
+    run = platform.submit("slow")
+    worker = platform.start_worker()
+    job = worker.job(run)
+    wait_for(lambda: any("environment runs" in str(event.data) for event in platform.events(run)))
+
+    # The next heartbeat is due in minutes, as is the deadline of the reward that hangs.
+    platform.client.cancel_run(run.id)
+
+    platform.wait_for_state(run, RunState.CANCELLED)
+    assert gone(job)
+    assert outcomes(platform, run) == ["cancelled"]
+
+
+def test_a_run_that_hangs_is_tried_again_and_then_fails_with_what_to_do(
+    patient_platform: Platform,
+) -> None:
+    platform = patient_platform
+    platform.publish("stuck", STUCK)
+    run = platform.submit("stuck")
+    worker = platform.start_worker(starting_seconds=2.0)
+    job = worker.job(run)
+
+    run = platform.wait_for_state(run, RunState.FAILED)
+
+    assert gone(job)
+    assert outcomes(platform, run) == ["retried", "retried"]
+    assert run.error is not None
+    assert run.error.code == "unavailable_stalled"
+    assert "Training had not begun after 2 s" in run.error.message
+    assert "FREESOLO_TRAIN_STARTING_SECONDS" in str(run.error.hint)
+
+
+def test_a_frozen_process_is_found_and_ended(patient_platform: Platform) -> None:
+    platform = patient_platform
+    platform.publish("stuck", STUCK)
+    run = platform.submit("stuck")
+    worker = platform.start_worker(starting_seconds=2.0)
+    job = worker.job(run)
+
+    # It cannot say anything, and cannot be asked to end.
+    job.send_signal(signal.SIGSTOP)
+
+    wait_for(lambda: gone(job))
+    wait_for(lambda: outcomes(platform, run)[0] == "retried")
+
+
+def test_what_a_killed_worker_had_is_given_back_before_its_lease_runs_out(
+    patient_platform: Platform,
+) -> None:
+    platform = patient_platform
+    platform.publish("stuck", STUCK)
+    run = platform.submit("stuck")
+    worker = platform.start_worker()
+    worker.job(run)
+    worker.process.send_signal(signal.SIGKILL)
+    worker.process.wait()
+
+    platform.start_worker().job(run, attempt=2)
+
+    (first, _) = platform.client.run(run.id).attempts
+    assert first.error is not None
+    assert first.error.code == "unavailable_worker_lost"
+
+
+def test_a_worker_attends_as_many_runs_as_it_is_told(patient_platform: Platform) -> None:
+    platform = patient_platform
+    platform.publish("stuck", STUCK)
+    runs = [platform.submit("stuck") for _ in range(3)]
+    worker = platform.start_worker(concurrency=2)
+
+    jobs = [worker.job(run) for run in runs[:2]]
+
+    assert all(job.is_running() for job in jobs)
+    assert platform.client.run(runs[2].id).state == RunState.QUEUED
+    platform.client.cancel_run(runs[0].id)
+    worker.job(runs[2])
+    assert jobs[1].is_running()
+
+
+def test_a_run_for_other_devices_waits(patient_platform: Platform) -> None:
+    platform = patient_platform
+    platform.publish("stuck", STUCK)
+    other = platform.submit_on("H200", "stuck")
+    run = platform.submit("stuck")
+    platform.start_worker(device_type="cpu").job(run)
+
+    waiting = platform.client.run(other.id)
+
+    assert waiting.state == RunState.QUEUED
+    assert "1 x H200" in str(waiting.waits_because)
