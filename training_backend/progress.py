@@ -12,9 +12,12 @@ from freesolo.schemas.leases import Failure, Lease, NewCheckpoint
 from freesolo.schemas.runs import EventKind, NewEvent, RunError
 from training_backend.checkpoints import pack
 from training_backend.hub import LeaseHub
+from training_backend.recipes.task import Sample
+from training_backend.samples import due, spread, to_wire
 
 _INTERVAL = 0.5
-_BATCH = 500
+# Of the largest samples, about half of what a hub takes at once.
+_BATCH = 100
 
 
 class EventStream:
@@ -63,10 +66,12 @@ class RunProgress:
         self._hub = hub
         self._lease = lease
         self._sent = 0
+        self._total_steps = 0
         self._events = EventStream(self._send)
 
     def started(self, total_steps: int) -> None:
         """Say that the run trains now."""
+        self._total_steps = total_steps
         self._hub.started(self._lease, total_steps)
 
     def log(self, message: str) -> None:
@@ -78,6 +83,14 @@ class RunProgress:
         """Send the measurements of a step. A value that is not finite has no JSON and stays out."""
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
         self._events.add(NewEvent(kind=EventKind.METRICS, step=step, data=dict(finite)))
+
+    def samples(self, step: int, samples: Sequence[Sample]) -> None:
+        """Send the rollouts of a step that are worth keeping, the worst first."""
+        if not due(step, self._total_steps):
+            return
+        for sample in spread(samples):
+            data = to_wire(sample).model_dump(mode="json")
+            self._events.add(NewEvent(kind=EventKind.SAMPLE, step=step, data=data))
 
     def checkpoint(self, step: int, folder: Path) -> None:
         """Store a checkpoint, then record it: one whose blobs are missing never exists."""

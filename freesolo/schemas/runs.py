@@ -1,10 +1,12 @@
 """Runs, their events and their checkpoints, as their owner sees them."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
+from typing import Self
 from uuid import UUID
 
-from pydantic import ConfigDict, Field, JsonValue, SecretStr
+from pydantic import ConfigDict, Field, JsonValue, SecretStr, model_validator
 
 from freesolo.domain.lifecycle import RunState
 from freesolo.domain.secrets import MAX_NAMES, SecretName
@@ -81,14 +83,52 @@ class EventKind(StrEnum):
     STATE = "state"
     LOG = "log"
     METRICS = "metrics"
+    SAMPLE = "sample"
+
+
+class SampleMessage(Wire):
+    """One message of a sample, as text."""
+
+    role: str
+    content: str
+
+
+class Sample(Wire):
+    """One rollout of a step: what the model was asked, what followed, what that was worth.
+
+    `completion` holds the model's messages and the environment's. Long texts are cut in the middle,
+    and say so. A rollout that could not be scored has an `error` and no reward.
+    """
+
+    example: int = Field(description="Number of the dataset's row, from 0.")
+    rollout: int = Field(description="Which of the example's rollouts in this step, from 0.")
+    messages: list[SampleMessage]
+    completion: list[SampleMessage]
+    reward: float | None = None
+    advantage: float | None = None
+    finish: str = Field(description="Why it ended, such as `stop`, `length` or `turn_limit`.")
+    tokens: int = Field(description="How many the model sampled.")
+    error: str | None = None
+    metrics: dict[str, float] = Field(default_factory=dict)
 
 
 class NewEvent(Wire):
-    """An event as the worker sends it. `data` is `{"message"}` for logs, `{name: number}` for metrics."""
+    """An event as the worker sends it.
+
+    `data` is `{"message"}` for logs, `{name: number}` for metrics, a `Sample` for samples.
+    """
 
     kind: EventKind
     data: dict[str, JsonValue]
     step: int | None = None
+
+    @model_validator(mode="after")
+    def _whole_sample(self) -> Self:
+        if self.kind is EventKind.SAMPLE:
+            if self.step is None:
+                raise ValueError("a sample belongs to a step")
+            Sample.model_validate(self.data)
+        return self
 
 
 class RunEvent(NewEvent):
@@ -120,3 +160,37 @@ class CheckpointList(Wire):
     """The answer of `GET /v1/runs/{id}/checkpoints`, by rising step."""
 
     checkpoints: list[Checkpoint]
+
+
+class StepMetrics(Wire):
+    """What was measured in one step, by name beside `step`."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    __pydantic_extra__: dict[str, float] = Field(init=False)
+
+    step: int
+
+    @property
+    def values(self) -> Mapping[str, float]:
+        """The measurements by name, without the step."""
+        return self.__pydantic_extra__
+
+
+class MetricsPage(Page):
+    """The answer of `GET /v1/runs/{id}/metrics`, by rising step; each step is there once."""
+
+    steps: list[StepMetrics]
+
+
+class RunSample(Sample):
+    """A sample as the hub keeps it."""
+
+    step: int
+    attempt: int
+    created_at: datetime
+
+
+class SampleList(Page):
+    """The answer of `GET /v1/runs/{id}/samples`, the newest first."""
+
+    samples: list[RunSample]

@@ -89,7 +89,7 @@ def start(body: wire.Started, run: HeldRun, session: DbSession, now: Now) -> Non
 
 @router.post("/{run_id}/events", status_code=status.HTTP_204_NO_CONTENT)
 def report_events(body: wire.EventBatch, run: HeldRun, session: DbSession, now: Now) -> None:
-    """Append log lines and metrics. The same batch again changes nothing."""
+    """Append log lines, metrics and samples. The same batch again changes nothing."""
     service.record_events(session, run, body, now=now)
 
 

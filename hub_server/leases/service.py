@@ -32,6 +32,7 @@ from freesolo.schemas import leases as wire
 from freesolo.schemas.runs import EventKind, RunError
 from hub_server.identifiers import new_secret
 from hub_server.models import Checkpoint, Run
+from hub_server.runs.history import numbers
 from hub_server.runs.service import add_event, move
 
 logger = logging.getLogger(__name__)
@@ -172,7 +173,7 @@ def record_events(session: Session, run: Run, batch: wire.EventBatch, *, now: da
         data = {name: _storable(value) for name, value in event.data.items()}
         add_event(session, run, event.kind, data, now=now, step=event.step)
         if event.kind is EventKind.METRICS:
-            run.metrics = run.metrics | _numbers(data)
+            run.metrics = run.metrics | numbers(data)
             run.step = run.step if event.step is None else event.step
 
 
@@ -272,11 +273,3 @@ def _lease_expired(now: datetime) -> ColumnElement[bool]:
 def _storable(value: JsonValue) -> JsonValue:
     """Return `value` with None for a number that JSON cannot write."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _numbers(data: dict[str, JsonValue]) -> dict[str, float]:
-    return {
-        name: float(value)
-        for name, value in data.items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    }

@@ -58,6 +58,8 @@ class RunEvent(Base):
     """One thing that happened in a run; `seq` counts from 1 within it."""
 
     __tablename__ = "run_events"
+    # One kind of a run's events, step by step.
+    __table_args__ = (Index(None, "run_id", "kind", "step", "seq"),)
 
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.id"), primary_key=True)
     seq: Mapped[int] = mapped_column(primary_key=True)

@@ -20,7 +20,7 @@ from hub_server.dependencies import (
     RunReader,
     RunWriter,
 )
-from hub_server.runs import service
+from hub_server.runs import history, service
 
 router = APIRouter(prefix="/v1", tags=["runs"])
 
@@ -97,10 +97,42 @@ def list_events(
         int, Query(ge=0, le=2**31 - 1, description="The last `seq` that is known.")
     ] = 0,
 ) -> wire.EventPage:
-    """Return the events that follow `after`, oldest first, and the run's state."""
+    """Return the events that follow `after`, oldest first, and the run's state.
+
+    Samples are not among them: they have a listing of their own.
+    """
     run = service.find(session, member, run_id)
     found = service.events_after(session, run, after, limit=_EVENTS_PAGE)
     return wire.EventPage(events=[service.event_view(event) for event in found], state=run.state)
+
+
+@router.get("/runs/{run_id}/metrics")
+def list_metrics(
+    run_id: str,
+    member: RunReader,
+    session: DbReader,
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=1000, description="The most steps on a page.")] = 1000,
+) -> wire.MetricsPage:
+    """Return what was measured in each step, by rising step; each step once, as it went last."""
+    run = service.find(session, member, run_id)
+    return history.metrics_by_step(session, run, cursor=cursor, limit=limit)
+
+
+@router.get("/runs/{run_id}/samples")
+def list_samples(
+    run_id: str,
+    member: RunReader,
+    session: DbReader,
+    step: Annotated[
+        int | None, Query(ge=1, le=2**31 - 1, description="Only those of this step.")
+    ] = None,
+    cursor: str | None = None,
+    limit: Limit = 50,
+) -> wire.SampleList:
+    """Return what the model was asked, said and got, the newest first."""
+    run = service.find(session, member, run_id)
+    return history.samples(session, run, step=step, cursor=cursor, limit=limit)
 
 
 @router.get("/runs/{run_id}/checkpoints")

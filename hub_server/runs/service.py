@@ -151,10 +151,14 @@ def list_runs(
 
 
 def events_after(session: Session, run: Run, after: int, *, limit: int) -> Sequence[RunEvent]:
-    """Return the events that follow number `after`, oldest first."""
+    """Return the events that follow number `after`, oldest first, without the bulky samples."""
     return session.scalars(
         select(RunEvent)
-        .where(RunEvent.run_id == run.id, RunEvent.seq > after)
+        .where(
+            RunEvent.run_id == run.id,
+            RunEvent.seq > after,
+            RunEvent.kind != wire.EventKind.SAMPLE,
+        )
         .order_by(RunEvent.seq)
         .limit(limit)
     ).all()
