@@ -57,10 +57,10 @@ class Output:
         if self.json_mode:
             print(_json(document), flush=True)
 
-    def data(self, text: str = "", *, style: str | None = None) -> None:
+    def data(self, text: str = "", *, style: str | None = None, end: str = "\n") -> None:
         """Print a line of the result for people; nothing in JSON mode."""
         if not self.json_mode:
-            self._data.print(plain(text), style=style)
+            self._data.print(plain(text), style=style, end=end)
 
     def piece(self, text: str) -> None:
         """Print a part of a line at once, for answers that arrive word by word."""
@@ -133,8 +133,8 @@ class Output:
 
     @contextmanager
     def screen(self) -> Iterator["Screen"]:
-        """Keep a part of the terminal for a view while the block runs."""
-        with Live(console=self._talk, auto_refresh=False, transient=True) as live:
+        """Keep a part of the terminal for a view; what it showed last stays there."""
+        with Live(console=self._talk, auto_refresh=False) as live:
             yield Screen(live)
 
     @property

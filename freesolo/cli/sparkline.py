@@ -1,6 +1,7 @@
 """A curve in one line of text."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from freesolo.domain.statistics import mean
 
@@ -29,4 +30,4 @@ def _shorten(values: Sequence[float], width: int) -> Sequence[float]:
     if len(values) <= width:
         return values
     edges = [place * len(values) // width for place in range(width + 1)]
-    return [mean(values[begin:end]) for begin, end in zip(edges, edges[1:], strict=False)]
+    return [mean(values[begin:end]) for begin, end in pairwise(edges)]

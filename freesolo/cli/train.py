@@ -6,13 +6,13 @@ from pathlib import Path
 import click
 
 from freesolo.cli.context import App, json_option
-from freesolo.cli.follow import follow, run_document, show_outcome
+from freesolo.cli.follow import show_outcome, watch
 from freesolo.domain.lifecycle import RunState
 from freesolo.domain.refs import EnvRef
 from freesolo.domain.train_spec import TrainSpec, parse_document, parse_train_spec
 from freesolo.errors import InvalidTrainSpec
 from freesolo.package.local_secrets import LocalSecret, find_secrets
-from freesolo.schemas.runs import Run, RunPlan
+from freesolo.schemas.runs import RunPlan
 
 
 @click.command()
@@ -27,7 +27,7 @@ from freesolo.schemas.runs import Run, RunPlan
 @click.option("--dry-run", is_flag=True, help="Make every check of a submit, and stop there.")
 @click.option("--background", is_flag=True, help="Submit and leave; the run goes on.")
 @json_option(
-    "id, state, adapter_revision, attempt, spec, environment (ref, version, tree_digest), metrics (last values), step, total_steps, error, created_at, started_at, ended_at"
+    "id, state, adapter_revision, attempt, spec, environment (ref, version, tree_digest), metrics (last values), step, total_steps, error, hints[] (code, mood, message), created_at, started_at, ended_at"
 )
 @click.pass_context
 def train(
@@ -38,9 +38,9 @@ def train(
     dry_run: bool,
     background: bool,
 ) -> None:
-    """Train an adapter as CONFIG says and follow the run to its end.
+    """Train an adapter as CONFIG says and watch the run to its end.
 
-    Ctrl-C stops following, never the run. Secrets that the environment declares come from the
+    Ctrl-C stops watching, never the run. Secrets that the environment declares come from the
     shell, .env.local or .env of the current folder, else from those stored for the project.
     """
     app: App = context.obj
@@ -57,8 +57,8 @@ def train(
     for name in declared:
         app.out.talk(f"Its environment gets {name} from {_source(name, local)}.")
     if not background:
-        run = follow(app, run.id)
-    _show(app, run)
+        run = watch(app, run.id)
+    show_outcome(app, run)
     if run.state in (RunState.FAILED, RunState.CANCELLED):
         context.exit(1)
 
@@ -79,11 +79,6 @@ def _declared_secrets(app: App, spec: TrainSpec) -> list[str]:
 
 def _source(name: str, local: Mapping[str, LocalSecret]) -> str:
     return local[name].source if name in local else "the project's stored secrets"
-
-
-def _show(app: App, run: Run) -> None:
-    app.out.document(run_document(run))
-    show_outcome(app, run)
 
 
 def _show_plan(app: App, plan: RunPlan, local: Mapping[str, LocalSecret]) -> None:
