@@ -75,7 +75,8 @@ def provenance(lease: Lease) -> str:
                 "tree_digest": lease.environment.tree_digest,
             },
             "base_model": {"id": lease.model.id, "revision": lease.model.revision},
-            "spec": lease.spec.model_dump(mode="json"),
+            # Where its metrics went did not make it.
+            "spec": lease.spec.model_dump(mode="json", exclude={"wandb", "trackio"}),
             "seed": lease.spec.seed,
             "python": platform.python_version(),
             "packages": {name: version(name) for name in _PACKAGES},

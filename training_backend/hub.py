@@ -94,13 +94,12 @@ class LeaseHub:
         """Download the blob `digest` to a file."""
         self._patiently(lambda: self._transport.download(f"/v1/blobs/{digest}", destination))
 
-    def secrets(self, lease: Lease) -> dict[str, str]:
-        """Return the secrets that the run's environment gets. They are kept in memory only."""
+    def secrets(self, lease: Lease) -> LeaseSecrets:
+        """Return the secrets of a run, by who gets them. They are kept in memory only."""
         path = f"/v1/leases/{lease.run_id}/secrets"
         headers = {LEASE_HEADER: lease.token}
         response = self._patiently(lambda: self._transport.request("GET", path, headers=headers))
-        found = LeaseSecrets.model_validate_json(response.content).secrets
-        return {name: value.get_secret_value() for name, value in found.items()}
+        return LeaseSecrets.model_validate_json(response.content)
 
     def _post(self, lease: Lease, action: str, body: BaseModel | None = None) -> bytes:
         response = self._transport.request(

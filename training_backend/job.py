@@ -5,7 +5,10 @@ import logging
 import os
 import shutil
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
+
+from pydantic import SecretStr
 
 from freesolo.base_models.store import local_path
 from freesolo.domain.refs import EnvRef
@@ -22,6 +25,7 @@ from training_backend.progress import RunProgress
 from training_backend.recipes import RECIPES
 from training_backend.recipes.task import Task
 from training_backend.settings import TrainingSettings
+from training_backend.trackers import open_trackers, require_trackers
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +64,10 @@ def train(
     work_dir: Path,
 ) -> int:
     """Do all the work of an attempt; return the step whose checkpoint is the result."""
+    require_trackers(lease)
+    # Straight from the hub to where they are needed: in no file, command line or environment of ours.
+    secrets = hub.secrets(lease)
+    progress.track(open_trackers(lease, in_the_clear(secrets.job), work_dir))
     folder = fetch_environment(lease.environment, hub, settings.cache_dir)
     options = HostOptions(cache_dir=settings.cache_dir, sandbox=settings.sandbox)
     wanted = lease.spec.environment
@@ -69,8 +77,7 @@ def train(
         options,
         params=wanted.params,
         requirements=wanted.pip,
-        # Straight from the hub to the host: in no file, command line or environment of ours.
-        secrets=hub.secrets(lease),
+        secrets=in_the_clear(secrets.secrets),
         foundation=foundation,
     ) as host:
         progress.log(f"The environment runs with {', '.join(host.layers)}.")
@@ -90,6 +97,11 @@ def train(
                 resume_from=resume_from,
             )
         )
+
+
+def in_the_clear(secrets: Mapping[str, SecretStr]) -> dict[str, str]:
+    """Return the values of secrets, by name."""
+    return {name: value.get_secret_value() for name, value in secrets.items()}
 
 
 def fetch_environment(wanted: ResolvedVersion, hub: LeaseHub, cache_dir: Path) -> Path:

@@ -14,8 +14,11 @@ from training_backend.checkpoints import pack
 from training_backend.hub import LeaseHub
 from training_backend.recipes.task import Sample
 from training_backend.samples import due, spread, to_wire
+from training_backend.trackers import TrackerThread
 
 _INTERVAL = 0.5
+# How long the end of a run waits for its trackers.
+_TRACKER_SECONDS = 30.0
 # Of the largest samples, about half of what a hub takes at once.
 _BATCH = 100
 
@@ -68,6 +71,11 @@ class RunProgress:
         self._sent = 0
         self._total_steps = 0
         self._events = EventStream(self._send)
+        self._trackers: Sequence[TrackerThread] = ()
+
+    def track(self, trackers: Sequence[TrackerThread]) -> None:
+        """Tell `trackers` of every step from now on, and how the run ends."""
+        self._trackers = trackers
 
     def started(self, total_steps: int) -> None:
         """Say that the run trains now."""
@@ -83,6 +91,9 @@ class RunProgress:
         """Send the measurements of a step. A value that is not finite has no JSON and stays out."""
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
         self._events.add(NewEvent(kind=EventKind.METRICS, step=step, data=dict(finite)))
+        for tracker in self._trackers:
+            tracker.log(step, finite)
+        self._tell_trouble()
 
     def samples(self, step: int, samples: Sequence[Sample]) -> None:
         """Send the rollouts of a step that are worth keeping, the worst first."""
@@ -108,11 +119,13 @@ class RunProgress:
 
     def complete(self, step: int) -> None:
         """End the run well, with the checkpoint of `step` as its result."""
+        self._finish_trackers(failed=False)
         self._events.flush()
         self._hub.complete(self._lease, step)
 
     def fail(self, error: FreesoloError) -> None:
         """End the run with a reason its owner can act on."""
+        self._finish_trackers(failed=True)
         self._events.flush()
         reason = RunError(
             code=error.code,
@@ -121,6 +134,18 @@ class RunProgress:
             traceback=error.traceback,
         )
         self._hub.fail(self._lease, Failure(error=reason))
+
+    def _finish_trackers(self, *, failed: bool) -> None:
+        trackers, until = self._trackers, time.monotonic() + _TRACKER_SECONDS
+        for tracker in trackers:
+            tracker.finish(failed=failed, seconds=max(0.0, until - time.monotonic()))
+        self._tell_trouble()
+        self._trackers = ()
+
+    def _tell_trouble(self) -> None:
+        for tracker in self._trackers:
+            if (trouble := tracker.trouble()) is not None:
+                self._events.add(NewEvent(kind=EventKind.LOG, data={"message": trouble}))
 
     def _send(self, events: Sequence[NewEvent]) -> None:
         self._hub.send_events(self._lease, events, first=self._sent)

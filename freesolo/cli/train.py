@@ -9,7 +9,7 @@ from freesolo.cli.context import App, json_option
 from freesolo.cli.follow import show_outcome, watch
 from freesolo.domain.lifecycle import RunState
 from freesolo.domain.refs import EnvRef
-from freesolo.domain.train_spec import TrainSpec, parse_document, parse_train_spec
+from freesolo.domain.train_spec import TrainSpec, job_secrets, parse_document, parse_train_spec
 from freesolo.errors import InvalidTrainSpec
 from freesolo.package.local_secrets import LocalSecret, find_secrets
 from freesolo.schemas.runs import RunPlan
@@ -40,14 +40,14 @@ def train(
 ) -> None:
     """Train an adapter as CONFIG says and watch the run to its end.
 
-    Ctrl-C stops watching, never the run. Secrets that the environment declares come from the
+    Ctrl-C stops watching, never the run. Secrets that the environment or the config's trackers need come from the
     shell, .env.local or .env of the current folder, else from those stored for the project.
     """
     app: App = context.obj
     document = parse_document(_read(config), overrides)
     spec = parse_train_spec(document)
-    declared = _declared_secrets(app, spec)
-    local = find_secrets(declared, Path.cwd())
+    declared = _environment_secrets(app, spec)
+    local = find_secrets({*declared, *job_secrets(spec)}, Path.cwd())
     handed = {name: secret.value for name, secret in local.items()}
     if dry_run:
         _show_plan(app, app.hub.plan_run(document, handed), local)
@@ -56,6 +56,8 @@ def train(
     app.out.talk(f"{run.id}: {run.environment.ref} {run.environment.version} on {run.model}")
     for name in declared:
         app.out.talk(f"Its environment gets {name} from {_source(name, local)}.")
+    for name in job_secrets(spec):
+        app.out.talk(f"Its training process gets {name} from {_source(name, local)}.")
     if not background:
         run = watch(app, run.id)
     show_outcome(app, run)
@@ -70,7 +72,7 @@ def _read(config: Path) -> str:
         raise InvalidTrainSpec(f"{config} is not text in UTF-8.") from None
 
 
-def _declared_secrets(app: App, spec: TrainSpec) -> list[str]:
+def _environment_secrets(app: App, spec: TrainSpec) -> list[str]:
     """Return the names of the secrets that the run's environment gets, as the hub will see it."""
     version = app.environments.ask(EnvRef.parse(spec.environment.id))
     known = app.hub.info(EnvRef.parse(f"{version.ref}@{version.version}"))

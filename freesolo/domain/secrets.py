@@ -63,11 +63,8 @@ def refuse_missing(missing: Iterable[str], *, hint: str) -> None:
     names = sorted(missing)
     if names:
         raise SecretMissing(
-            f"The environment needs {', '.join(names)}, which nobody gave.",
-            problems=[
-                Problem(f"secrets.{name}", "Declared by the environment, but given nowhere.")
-                for name in names
-            ],
+            f"Nobody gave {', '.join(names)}.",
+            problems=[Problem(f"secrets.{name}", "Needed, but given nowhere.") for name in names],
             hint=hint,
         )
 

@@ -25,6 +25,7 @@ from freesolo.domain.train_tables import (
 from freesolo.errors import InvalidTrainSpec, Problem
 
 DEFAULT_CONTEXT_TOKENS = 2048
+WANDB_KEY = "WANDB_API_KEY"
 # Of one answer, without thinking and with it.
 _GRPO_COMPLETION = (320, 1536)
 _OPD_COMPLETION = (512, 1536)
@@ -62,6 +63,26 @@ class GpuSpec(Table):
     count: int = Field(default=1, ge=1, le=64, description="How many of them.")
 
 
+class TrackerSpec(Table):
+    """Where else the metrics of a run go."""
+
+    project: str = Field(min_length=1, max_length=100, description="Project to add the run to.")
+    run_name: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=100,
+        description="What the run is called there; by default its id.",
+    )
+
+
+class WandbSpec(TrackerSpec):
+    """`[wandb]`: Weights & Biases. Its key is the secret `WANDB_API_KEY`."""
+
+
+class TrackioSpec(TrackerSpec):
+    """`[trackio]`: trackio, kept on the worker's machine."""
+
+
 class RunSpec(Table):
     """What every config says, whatever its algorithm."""
 
@@ -70,6 +91,8 @@ class RunSpec(Table):
     environment: EnvironmentSpec
     train: TrainTable
     gpu: GpuSpec = GpuSpec()
+    wandb: WandbSpec | None = None
+    trackio: TrackioSpec | None = None
     seed: int = Field(
         default=42, ge=0, le=2**31 - 1, description="Decides the order of rows and all sampling."
     )
@@ -209,6 +232,11 @@ def _rollout_problems(spec: GrpoSpec | OpdSpec, model: BaseModelEntry) -> list[P
         message = "Without `thinking = true` there is no thinking to shorten."
         problems.append(Problem("train.thinking_length_penalty_coef", message, "value"))
     return problems
+
+
+def job_secrets(spec: TrainSpec) -> tuple[str, ...]:
+    """Return the names of the secrets that the training process itself gets, and no environment."""
+    return (WANDB_KEY,) if spec.wandb is not None else ()
 
 
 def total_steps(train: TrainTable, examples: int) -> int:

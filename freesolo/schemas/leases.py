@@ -46,14 +46,16 @@ class Lease(Wire):
 
 
 class LeaseSecrets(Wire):
-    """The answer of `GET /v1/leases/{run_id}/secrets`: what the run's environment gets, by name.
+    """The answer of `GET /v1/leases/{run_id}/secrets`, by name.
 
-    Apart from the lease, which is written to a file.
+    `secrets` are for the run's environment, `job` for the training process alone. Apart from the
+    lease, which is written to a file.
     """
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     secrets: dict[str, SentSecret]
+    job: dict[str, SentSecret] = Field(default_factory=dict)
 
 
 class Heartbeat(Wire):

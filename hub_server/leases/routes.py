@@ -10,7 +10,6 @@ from hub_server.dependencies import Blobs, Catalog, DbSession, FromHub, Now, Set
 from hub_server.leases import service
 from hub_server.models import Checkpoint, Run
 from hub_server.runs.service import checkpoint_view
-from hub_server.secrets import service as secrets
 from hub_server.storage import service as storage
 
 router = APIRouter(prefix="/v1/leases", tags=["leases"])
@@ -68,10 +67,9 @@ def claim(
 def show_secrets(
     run: HeldRun, session: DbSession, resources: FromHub, response: Response
 ) -> wire.LeaseSecrets:
-    """Return the secrets that the run's environment gets: only those that it declares."""
+    """Return the secrets that the run's environment declares, and those of the job alone."""
     response.headers["Cache-Control"] = "no-store"
-    found = secrets.of_run(session, run, resources.vault)
-    return wire.LeaseSecrets.model_validate({"secrets": found})
+    return service.given_secrets(session, run, resources.vault)
 
 
 @router.post("/{run_id}/heartbeat")

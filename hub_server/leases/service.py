@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from freesolo.domain.catalog import Catalog
 from freesolo.domain.lifecycle import RUN_LEASED, RunState
 from freesolo.domain.refs import adapter_revision
-from freesolo.domain.train_spec import TrainSpec, parse_train_spec
+from freesolo.domain.train_spec import TrainSpec, job_secrets, parse_train_spec
 from freesolo.errors import (
     AdapterNotFound,
     Conflict,
@@ -30,10 +30,12 @@ from freesolo.errors import (
 )
 from freesolo.schemas import leases as wire
 from freesolo.schemas.runs import EventKind, RunError
+from hub_server.encryption import Vault
 from hub_server.identifiers import new_secret
 from hub_server.models import Checkpoint, Run
 from hub_server.runs.history import numbers
-from hub_server.runs.service import add_event, move
+from hub_server.runs.service import add_event, environment_secrets, move
+from hub_server.secrets import service as secrets
 
 logger = logging.getLogger(__name__)
 
@@ -151,6 +153,19 @@ def renew(run: Run, *, now: datetime, lease_seconds: float) -> datetime:
     """Move the deadline of a lease and return it."""
     run.lease_until = now + timedelta(seconds=lease_seconds)
     return run.lease_until
+
+
+def given_secrets(session: Session, run: Run, vault: Vault) -> wire.LeaseSecrets:
+    """Return the secrets of an attempt, by who gets them: the environment, or the job alone."""
+    spec = parse_train_spec(run.spec)
+    found = secrets.of_run(session, run, vault)
+    for_environment = environment_secrets(session, run.environment_version_id, spec)
+    return wire.LeaseSecrets.model_validate(
+        {
+            "secrets": {name: found[name] for name in sorted(for_environment)},
+            "job": {name: found[name] for name in job_secrets(spec)},
+        }
+    )
 
 
 def start(session: Session, run: Run, *, total_steps: int, now: datetime) -> None:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from uuid import UUID
 
 from pydantic import JsonValue
 from sqlalchemy import and_, or_, select
@@ -14,7 +15,7 @@ from freesolo.domain.lifecycle import RUN_ENDED, RunState, next_run_state
 from freesolo.domain.manifest import Manifest
 from freesolo.domain.refs import EnvRef, adapter_revision
 from freesolo.domain.suggest import did_you_mean
-from freesolo.domain.train_spec import TrainSpec, check_train_spec, parse_train_spec
+from freesolo.domain.train_spec import TrainSpec, check_train_spec, job_secrets, parse_train_spec
 from freesolo.errors import IllegalTransition, RunNotFound
 from freesolo.schemas import runs as wire
 from freesolo.schemas.audit import Action
@@ -63,7 +64,7 @@ def plan(session: Session, member: Member, new: wire.NewRun, *, catalog: Catalog
     ref = EnvRef.parse(spec.environment.id)
     environment, version = environments.resolve(session, member, ref)
     project = find_project(session, member, spec.project)
-    declared = _declared_secrets(session, version, spec)
+    declared = tuple(sorted({*environment_secrets(session, version.id, spec), *job_secrets(spec)}))
     handed = {name: value.get_secret_value() for name, value in new.secrets.items()}
     secrets.check_given(session, project, declared, handed)
     return Plan(
@@ -77,12 +78,11 @@ def plan(session: Session, member: Member, new: wire.NewRun, *, catalog: Catalog
     )
 
 
-def _declared_secrets(
-    session: Session, version: EnvironmentVersion, spec: TrainSpec
-) -> tuple[str, ...]:
-    contents = session.get_one(VersionContents, version.id)
+def environment_secrets(session: Session, version_id: UUID, spec: TrainSpec) -> frozenset[str]:
+    """Return the names of the secrets that a run's environment gets: its own, and the config's."""
+    contents = session.get_one(VersionContents, version_id)
     manifest = Manifest.model_validate(contents.manifest)
-    return tuple(sorted({*manifest.secrets, *spec.environment.secrets}))
+    return frozenset({*manifest.secrets, *spec.environment.secrets})
 
 
 def submit(session: Session, member: Member, planned: Plan, *, vault: Vault, now: datetime) -> Run:

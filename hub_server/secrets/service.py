@@ -87,7 +87,7 @@ def check_given(
     """Check that each declared secret is handed in or stored, and that no other is handed in."""
     if undeclared := sorted(handed.keys() - set(declared)):
         raise InvalidSecret(
-            f"The environment declares no secret {undeclared[0]!r}, so it gets none.",
+            f"Nothing in the run declares a secret {undeclared[0]!r}, so it gets none.",
             hint="Declare it: `secrets` in environment.toml, or in the config's [environment].",
         )
     for value in handed.values():

@@ -26,7 +26,7 @@ def test_what_is_made_of_a_request_for_a_run_knows_names_alone() -> None:
 
 
 def test_the_holder_of_a_lease_and_the_hub_are_sent_the_values() -> None:
-    assert LEASE_SECRETS.model_dump() == {"secrets": {"JUDGE_API_KEY": VALUE}}
+    assert LEASE_SECRETS.model_dump() == {"secrets": {"JUDGE_API_KEY": VALUE}, "job": {}}
     assert NewSecret(value=SECRET).model_dump(mode="json") == {"value": VALUE}
 
 

@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
 
-from freesolo.domain.train_spec import parse_train_spec
+from freesolo.domain.train_spec import WandbSpec, parse_train_spec
 from freesolo.schemas.environments import PinnedEnvironment
 from freesolo.schemas.leases import Lease
 from tests.tiny_model import MODEL_ID, REVISION, catalog_entry
@@ -54,3 +54,10 @@ def test_provenance_is_the_same_for_another_run_of_the_same_work() -> None:
     again = make_lease(run_id="run-zzzzzzzzzz", attempt=3, token="another-token")
 
     assert provenance(make_lease()) == provenance(again)
+
+
+def test_provenance_is_the_same_wherever_the_metrics_went() -> None:
+    lease = make_lease()
+    spec = lease.spec.model_copy(update={"wandb": WandbSpec(project="math")})
+
+    assert provenance(lease) == provenance(make_lease(spec=spec))
