@@ -15,7 +15,13 @@ from pydantic_core import PydanticUndefined
 
 from freesolo.cli.main import cli
 from freesolo.config import ClientSettings
-from freesolo.domain.train_spec import EnvironmentSpec, GpuSpec, SftSpec
+from freesolo.domain.train_spec import (
+    EnvironmentSpec,
+    GpuSpec,
+    SftSpec,
+    TrackioSpec,
+    WandbSpec,
+)
 from freesolo.domain.train_tables import GrpoTable, OpdTable, SftTable
 from freesolo.errors import all_errors
 from hub_server.app import create_app
@@ -111,6 +117,8 @@ def _config_page() -> str:
         "Top level": SftSpec,
         "`[environment]`": EnvironmentSpec,
         "`[gpu]`": GpuSpec,
+        "`[wandb]`": WandbSpec,
+        "`[trackio]`": TrackioSpec,
         '`[train]` with `algorithm = "sft"`': SftTable,
         '`[train]` with `algorithm = "grpo"`': GrpoTable,
         '`[train]` with `algorithm = "opd"`': OpdTable,
@@ -119,7 +127,7 @@ def _config_page() -> str:
         rows = [
             (f"`{name}`", _default(field), field.description or "")
             for name, field in model.model_fields.items()
-            if field.annotation not in tables.values()
+            if f"`[{name}]`" not in tables and field.annotation not in tables.values()
         ]
         lines += [f"## {title}", "", *_table(("key", "default", "meaning"), rows), ""]
     return "\n".join(lines)

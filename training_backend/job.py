@@ -34,6 +34,7 @@ from training_backend.progress import RunProgress
 from training_backend.recipes import RECIPES
 from training_backend.recipes.task import Task
 from training_backend.settings import TrainingSettings
+from training_backend.trackers import open_trackers, require_trackers
 
 logger = logging.getLogger(__name__)
 
@@ -71,12 +72,14 @@ def train(
     work_dir: Path,
 ) -> int:
     """Do all the work of an attempt; return the step whose checkpoint is the result."""
+    require_trackers(lease)
+    # Straight from the hub to where they are needed: in no file, command line or environment of ours.
+    secrets = hub.secrets(lease)
+    progress.track(open_trackers(lease, secrets.job, work_dir))
     folder = fetch_environment(lease.environment, hub, settings.cache_dir)
     options = HostOptions(cache_dir=settings.cache_dir, sandbox=settings.sandbox)
     wanted = lease.spec.environment
     foundation = fetch_foundation(lease.environment, hub, settings.cache_dir)
-    # Straight from the hub to the host, or the recipe: in no file, command line or environment of ours.
-    secrets = hub.secrets(lease)
     with open_host(
         folder,
         options,

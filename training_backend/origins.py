@@ -34,7 +34,8 @@ def provenance(lease: Lease, device: TrainingDevice, *, sampler: str | None = No
             **dict(_environment(lease.environment)),
             builds_on=tuple(_environment(each) for each in lease.environment.builds_on),
         ),
-        spec=lease.spec.model_dump(mode="json"),
+        # Where its metrics went did not make it.
+        spec=lease.spec.model_dump(mode="json", exclude={"wandb", "trackio"}),
         seed=lease.spec.seed,
         warm_start=_lineage(lease.warm_start),
         teacher=_teacher(lease),

@@ -3,6 +3,7 @@
 import logging
 import math
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -18,8 +19,11 @@ from training_backend.origins import as_text, provenance
 from training_backend.outbox import Outbox
 from training_backend.recipes.task import Sample
 from training_backend.samples import due, spread, to_wire
+from training_backend.trackers import TrackerThread
 
 logger = logging.getLogger(__name__)
+# How long the end of a run waits for its trackers.
+_TRACKER_SECONDS = 30.0
 
 
 class RunProgress:
@@ -34,6 +38,11 @@ class RunProgress:
         self._made_by: Provenance | None = None
         self._outbox = Outbox(self._send)
         self._outbox.enter(Phase.STARTING)
+        self._trackers: Sequence[TrackerThread] = ()
+
+    def track(self, trackers: Sequence[TrackerThread]) -> None:
+        """Tell `trackers` of every step from now on, and how the run ends."""
+        self._trackers = trackers
 
     def started(self, total_steps: int, *, sampler: str | None = None) -> None:
         """Say that the run trains now, and on what."""
@@ -56,6 +65,9 @@ class RunProgress:
         """Send the measurements of a step. A value that is not finite has no JSON and stays out."""
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
         self._outbox.add(NewEvent(kind=EventKind.METRICS, step=step, data=dict(finite)))
+        for tracker in self._trackers:
+            tracker.log(step, finite)
+        self._tell_trouble()
 
     def samples(self, step: int, samples: Sequence[Sample]) -> None:
         """Send the rollouts of a step that are worth keeping, the worst first."""
@@ -80,6 +92,7 @@ class RunProgress:
     def complete(self, step: int) -> None:
         """End the run well, with the checkpoint of `step` as its result."""
         self._outbox.enter(Phase.CHECKPOINT)
+        self._finish_trackers(failed=False)
         self._outbox.flush()
         self._hub.complete(self._lease, step)
 
@@ -91,6 +104,7 @@ class RunProgress:
         try:
             if log is not None:
                 self.log(log)
+            self._finish_trackers(failed=True)
             self._outbox.flush()
         except (LeaseLost, HubUnavailable):
             raise
@@ -103,6 +117,18 @@ class RunProgress:
             traceback=error.traceback,
         )
         self._hub.fail(self._lease, Failure(error=reason))
+
+    def _finish_trackers(self, *, failed: bool) -> None:
+        trackers, until = self._trackers, time.monotonic() + _TRACKER_SECONDS
+        for tracker in trackers:
+            tracker.finish(failed=failed, seconds=max(0.0, until - time.monotonic()))
+        self._tell_trouble()
+        self._trackers = ()
+
+    def _tell_trouble(self) -> None:
+        for tracker in self._trackers:
+            if (trouble := tracker.trouble()) is not None:
+                self.log(trouble)
 
     def _store(self, step: int, packed: Packed, folder: Path) -> None:
         point = NewCheckpoint(

@@ -48,8 +48,8 @@ def train(
 ) -> None:
     """Train an adapter as CONFIG says and watch the run to its end.
 
-    Ctrl-C stops watching, never the run. Secrets that the environment declares come from the
-    shell, .env.local or .env of the current folder, else from those stored for the project.
+    Ctrl-C stops watching, never the run. Secrets that the environment or a tracker needs come from
+    the shell, .env.local or .env of the current folder, else from those stored for the project.
     """
     app: App = context.obj
     document = parse_document(_read(config), overrides)

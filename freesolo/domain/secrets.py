@@ -16,7 +16,8 @@ _PATTERN = r"^[A-Z_][A-Z0-9_]*$"
 _MAX_NAME = 100
 # Keys that the training process itself uses. No environment may declare one, so it gets none.
 TEACHER_API_KEY = "TEACHER_API_KEY"
-JOB_SECRETS = frozenset({TEACHER_API_KEY})
+WANDB_API_KEY = "WANDB_API_KEY"
+JOB_SECRETS = frozenset({TEACHER_API_KEY, WANDB_API_KEY})
 
 # Variables of the platform itself, its keys among them.
 _PLATFORM_PREFIX = "FREESOLO_"
@@ -67,11 +68,8 @@ def refuse_missing(missing: Iterable[str], *, hint: str) -> None:
     names = sorted(missing)
     if names:
         raise SecretMissing(
-            f"The environment needs {', '.join(names)}, which nobody gave.",
-            problems=[
-                Problem(f"secrets.{name}", "Declared by the environment, but given nowhere.")
-                for name in names
-            ],
+            f"Nobody gave {', '.join(names)}.",
+            problems=[Problem(f"secrets.{name}", "Needed, but given nowhere.") for name in names],
             hint=hint,
         )
 

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, Validati
 from freesolo.domain.catalog import Algorithm, BaseModelEntry
 from freesolo.domain.fields import EnvRefText, RequirementText
 from freesolo.domain.problems import problems_from_validation
-from freesolo.domain.secrets import MAX_NAMES, TEACHER_API_KEY, SecretName
+from freesolo.domain.secrets import MAX_NAMES, TEACHER_API_KEY, WANDB_API_KEY, SecretName
 from freesolo.domain.suggest import did_you_mean
 from freesolo.domain.teachers import TeacherEndpoint
 from freesolo.domain.train_tables import (
@@ -64,6 +64,26 @@ class GpuSpec(Table):
     count: int = Field(default=1, ge=1, le=64, description="How many of them.")
 
 
+class TrackerSpec(Table):
+    """Where else the metrics of a run go."""
+
+    project: str = Field(min_length=1, max_length=100, description="Project to add the run to.")
+    run_name: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=100,
+        description="What the run is called there; by default its id.",
+    )
+
+
+class WandbSpec(TrackerSpec):
+    """`[wandb]`: Weights & Biases. Its key is the secret `WANDB_API_KEY`."""
+
+
+class TrackioSpec(TrackerSpec):
+    """`[trackio]`: trackio, kept on the worker's machine."""
+
+
 class RunSpec(Table):
     """What every config says, whatever its algorithm."""
 
@@ -79,6 +99,8 @@ class RunSpec(Table):
         description="Environment variables of the training process; "
         "[which](../guides/training.md#variables-of-the-training-process).",
     )
+    wandb: WandbSpec | None = None
+    trackio: TrackioSpec | None = None
     seed: int = Field(
         default=42, ge=0, le=2**31 - 1, description="Decides the order of rows and all sampling."
     )
@@ -221,12 +243,17 @@ def _rollout_problems(spec: GrpoSpec | OpdSpec, model: BaseModelEntry) -> list[P
 
 
 def job_secrets(spec: TrainSpec) -> tuple[str, ...]:
-    """Return the names of the secrets that the training process itself uses, if they are given.
+    """Return the names of the secrets that the training process itself uses. No environment gets one.
 
-    No environment gets one of these.
+    All but those of `needed_job_secrets` it uses only if they are given.
     """
     taught_elsewhere = isinstance(spec, OpdSpec) and isinstance(spec.train.teacher, TeacherEndpoint)
-    return (TEACHER_API_KEY,) if taught_elsewhere else ()
+    return (*((TEACHER_API_KEY,) if taught_elsewhere else ()), *needed_job_secrets(spec))
+
+
+def needed_job_secrets(spec: TrainSpec) -> tuple[str, ...]:
+    """Return the names of the secrets without which the training process cannot do its work."""
+    return (WANDB_API_KEY,) if spec.wandb is not None else ()
 
 
 def total_steps(train: TrainTable, examples: int) -> int:

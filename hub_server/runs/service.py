@@ -23,6 +23,7 @@ from freesolo.domain.train_spec import (
     TrainSpec,
     check_train_spec,
     job_secrets,
+    needed_job_secrets,
     parse_train_spec,
 )
 from freesolo.errors import FreesoloError, IllegalTransition, InvalidTrainSpec, Problem, RunNotFound
@@ -180,7 +181,14 @@ def given_secrets(
     contents = session.get_one(VersionContents, version.id)
     manifest = Manifest.model_validate(contents.manifest)
     declared = tuple(sorted({*manifest.secrets, *spec.environment.secrets}))
-    job = secrets.check_given(session, project, declared, handed, optional=job_secrets(spec))
+    job = secrets.check_given(
+        session,
+        project,
+        declared,
+        handed,
+        job=job_secrets(spec),
+        needed=needed_job_secrets(spec),
+    )
     return GivenSecrets(environment=declared, job=job, handed=handed)
 
 

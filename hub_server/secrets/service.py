@@ -87,16 +87,18 @@ def check_given(
     declared: Collection[str],
     handed: Mapping[str, str],
     *,
-    optional: Collection[str] = (),
+    job: Collection[str] = (),
+    needed: Collection[str] = (),
 ) -> tuple[str, ...]:
     """Check that each declared secret is handed in or stored, and that no other is handed in.
 
-    `optional` are those that the training process uses if they are given; return those that are.
+    `job` are those that the training process uses if they are given, `needed` those of them without
+    which it cannot do its work; return those that are given.
     """
     refuse_job_secrets(declared)
-    if undeclared := sorted(handed.keys() - {*declared, *optional}):
+    if undeclared := sorted(handed.keys() - {*declared, *job}):
         raise InvalidSecret(
-            f"The environment declares no secret {undeclared[0]!r}, so it gets none.",
+            f"Nothing in the run declares a secret {undeclared[0]!r}, so it gets none.",
             hint="Declare it: `secrets` in environment.toml, or in the config's [environment].",
         )
     for value in handed.values():
@@ -105,8 +107,8 @@ def check_given(
         select(ProjectSecret.name).where(ProjectSecret.project_id == project.id)
     ).all()
     given = {*handed, *stored}
-    refuse_missing(set(declared) - given, hint=_WAYS)
-    return tuple(name for name in optional if name in given)
+    refuse_missing({*declared, *needed} - given, hint=_WAYS)
+    return tuple(name for name in job if name in given)
 
 
 def keep_for_run(

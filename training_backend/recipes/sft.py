@@ -123,6 +123,9 @@ class CompletionTrainer(SFTTrainer):  # type: ignore[misc]
     those scores away: a third of a step's time for a small model with a large vocabulary.
     """
 
+    def create_model_card(self, **_: object) -> None:
+        """Write none: an adapter has its provenance, and TRL's asks the trackers that are installed."""
+
     def compute_loss(
         self,
         model: PeftModel,

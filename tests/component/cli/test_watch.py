@@ -21,10 +21,12 @@ from freesolo.cli.run_view import RunView, duration
 from freesolo.client.hub import HubClient
 from freesolo.client.transport import Transport
 from freesolo.domain.devices import Devices
+from freesolo.domain.refs import EnvRef
 from freesolo.errors import InvalidInput
 from freesolo.schemas.leases import Lease
 from freesolo.schemas.runs import Run
 from tests.component.cli.conftest import Freesolo
+from tests.factories import make_environment, pack_folder
 from tests.hubs import LiveHub
 from tests.platforms import wait_for
 from training_backend.hub import LeaseHub
@@ -32,6 +34,7 @@ from training_backend.machine import find_machine
 from training_backend.progress import RunProgress
 from training_backend.recipes.task import Sample
 
+MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 STEPS = 20
 
 
@@ -60,6 +63,12 @@ class Training:
             )
 
 
+def submit(hub: LiveHub) -> Run:
+    """Queue a run on the environment."""
+    with HubClient(hub.url, hub.user_key) as client:
+        return client.create_run({"model": MODEL, "environment": {"id": "local/agree"}})
+
+
 def step_metrics(step: int) -> dict[str, float]:
     reward = step / STEPS
     return {"reward": reward, "reward_std": 0.2, "loss": -0.01, "time/step": 3.0, "custom": 7.0}
@@ -80,11 +89,12 @@ def rollout(number: int, reward: float | None, **changes: object) -> Sample:
 
 
 @pytest.fixture
-def training(freesolo: Freesolo, with_hub: LiveHub) -> Iterator[Training]:
+def training(with_hub: LiveHub, tmp_path: Path) -> Iterator[Training]:
     """A run that a worker has begun, with its first steps told."""
-    assert freesolo("init", "dates").code == 0
-    assert freesolo("publish", "dates").code == 0
-    assert freesolo("train", "dates/configs/sft.toml", "--background", "--json").code == 0
+    archive = pack_folder(make_environment(tmp_path / "agree"))
+    with HubClient(with_hub.url, with_hub.user_key) as client:
+        client.publish(EnvRef("local", "agree"), "0.1.0", archive)
+    submit(with_hub)
     transport = Transport(with_hub.url, with_hub.worker_key)
     hub = LeaseHub(transport)
     lease = hub.claim("worker-1", Devices("cpu", 1))
@@ -152,10 +162,10 @@ def test_samples_of_all_steps_are_read_page_by_page(freesolo: Freesolo, training
 def test_a_run_that_told_nothing_has_no_metrics_and_no_samples(
     freesolo: Freesolo, training: Training
 ) -> None:
-    run = freesolo("train", "dates/configs/sft.toml", "--background", "--json").document
-    assert run["hints"] == []
-    assert freesolo("runs", "metrics", run["id"], "--json").document == {"steps": []}
-    assert freesolo("runs", "samples", run["id"], "--json").document == {"samples": []}
+    run = submit(training.hub)
+    assert freesolo("runs", "show", run.id, "--json").document["hints"] == []
+    assert freesolo("runs", "metrics", run.id, "--json").document == {"steps": []}
+    assert freesolo("runs", "samples", run.id, "--json").document == {"samples": []}
     assert "no samples of step 99" in freesolo("runs", "samples", training.id, "--step", 99).err
 
 

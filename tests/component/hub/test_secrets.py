@@ -43,11 +43,13 @@ def submit(
     *,
     names: tuple[str, ...] = (),
     project: str | None = None,
+    tracked: bool = False,
     **more: object,
 ) -> Response:
-    """Queue a run on `local/judged` whose config names further secrets."""
+    """Queue a run on `local/judged` whose config names further secrets, or a tracker."""
     environment = {"id": "local/judged", "secrets": list(names)}
     spec = {"model": MODEL, "environment": environment, "train": {}, "project": project}
+    spec |= {"wandb": {"project": "judged"}} if tracked else {}
     return hub.user.post("/v1/runs", json={"spec": spec, "secrets": handed or {}, **more})
 
 
@@ -251,6 +253,38 @@ def test_a_run_without_declared_secrets_gets_none(hub: HubUnderTest) -> None:
     store(hub.user)
     submit(hub)
     assert given(hub, hub.claim()).json() == {"secrets": {}, "job": {}}
+
+
+def test_the_key_of_a_tracker_goes_to_the_job_and_not_to_the_environment(
+    any_hub: HubUnderTest,
+) -> None:
+    publish(any_hub, "JUDGE_API_KEY")
+    store(any_hub.user)
+    assert submit(any_hub, {"WANDB_API_KEY": OTHER}, tracked=True).status_code == 201
+    assert given(any_hub, any_hub.claim()).json() == {
+        "secrets": {"JUDGE_API_KEY": VALUE},
+        "job": {"WANDB_API_KEY": OTHER},
+    }
+    assert OTHER not in everything_stored(any_hub)
+
+
+def test_an_environment_that_declares_the_key_of_a_tracker_is_refused(hub: HubUnderTest) -> None:
+    publish(hub)
+    store(hub.user, "WANDB_API_KEY")
+    refused = error_of(submit(hub, names=("WANDB_API_KEY",), tracked=True))
+    assert refused["code"] == "invalid_secret"
+    assert "training process alone" in refused["message"]
+
+
+def test_a_tracker_without_its_key_is_refused_at_submit(hub: HubUnderTest) -> None:
+    publish(hub)
+    refused = error_of(submit(hub, tracked=True, dry_run=True))
+    assert (refused["code"], refused["problems"][0]["path"]) == (
+        "invalid_secret_missing",
+        "secrets.WANDB_API_KEY",
+    )
+    unasked = error_of(submit(hub, {"WANDB_API_KEY": OTHER}))
+    assert unasked["code"] == "invalid_secret"
 
 
 def test_a_run_of_another_project_lacks_what_this_one_has(hub: HubUnderTest) -> None:

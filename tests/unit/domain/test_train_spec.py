@@ -11,6 +11,7 @@ from freesolo.domain.train_spec import (
     check_train_spec,
     completion_tokens,
     context_tokens,
+    job_secrets,
     parse_document,
     parse_train_spec,
     save_due,
@@ -240,3 +241,27 @@ def test_a_parameter_that_json_cannot_carry_is_refused(value: str) -> None:
     document = parse_document(CONFIG, [f"environment.params.x={value}"])
     with pytest.raises(InvalidTrainSpec, match=r"environment\.params\.x"):
         parse_train_spec(document)
+
+
+def test_a_tracker_gets_its_key_and_a_config_without_one_none() -> None:
+    document: dict[str, Any] = {"model": SMOLLM2_135M.id, "environment": {"id": "local/math"}}
+    assert job_secrets(parse_train_spec(document)) == ()
+    assert job_secrets(parse_train_spec(document | {"trackio": {"project": "math"}})) == ()
+    spec = parse_train_spec(document | {"wandb": {"project": "math", "run_name": "first"}})
+    assert job_secrets(spec) == ("WANDB_API_KEY",)
+
+
+@pytest.mark.parametrize(
+    ("table", "path"),
+    [
+        ({"wandb": {}}, "wandb.project"),
+        ({"wandb": {"project": ""}}, "wandb.project"),
+        ({"trackio": {"project": "math", "name": "first"}}, "trackio.name"),
+        ({"wandb": {"project": "math", "api_key": "no"}}, "wandb.api_key"),
+    ],
+)
+def test_a_tracker_s_table_is_checked(table: dict[str, Any], path: str) -> None:
+    document = {"model": SMOLLM2_135M.id, "environment": {"id": "local/math"}, **table}
+    with pytest.raises(InvalidTrainSpec) as refused:
+        parse_train_spec(document)
+    assert refused.value.problems[0].path == path
