@@ -49,9 +49,13 @@ MONTHS = tuple(calendar.month_name)[1:]
 
 @dataclass(frozen=True)
 class Measurement:
-    """One side's round: the median of its steps' seconds, its losses, peak memory."""
+    """One side's round: the median of its steps' seconds and processor seconds, losses, peak memory.
+
+    The latter hardly change when the machine has other work.
+    """
 
     step_seconds: float
+    step_cpu_seconds: float
     first_loss: float
     final_loss: float
     tokens_per_row: float
@@ -85,11 +89,13 @@ class StepClock:
 
     def __init__(self) -> None:
         self.times: list[float] = []
+        self.cpu_times: list[float] = []
         self.losses: list[float] = []
 
     def step(self, loss: float) -> None:
         """Note one step."""
         self.times.append(time.perf_counter())
+        self.cpu_times.append(time.process_time())
         self.losses.append(loss)
 
     def measurement(self, rows: list[GoldRow]) -> Measurement:
@@ -99,14 +105,18 @@ class StepClock:
         on_gpu = torch.cuda.is_available()
         peak = torch.cuda.max_memory_allocated() / 1e9 if on_gpu else 0.0
         return Measurement(
-            step_seconds=statistics.median(
-                after - before for before, after in pairwise(self.times)
-            ),
+            step_seconds=median_step(self.times),
+            step_cpu_seconds=median_step(self.cpu_times),
             first_loss=self.losses[0],
             final_loss=self.losses[-1],
             tokens_per_row=statistics.mean(len(row.ids) for row in rows),
             peak_gb=peak or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
         )
+
+
+def median_step(times: Sequence[float]) -> float:
+    """Return the median time between one step and the next."""
+    return statistics.median(after - before for before, after in pairwise(times))
 
 
 def dates() -> list[Conversation]:
@@ -277,19 +287,27 @@ def measured_apart(side: str, work: Work, *, threads: int) -> Measurement:
 
 def table_of(load: str, rounds: Mapping[str, list[Measurement]]) -> list[str]:
     """Return the lines of one work load's table."""
-    # Rounds that follow each other meet the same noise, so the ratio is taken round by round.
-    pairs = list(zip(rounds["platform"], rounds["trl"], strict=True))
-    ratio = statistics.median(ours.step_seconds / theirs.step_seconds for ours, theirs in pairs)
+    ours, theirs = rounds["platform"], rounds["trl"]
     return [
         *(
-            f"| {load}, {rounds[side][0].tokens_per_row:.0f} tokens a row | {side} "
-            f"| {statistics.median(one.step_seconds for one in rounds[side]):.2f} "
-            f"| {rounds[side][0].first_loss:.4f} | {rounds[side][0].final_loss:.4f} "
-            f"| {max(one.peak_gb for one in rounds[side]):.2f} |  |"
-            for side in SIDES
+            f"| {load}, {one[0].tokens_per_row:.0f} tokens a row: {side} "
+            f"| {statistics.median(each.step_seconds for each in one):.2f} "
+            f"| {statistics.median(each.step_cpu_seconds for each in one):.2f} "
+            f"| {one[0].first_loss:.4f} | {one[0].final_loss:.4f} "
+            f"| {max(each.peak_gb for each in one):.2f} |"
+            for side, one in rounds.items()
         ),
-        f"| {load} | platform / trl |  |  |  |  | {ratio:.2f} |",
+        f"| platform / trl | {ratio(ours, theirs, 'step_seconds'):.2f} "
+        f"| {ratio(ours, theirs, 'step_cpu_seconds'):.2f} | | | |",
     ]
+
+
+def ratio(ours: Sequence[Measurement], theirs: Sequence[Measurement], figure: str) -> float:
+    """Return the median of the rounds' ratios: rounds that follow each other meet the same noise."""
+    return statistics.median(
+        getattr(one, figure) / getattr(other, figure)
+        for one, other in zip(ours, theirs, strict=True)
+    )
 
 
 def report(
@@ -306,9 +324,9 @@ def report(
         f"Machine: {machine()}, load {os.getloadavg()[0]:.1f} at the end; Python "
         f"{platform.python_version()}, {packages}.",
         "",
-        "| work load | | seconds a step (median round) | loss of the first step | of the last "
-        f"| peak memory, GB | ratio of times (target: at most {TARGET_RATIO}) |",
-        "|---|---|---|---|---|---|---|",
+        f"| | seconds a step, median round (target: at most {TARGET_RATIO} of TRL's) "
+        "| processor seconds | loss of the first step | of the last | peak memory, GB |",
+        "|---|---|---|---|---|---|",
     ]
     for load, sides in rounds.items():
         lines += table_of(load, sides)
@@ -331,8 +349,9 @@ def compare(work: Work, *, rounds: int, threads: int) -> dict[str, list[Measurem
             one = measured_apart(side, work, threads=threads)
             measured[side].append(one)
             print(
-                f"{work.load}, round {number + 1}, {side}: {one.step_seconds:.2f} s a step, loss "
-                f"{one.first_loss:.4f} to {one.final_loss:.4f}, peak {one.peak_gb:.2f} GB",
+                f"{work.load}, round {number + 1}, {side}: {one.step_seconds:.2f} s a step "
+                f"({one.step_cpu_seconds:.2f} of the processor), loss {one.first_loss:.4f} to "
+                f"{one.final_loss:.4f}, peak {one.peak_gb:.2f} GB",
                 file=sys.stderr,
             )
     return measured

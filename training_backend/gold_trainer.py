@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from peft import PeftModel
 from torch import Tensor
-from transformers import PrinterCallback, Trainer, set_seed
+from transformers import PrinterCallback, Trainer
 
 from freesolo.domain.train_tables import TrainTable
 from training_backend.data import GoldRow
@@ -47,7 +47,6 @@ def train_on_gold(model: PeftModel, lessons: Lessons, *, device: Device, progres
     Return the last step. Raise `InvalidTrainSpec` when the loss is no longer a number, and
     `LimitExceeded` when a single row does not fit into memory.
     """
-    set_seed(lessons.seed)
     trainer = GoldTrainer(model, lessons, device=device, progress=progress)
     # It prints what `progress` is told.
     trainer.remove_callback(PrinterCallback)

@@ -76,7 +76,11 @@ def lean(model: PeftModel) -> Iterator[None]:
     says is scaled and added in passes of their own. Here it is narrowed once, the small matrix is
     scaled, and its product is added as it is made.
     """
-    layers = [module for module in model.modules() if isinstance(module, LoraLinear)]
+    layers = [
+        module
+        for module in model.modules()
+        if isinstance(module, LoraLinear) and isinstance(module.base_layer, torch.nn.Linear)
+    ]
     for layer in layers:
         layer.forward = _lean_forward(layer)
     try:

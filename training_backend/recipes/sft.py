@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from transformers import set_seed
+
 from freesolo.domain.train_spec import context_tokens, total_steps
 from freesolo.domain.train_tables import TrainTable
 from training_backend.data import GoldRow, Rows, build_rows, read_conversations, row_order
@@ -71,6 +73,8 @@ def fit(plan: Plan, progress: Progress) -> int:
     """
     steps = total_steps(plan.train, len(plan.rows))
     device = find_device()
+    # A fresh adapter is drawn at random.
+    set_seed(plan.seed)
     model = with_adapter(
         load_base_model(plan.model_folder, device),
         plan.train.lora_rank,

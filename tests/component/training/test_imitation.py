@@ -25,6 +25,7 @@ from training_backend.imitation import Imitated, OutputLayer, imitate
 from training_backend.lora import Device, lean
 from training_backend.packing import batches_by_length
 from training_backend.passes import Passes
+from training_backend.recipes.sft import Plan, fit
 from training_backend.recipes.task import Sample
 from training_backend.rollouts import Limits, Place, Stage, roll_out
 from training_backend.sampling.sampler import Finish, Request, Sampled
@@ -285,6 +286,27 @@ def test_a_step_learns_from_exactly_the_rows_of_its_order(
     for name in ("loss", "mean_token_accuracy", "entropy", "tokens_per_s", "learning_rate"):
         assert name in first
     assert {"grad_norm", "time/step"} <= set(first)
+
+
+def test_a_plan_always_gives_the_same_adapter_and_a_resumed_one_too(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    def adapter(name: str, resume_from: Path | None = None) -> bytes:
+        plan = Plan(
+            rows=tuple(rows()),
+            model_folder=tiny_folder,
+            output_dir=tmp_path / name,
+            train=SftTable(batch_size=5, max_steps=4, lora_rank=4, save_at_steps=(2,)),
+            seed=3,
+            resume_from=resume_from,
+        )
+        assert fit(plan, Told()) == 4
+        return (tmp_path / name / "checkpoint-4" / "adapter_model.safetensors").read_bytes()
+
+    whole = adapter("whole")
+
+    assert adapter("again") == whole
+    assert adapter("resumed", tmp_path / "whole" / "checkpoint-2") == whole
 
 
 class Memory:
