@@ -16,7 +16,7 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from freesolo.base_models.store import local_path
@@ -24,7 +24,9 @@ from freesolo.domain.catalog import SMOLLM2_135M, BaseModelEntry, LocalSource
 from freesolo.domain.memory import Memory, peak_memory
 from freesolo.domain.model_shapes import shape_from_config
 from freesolo.domain.train_spec import parse_train_spec
-from training_backend.data import Row, lengths_of
+from freesolo.domain.watchdog import Phase
+from training_backend.data import GoldRow, lengths_of
+from training_backend.recipes.task import Sample
 
 STEPS = 3
 SEED = 42
@@ -70,12 +72,16 @@ def build_wide(folder: Path, tokenizer_from: Path) -> BaseModelEntry:
     )
 
 
-def made_rows(case: Case) -> tuple[Row, ...]:
+def made_rows(case: Case) -> tuple[GoldRow, ...]:
     """Make rows of random tokens, all of one length."""
     _, batch, row, answer, _ = case
     draw = random.Random(SEED)
     return tuple(
-        Row(tuple(draw.randrange(1000, 40_000) for _ in range(row)), row - answer)
+        GoldRow(
+            tuple(draw.randrange(1000, 40_000) for _ in range(row - answer)),
+            tuple(draw.randrange(1000, 40_000) for _ in range(answer)),
+            (True,) * answer,
+        )
         for _ in range(STEPS * batch)
     )
 
@@ -102,13 +108,19 @@ def measure(case: Case, model_folder: Path) -> float:
     class Quiet:
         """Nobody listens."""
 
-        def started(self, total_steps: int) -> None:
+        def started(self, total_steps: int, *, sampler: str | None = None) -> None:
             assert total_steps == STEPS
+
+        def phase(self, phase: Phase) -> None:
+            return
 
         def log(self, message: str) -> None:
             return
 
         def metrics(self, step: int, values: Mapping[str, float]) -> None:
+            return
+
+        def samples(self, step: int, samples: Sequence[Sample]) -> None:
             return
 
         def checkpoint(self, step: int, folder: Path) -> None:

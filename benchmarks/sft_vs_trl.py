@@ -1,10 +1,15 @@
 """SFT by the platform's recipe against a plain TRL script, on the same rows in the same order.
 
-Both train a LoRA adapter of rank 16 on the embedded base model: float32 weights, bfloat16
-autocast, no gradient checkpointing, as many threads. Rounds alternate, each in a process of its
-own; the ratio is the median of the rounds' ratios::
+Both train a LoRA adapter of rank 16: on a CPU with float32 weights, on a GPU with bfloat16 ones, under
+bfloat16 autocast, without gradient checkpointing, with as many threads. Two work loads: `dates`, the
+short answers of the template `single-turn`; and `episodes`, one to four turns of 20 to 400 tokens in all.
+Rounds alternate, each in a process of its own; the ratio is the median of the rounds' ratios::
 
-    python benchmarks/sft_vs_trl.py --rounds 3 --steps 12 --markdown table.md
+    python benchmarks/sft_vs_trl.py --rounds 3 --steps 8 --markdown table.md
+
+The model is the embedded base model, or one of random weights in a shape of Qwen's, made on the spot::
+
+    python benchmarks/sft_vs_trl.py --model-shape qwen3-0.6b
 """
 
 import argparse
@@ -12,41 +17,72 @@ import calendar
 import json
 import os
 import platform
+import random
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 
 from freesolo.base_models.store import local_path
+from freesolo.datasets.types import Message
 from freesolo.domain.catalog import SMOLLM2_135M
 from freesolo.domain.train_tables import SftTable
 from freesolo.domain.watchdog import Phase
-from training_backend.data import Conversation, build_rows, row_order
+from training_backend.data import Conversation, GoldRow, Rows, build_rows, row_order
 
 SIDES = ("platform", "trl")
 BATCH_SIZE = 8
 EXAMPLES = 200
 SEED = 42
-TARGET_RATIO = 1.05
-TARGET_PEAK_GB = 3.5
+TARGET_RATIO = 0.8
+MAX_TOKENS = 1024
+QWEN3_06B = "qwen3-0.6b"
 MONTHS = tuple(calendar.month_name)[1:]
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One side's round: the median of its steps' seconds, the last loss, peak memory."""
+    """One side's round: the median of its steps' seconds and processor seconds, losses, peak memory.
+
+    The latter hardly change when the machine has other work.
+    """
 
     step_seconds: float
+    step_cpu_seconds: float
+    first_loss: float
     final_loss: float
     tokens_per_row: float
     peak_gb: float
+
+
+@dataclass(frozen=True)
+class Work:
+    """What both sides train: a model, and a work load in its chat template."""
+
+    model_folder: Path
+    load: str
+    steps: int
+
+    def conversations(self) -> list[Conversation]:
+        """Return the work load."""
+        return LOADS[self.load]()
+
+    def rows(self) -> Rows:
+        """Return the work load as rows; all of them fit."""
+        from training_backend.recipes.model_chat import chat_format
+
+        chat = chat_format(self.model_folder, thinking=False)
+        rows = build_rows(self.conversations(), chat, max_tokens=MAX_TOKENS)
+        assert not rows.left_out
+        return rows
 
 
 class StepClock:
@@ -54,26 +90,37 @@ class StepClock:
 
     def __init__(self) -> None:
         self.times: list[float] = []
-        self.loss = float("nan")
+        self.cpu_times: list[float] = []
+        self.losses: list[float] = []
 
     def step(self, loss: float) -> None:
         """Note one step."""
         self.times.append(time.perf_counter())
-        self.loss = loss
+        self.cpu_times.append(time.process_time())
+        self.losses.append(loss)
 
-    def measurement(self, tokens_per_row: float) -> Measurement:
+    def measurement(self, rows: list[GoldRow]) -> Measurement:
         """Sum up."""
+        import torch
+
+        on_gpu = torch.cuda.is_available()
+        peak = torch.cuda.max_memory_allocated() / 1e9 if on_gpu else 0.0
         return Measurement(
-            step_seconds=statistics.median(
-                after - before for before, after in pairwise(self.times)
-            ),
-            final_loss=self.loss,
-            tokens_per_row=tokens_per_row,
-            peak_gb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+            step_seconds=median_step(self.times),
+            step_cpu_seconds=median_step(self.cpu_times),
+            first_loss=self.losses[0],
+            final_loss=self.losses[-1],
+            tokens_per_row=statistics.mean(len(row.ids) for row in rows),
+            peak_gb=peak or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
         )
 
 
-def conversations() -> list[Conversation]:
+def median_step(times: Sequence[float]) -> float:
+    """Return the median time between one step and the next."""
+    return statistics.median(after - before for before, after in pairwise(times))
+
+
+def dates() -> list[Conversation]:
     """Dates to rewrite, as in the `single-turn` template."""
     made = []
     for index in range(EXAMPLES):
@@ -89,17 +136,60 @@ def conversations() -> list[Conversation]:
     return made
 
 
-def measure_platform(model_folder: Path, steps: int, output_dir: Path) -> Measurement:
-    """Train with the platform's recipe."""
-    from transformers import AutoTokenizer
+def episodes() -> list[Conversation]:
+    """Lists to repeat word by word, one to four of them, of very different lengths."""
+    draw = random.Random(SEED)
+    made = []
+    for _ in range(EXAMPLES):
+        words = round(10 ** draw.uniform(0, 1.6))
+        said: list[Message] = []
+        for _ in range(draw.randint(1, 4)):
+            text = " ".join(draw.choice(MONTHS) for _ in range(words))
+            said += [
+                {"role": "user", "content": f"Repeat: {text}"},
+                {"role": "assistant", "content": text},
+            ]
+        made.append(Conversation(prompt=said[:1], completion=said[1:]))
+    return made
 
+
+LOADS: Mapping[str, Callable[[], list[Conversation]]] = {"dates": dates, "episodes": episodes}
+
+
+def build_shape(folder: Path, model_folder: Path) -> Path:
+    """Write a model of random weights in the shape of Qwen3-0.6B, with the base model's tokenizer."""
+    import torch
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    torch.manual_seed(SEED)
+    config = Qwen3Config(
+        vocab_size=151_936,
+        hidden_size=1024,
+        intermediate_size=3072,
+        num_hidden_layers=28,
+        num_attention_heads=16,
+        num_key_value_heads=8,
+        head_dim=128,
+        max_position_embeddings=4096,
+        tie_word_embeddings=True,
+    )
+    Qwen3ForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        if (model_folder / name).is_file():
+            shutil.copy(model_folder / name, folder)
+    return folder
+
+
+def measure_platform(work: Work, output_dir: Path) -> Measurement:
+    """Train with the platform's recipe."""
     from training_backend.recipes.sft import Plan, fit
+    from training_backend.recipes.task import Sample
 
     class Reported:
         """Passes the recipe's steps to the clock; checkpoints stay where they are."""
 
         def started(self, total_steps: int, *, sampler: str | None = None) -> None:
-            assert total_steps == steps
+            assert total_steps == work.steps
 
         def phase(self, phase: Phase) -> None:
             return
@@ -110,21 +200,26 @@ def measure_platform(model_folder: Path, steps: int, output_dir: Path) -> Measur
         def metrics(self, step: int, values: Mapping[str, float]) -> None:
             clock.step(values["loss"])
 
+        def samples(self, step: int, samples: Sequence[Sample]) -> None:
+            return
+
         def checkpoint(self, step: int, folder: Path) -> None:
             return
 
     clock = StepClock()
-    tokenizer = AutoTokenizer.from_pretrained(model_folder, local_files_only=True)
-    rows = build_rows(conversations(), tokenizer, max_tokens=1024, thinking=False).rows
+    rows = work.rows().rows
     table = SftTable(
-        max_steps=steps, batch_size=BATCH_SIZE, learning_rate=1e-3, lora_rank=16, save_every=0
+        max_steps=work.steps, batch_size=BATCH_SIZE, learning_rate=1e-3, lora_rank=16, save_every=0
     )
-    fit(Plan(rows, model_folder, output_dir, table, SEED), Reported())
-    return clock.measurement(statistics.mean(len(row.input_ids) for row in rows))
+    fit(Plan(rows, work.model_folder, output_dir, table, SEED), Reported())
+    return clock.measurement(list(rows))
 
 
-def measure_trl(model_folder: Path, steps: int, output_dir: Path) -> Measurement:
-    """Train as TRL's documentation shows it, on prompt and completion columns."""
+def measure_trl(work: Work, output_dir: Path) -> Measurement:
+    """Train with TRL's trainer as it comes, on rows whose tokens and labels are ours.
+
+    Its own way from messages to tokens trains on what others say, or needs a template of its own.
+    """
     import torch
     from datasets import Dataset
     from peft import LoraConfig
@@ -140,21 +235,22 @@ def measure_trl(model_folder: Path, steps: int, output_dir: Path) -> Measurement
                 clock.step(logs["loss"])
 
     clock = StepClock()
-    made = conversations()
-    order = row_order(len(made), take=steps * BATCH_SIZE, seed=SEED)
-    rows = [{"prompt": made[i].prompt, "completion": made[i].completion} for i in order]
+    made = work.rows().rows
+    order = row_order(len(made), take=work.steps * BATCH_SIZE, seed=SEED)
+    rows = [{"input_ids": made[i].ids, "labels": made[i].labels} for i in order]
+    dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
     trainer = SFTTrainer(
-        model=str(model_folder),
+        model=str(work.model_folder),
         args=SFTConfig(
             output_dir=str(output_dir),
-            max_steps=steps,
+            max_steps=work.steps,
             per_device_train_batch_size=BATCH_SIZE,
             train_sampling_strategy="sequential",
             learning_rate=1e-3,
-            warmup_steps=-(-3 * steps // 100),
+            warmup_steps=-(-3 * work.steps // 100),
             gradient_checkpointing=False,
             use_cpu=not torch.cuda.is_available(),
-            model_init_kwargs={"dtype": torch.float32},
+            model_init_kwargs={"dtype": dtype},
             seed=SEED,
             logging_steps=1,
             report_to=[],
@@ -166,21 +262,20 @@ def measure_trl(model_folder: Path, steps: int, output_dir: Path) -> Measurement
         ),
         callbacks=[Reported()],
     )
-    lengths = [len(ids) for ids in trainer.train_dataset["input_ids"]]
     trainer.train()
-    return clock.measurement(statistics.mean(lengths))
+    return clock.measurement(list(made))
 
 
-MEASURES: Mapping[str, Callable[[Path, int, Path], Measurement]] = {
+MEASURES: Mapping[str, Callable[[Work, Path], Measurement]] = {
     "platform": measure_platform,
     "trl": measure_trl,
 }
 
 
-def measured_apart(side: str, model_folder: Path, *, steps: int, threads: int) -> Measurement:
+def measured_apart(side: str, work: Work, *, threads: int) -> Measurement:
     """Measure one round in a process of its own."""
-    command = [sys.executable, __file__, "--measure", side, "--steps", str(steps)]
-    command += ["--model-folder", str(model_folder)]
+    command = [sys.executable, __file__, "--measure", side, "--steps", str(work.steps)]
+    command += ["--model-folder", str(work.model_folder), "--load", work.load]
     quiet = {
         "OMP_NUM_THREADS": str(threads),
         "OMP_WAIT_POLICY": "passive",
@@ -194,68 +289,107 @@ def measured_apart(side: str, model_folder: Path, *, steps: int, threads: int) -
     return Measurement(**json.loads(output.splitlines()[-1]))
 
 
-def report(rounds: Mapping[str, list[Measurement]], *, steps: int, threads: int) -> str:
-    """Write the comparison as Markdown."""
-    # Rounds that follow each other meet the same noise, so the ratio is taken round by round.
-    ratio = statistics.median(
-        ours.step_seconds / theirs.step_seconds
-        for ours, theirs in zip(rounds["platform"], rounds["trl"], strict=True)
+def table_of(load: str, rounds: Mapping[str, list[Measurement]]) -> list[str]:
+    """Return the lines of one work load's table."""
+    ours, theirs = rounds["platform"], rounds["trl"]
+    return [
+        *(
+            f"| {load}, {one[0].tokens_per_row:.0f} tokens a row: {side} "
+            f"| {statistics.median(each.step_seconds for each in one):.2f} "
+            f"| {statistics.median(each.step_cpu_seconds for each in one):.2f} "
+            f"| {one[0].first_loss:.4f} | {one[0].final_loss:.4f} "
+            f"| {max(each.peak_gb for each in one):.2f} |"
+            for side, one in rounds.items()
+        ),
+        f"| platform / trl | {ratio(ours, theirs, 'step_seconds'):.2f} "
+        f"| {ratio(ours, theirs, 'step_cpu_seconds'):.2f} | | | |",
+    ]
+
+
+def ratio(ours: Sequence[Measurement], theirs: Sequence[Measurement], figure: str) -> float:
+    """Return the median of the rounds' ratios: rounds that follow each other meet the same noise."""
+    return statistics.median(
+        getattr(one, figure) / getattr(other, figure)
+        for one, other in zip(ours, theirs, strict=True)
     )
+
+
+def report(
+    model: str, rounds: Mapping[str, Mapping[str, list[Measurement]]], *, steps: int, threads: int
+) -> str:
+    """Write the comparison as Markdown."""
     packages = ", ".join(
         f"{name} {version(name)}" for name in ("torch", "transformers", "trl", "peft")
     )
-    work = (
-        f"{SMOLLM2_135M.id}, LoRA rank 16, {steps} steps of {BATCH_SIZE} rows, "
-        f"{rounds['platform'][0].tokens_per_row:.0f} tokens a row, {threads} threads, "
-        f"{len(rounds['platform'])} rounds each, alternating."
-    )
+    count = len(next(iter(rounds.values()))["platform"])
     lines = [
-        f"Work: {work}",
-        f"Machine: {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
-        f"{packages}.",
+        f"Work: {model}, LoRA rank 16, {steps} steps of {BATCH_SIZE} rows, {threads} threads, "
+        f"{count} rounds each, alternating.",
+        f"Machine: {machine()}, load {os.getloadavg()[0]:.1f} at the end; Python "
+        f"{platform.python_version()}, {packages}.",
         "",
-        "| | seconds a step (median round) | final loss | peak memory, GB |",
-        "|---|---|---|---|",
-        *(
-            f"| {side} | {statistics.median(one.step_seconds for one in rounds[side]):.2f} | {rounds[side][0].final_loss:.4f} "
-            f"| {max(one.peak_gb for one in rounds[side]):.2f} |"
-            for side in SIDES
-        ),
-        "",
-        f"Time per step, platform / TRL, median of the rounds: {ratio:.2f} "
-        f"(target: at most {TARGET_RATIO}). Peak target: {TARGET_PEAK_GB} GB.",
+        f"| | seconds a step, median round (target: at most {TARGET_RATIO} of TRL's) "
+        "| processor seconds | loss of the first step | of the last | peak memory, GB |",
+        "|---|---|---|---|---|---|",
     ]
+    for load, sides in rounds.items():
+        lines += table_of(load, sides)
     return "\n".join(lines)
+
+
+def machine() -> str:
+    """Name what this runs on."""
+    import torch
+
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU"
+    return f"{platform.machine()}, {os.cpu_count()} cores{gpu}"
+
+
+def compare(work: Work, *, rounds: int, threads: int) -> dict[str, list[Measurement]]:
+    """Measure both sides by turns."""
+    measured: dict[str, list[Measurement]] = {side: [] for side in SIDES}
+    for number in range(rounds):
+        for side in SIDES:
+            one = measured_apart(side, work, threads=threads)
+            measured[side].append(one)
+            print(
+                f"{work.load}, round {number + 1}, {side}: {one.step_seconds:.2f} s a step "
+                f"({one.step_cpu_seconds:.2f} of the processor), loss {one.first_loss:.4f} to "
+                f"{one.final_loss:.4f}, peak {one.peak_gb:.2f} GB",
+                file=sys.stderr,
+            )
+    return measured
 
 
 def main() -> None:
     """Measure both sides and print the comparison."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--load", choices=LOADS, help="only this work load")
+    parser.add_argument("--model-shape", choices=[QWEN3_06B], help="random weights in this shape")
     parser.add_argument("--model-folder", type=Path, help="instead of the embedded base model")
     parser.add_argument("--cache-dir", type=Path, default=Path.home() / ".freesolo" / "cache")
     parser.add_argument("--markdown", type=Path, help="write the table to this file as well")
     parser.add_argument("--measure", choices=SIDES, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    model_folder = options.model_folder or local_path(SMOLLM2_135M, options.cache_dir)
-    if options.measure:
-        with tempfile.TemporaryDirectory() as output_dir:
-            one = MEASURES[options.measure](model_folder, options.steps, Path(output_dir))
-        print(json.dumps(asdict(one)))
-        return
-    rounds: dict[str, list[Measurement]] = {side: [] for side in SIDES}
-    for number in range(options.rounds):
-        for side in SIDES:
-            one = measured_apart(side, model_folder, steps=options.steps, threads=options.threads)
-            rounds[side].append(one)
-            print(
-                f"round {number + 1}, {side}: {one.step_seconds:.2f} s a step, "
-                f"final loss {one.final_loss:.4f}, peak {one.peak_gb:.2f} GB",
-                file=sys.stderr,
+    folder = options.model_folder or local_path(SMOLLM2_135M, options.cache_dir)
+    with tempfile.TemporaryDirectory() as scratch:
+        if options.measure:
+            work = Work(folder, options.load, options.steps)
+            print(json.dumps(asdict(MEASURES[options.measure](work, Path(scratch)))))
+            return
+        if options.model_shape:
+            folder = build_shape(Path(scratch, "model"), folder)
+        rounds = {
+            load: compare(
+                Work(folder, load, options.steps), rounds=options.rounds, threads=options.threads
             )
-    table = report(rounds, steps=options.steps, threads=options.threads)
+            for load in ([options.load] if options.load else LOADS)
+        }
+    model = options.model_shape or (options.model_folder or SMOLLM2_135M.id)
+    table = report(str(model), rounds, steps=options.steps, threads=options.threads)
     print(table)
     if options.markdown:
         options.markdown.write_text(table + "\n")

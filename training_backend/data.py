@@ -1,35 +1,24 @@
-"""From conversations to training rows: token ids, and which of them carry loss (pure)."""
+"""From conversations to training rows: token ids, and which of them carry loss (pure).
+
+A row is the tokens of a perfect model's rollout: what it read, what it said, and in between what
+others said. Only what it said carries loss, the end of each of its turns included.
+"""
 
 import random
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import islice
 from statistics import median
-from typing import Protocol
 
 from freesolo.datasets.types import Message
 from freesolo.domain.memory import RowLengths
-from freesolo.errors import FreesoloError, InvalidEnvironment, InvalidInput
+from freesolo.errors import InvalidEnvironment
 from freesolo.runtime.client import EnvironmentHost
+from training_backend.chat import ChatFormat, Ids
 
 IGNORED = -100
-
-
-class ChatTokenizer(Protocol):
-    """What is needed of a tokenizer: its chat template, and plain encoding."""
-
-    def apply_chat_template(
-        self,
-        conversation: Sequence[Message],
-        *,
-        add_generation_prompt: bool,
-        tokenize: bool,
-        enable_thinking: bool,
-    ) -> str:
-        """Render a conversation as the text that the model reads."""
-
-    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
-        """Return the token ids of `text`."""
 
 
 @dataclass(frozen=True)
@@ -41,24 +30,48 @@ class Conversation:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One training row: prompt and completion as token ids, the prompt's first."""
+class GoldRow:
+    """What a model reads first, and what follows; `trained` tells which tokens of `after` it says."""
 
-    input_ids: tuple[int, ...]
-    prompt_tokens: int
+    prompt: Ids
+    after: Ids
+    trained: tuple[bool, ...]
+
+    @property
+    def ids(self) -> Ids:
+        """All tokens, in their order."""
+        return self.prompt + self.after
+
+    @property
+    def trained_tokens(self) -> int:
+        """How many tokens carry loss."""
+        return sum(self.trained)
 
     @property
     def labels(self) -> tuple[int, ...]:
-        """The ids with the prompt's masked: every token of the completion carries loss."""
-        return (IGNORED,) * self.prompt_tokens + self.input_ids[self.prompt_tokens :]
+        """The ids, those without loss masked."""
+        pairs = zip(self.after, self.trained, strict=True)
+        said = (token if trained else IGNORED for token, trained in pairs)
+        return ((IGNORED,) * len(self.prompt)) + tuple(said)
+
+
+class LeftOut(StrEnum):
+    """Why a row is not trained on, in words for the log."""
+
+    PROMPT = "a prompt that fills the context"
+    ANSWER = "no room for the whole answer"
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows that fit, in the order of their conversations, and how many did not."""
+    """The rows that fit, in the order of their conversations, and how many did not, by reason.
 
-    rows: tuple[Row, ...]
-    dropped: int
+    `unthinking` counts answers without thinking, where the model is trained to think.
+    """
+
+    rows: tuple[GoldRow, ...]
+    left_out: Counter[LeftOut]
+    unthinking: int = 0
 
 
 def read_conversations(host: EnvironmentHost, max_examples: int) -> Iterator[Conversation]:
@@ -67,91 +80,86 @@ def read_conversations(host: EnvironmentHost, max_examples: int) -> Iterator[Con
         yield Conversation(host.start_episode(example), host.sft_completion(example))
 
 
-def build_rows(
-    conversations: Iterable[Conversation],
-    tokenizer: ChatTokenizer,
-    *,
-    max_tokens: int,
-    thinking: bool,
-) -> Rows:
+def build_rows(conversations: Iterable[Conversation], chat: ChatFormat, *, max_tokens: int) -> Rows:
     """Tokenise conversations, leaving out rows of more than `max_tokens`.
 
-    Raise `InvalidEnvironment` if none is left, or for one that the model cannot read.
+    Raise `InvalidEnvironment` if none is left, or for one that the model cannot read or say.
     """
-    built = []
+    kept, left_out = [], Counter[LeftOut]()
+    shortest, unthinking = 0, 0
     for number, conversation in enumerate(conversations, start=1):
-        check_text(conversation, number)
-        try:
-            built.append(tokenize(conversation, tokenizer, thinking=thinking))
-        except FreesoloError:
-            raise
-        except Exception as error:
-            # A template is a program of the model's; its refusals are of no class of ours.
-            raise InvalidEnvironment(
-                f"The model's chat template refuses example {number}: {error}.",
-                hint="Mend the roles or the order of its messages, or use another base model.",
-            ) from error
-    kept = tuple(row for row in built if len(row.input_ids) <= max_tokens)
+        for row in _numbered_rows(conversation, chat, number):
+            shortest = min(shortest or len(row.ids), len(row.ids))
+            if len(row.ids) <= max_tokens:
+                kept.append(row)
+            else:
+                full = len(row.prompt) >= max_tokens
+                left_out[LeftOut.PROMPT if full else LeftOut.ANSWER] += 1
+        answers = filter(_is_answer, conversation.completion)
+        unthinking += chat.thinking and sum(not chat.thinks(answer) for answer in answers)
     if not kept:
-        shortest = min((len(row.input_ids) for row in built), default=0)
         raise InvalidEnvironment(
-            f"None of the {len(built)} examples fits into {max_tokens} tokens; the shortest has {shortest}.",
+            f"None of the {left_out.total()} rows fits into {max_tokens} tokens; the shortest has "
+            f"{shortest}.",
             hint="Raise `train.max_context_tokens`, or shorten the prompts.",
         )
-    return Rows(rows=kept, dropped=len(built) - len(kept))
+    return Rows(tuple(kept), left_out, unthinking)
 
 
-def lengths_of(rows: Sequence[Row]) -> RowLengths:
+def lengths_of(rows: Sequence[GoldRow]) -> RowLengths:
     """Measure rows: one in the middle, and the longest, whose answer is the longest of all."""
-    answers = [len(row.input_ids) - row.prompt_tokens for row in rows]
+    answers = [len(row.after) for row in rows]
     return RowLengths(
-        prompt=round(median(row.prompt_tokens for row in rows)),
+        prompt=round(median(len(row.prompt) for row in rows)),
         answer=round(median(answers)),
-        longest_prompt=max(len(row.input_ids) for row in rows) - max(answers),
+        longest_prompt=max(len(row.ids) for row in rows) - max(answers),
         longest_answer=max(answers),
     )
 
 
-def check_text(conversation: Conversation, number: int) -> None:
-    """Raise `InvalidEnvironment` unless every message of example `number` is plain text.
+def rows_of(conversation: Conversation, chat: ChatFormat) -> list[GoldRow]:
+    """Return a conversation as the rows that rollouts keep of it.
 
-    Chat templates do not tell: some stop at a list of parts, others write it out as Python would.
+    That is one row; or one for each turn, where the template rewrites what was said before. What
+    others say after the last turn teaches nothing, and is not in them. Raise `InvalidEnvironment`
+    for a conversation that no model can have led.
     """
+    check(conversation, chat)
+    before = list(conversation.prompt)
+    rows: list[GoldRow] = []
+    heard: list[Message] = []
+    for message in conversation.completion:
+        if _is_answer(message):
+            said = chat.said([*before, *heard], message)
+            if rows and chat.appends:
+                rows[-1] = _longer(rows[-1], chat.between(rows[-1].after, heard), said)
+            else:
+                rows.append(GoldRow(chat.prompt([*before, *heard]), said, (True,) * len(said)))
+            before += [*heard, chat.without_thinking(message)]
+            heard = []
+        else:
+            heard.append(message)
+    return rows
+
+
+def check(conversation: Conversation, chat: ChatFormat) -> None:
+    """Raise `InvalidEnvironment` unless all is text, and the gold answer is one that a model can give."""
     for message in (*conversation.prompt, *conversation.completion):
-        content = message.get("content")
-        if not isinstance(content, str):
-            raise InvalidEnvironment(
-                f"Example {number} has a {message.get('role')} message whose `content` is "
-                f"{type(content).__name__}, but this model reads text only.",
-                hint="Make `content` a string in `build_prompt_messages` and in the gold answers.",
-            )
-
-
-def tokenize(conversation: Conversation, tokenizer: ChatTokenizer, *, thinking: bool) -> Row:
-    """Turn one conversation into a row.
-
-    Prompt and completion are encoded apart, because that is what the model meets when it is served:
-    the ids of the prompt, then tokens of its own. Raise `InvalidInput` if the chat template does
-    not leave the prompt as it is when the completion follows.
-    """
-    prompt = tokenizer.apply_chat_template(
-        conversation.prompt, add_generation_prompt=True, tokenize=False, enable_thinking=thinking
-    )
-    whole = tokenizer.apply_chat_template(
-        [*conversation.prompt, *conversation.completion],
-        add_generation_prompt=False,
-        tokenize=False,
-        enable_thinking=thinking,
-    )
-    if not whole.startswith(prompt) or whole == prompt:
-        raise InvalidInput(
-            "The model's chat template rewrites the prompt once an answer follows it, "
-            "so the answer's tokens cannot be told apart.",
-            hint="Train this task on another base model.",
+        _check_text(message)
+    first = conversation.completion[0] if conversation.completion else {}
+    if not _is_answer(first):
+        begins = f"begins with a {first['role']} message" if first else "has no message"
+        raise InvalidEnvironment(
+            f"The gold answer {begins}, but it is the model who speaks after the prompt.",
+            hint="Begin it with an assistant message; what comes before belongs into the prompt.",
         )
-    prompt_ids = tokenizer.encode(prompt, add_special_tokens=False)
-    completion_ids = tokenizer.encode(whole[len(prompt) :], add_special_tokens=False)
-    return Row(input_ids=(*prompt_ids, *completion_ids), prompt_tokens=len(prompt_ids))
+    for message in filter(_is_answer, conversation.completion):
+        answer = chat.without_thinking(message).get("content") or ""
+        if not answer.strip() and not message.get("tool_calls"):
+            raise InvalidEnvironment(
+                "A message of the gold answer says nothing.",
+                hint="Give the example an `output`, or leave it out of the dataset.",
+            )
 
 
 def row_order(rows: int, *, take: int, seed: int) -> Iterator[int]:
@@ -169,10 +177,33 @@ def row_order(rows: int, *, take: int, seed: int) -> Iterator[int]:
         epoch += 1
 
 
-def micro_batch_size(batch_size: int, longest_row: int, *, max_tokens: int) -> int:
-    """Return how many rows go through the model at once: a divisor of `batch_size`, at least 1.
+def _numbered_rows(conversation: Conversation, chat: ChatFormat, number: int) -> list[GoldRow]:
+    try:
+        return rows_of(conversation, chat)
+    except InvalidEnvironment as error:
+        raise InvalidEnvironment(f"Example {number}: {error.message}", hint=error.hint) from error
 
-    A forward pass then has at most `max_tokens` tokens; what is left of the batch is accumulated.
-    """
-    fitting = max(1, max_tokens // longest_row)
-    return max(size for size in range(1, min(fitting, batch_size) + 1) if batch_size % size == 0)
+
+def _is_answer(message: Message) -> bool:
+    return bool(message.get("role") == "assistant")
+
+
+def _longer(row: GoldRow, heard: Ids, said: Ids) -> GoldRow:
+    return GoldRow(
+        row.prompt,
+        row.after + heard + said,
+        row.trained + (False,) * len(heard) + (True,) * len(said),
+    )
+
+
+def _check_text(message: Message) -> None:
+    """Chat templates do not tell: some stop at a list of parts, others write it out as Python would."""
+    content = message.get("content")
+    if content is None and message.get("tool_calls"):
+        return
+    if not isinstance(content, str):
+        raise InvalidEnvironment(
+            f"The `content` of a {message.get('role')} message is {type(content).__name__}, but "
+            "this model reads text only.",
+            hint="Make `content` a string in `build_prompt_messages` and in the gold answers.",
+        )

@@ -1,11 +1,16 @@
 """The base model, and the adapter that is trained on it. Importing this imports torch."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import Linear as LoraLinear
 from peft.tuners.lora import LoraLayer
+from torch import Tensor
+from torch.nn.functional import linear
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from freesolo.domain.memory import CPU_TOKENS_PER_PASS, GPU_TOKENS_PER_PASS
@@ -91,3 +96,40 @@ def lora_config(rank: int) -> LoraConfig:
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
+
+
+@contextmanager
+def lean(model: PeftModel) -> Iterator[None]:
+    """Let a model's layers compute the same with fewer copies, as long as its adapter is at work.
+
+    PEFT widens what a layer reads for the adapter, autocast narrows it again, and what the adapter
+    says is scaled and added in passes of their own. Here it is narrowed once, the small matrix is
+    scaled, and its product is added as it is made.
+    """
+    layers = [
+        module
+        for module in model.modules()
+        if isinstance(module, LoraLinear) and isinstance(module.base_layer, torch.nn.Linear)
+    ]
+    for layer in layers:
+        layer.forward = _lean_forward(layer)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward
+
+
+def _lean_forward(layer: LoraLinear) -> Callable[[Tensor], Tensor]:
+    base = layer.base_layer
+    (name,) = layer.active_adapters
+    down, up, scaling = layer.lora_A[name], layer.lora_B[name], layer.scaling[name]
+
+    def forward(inputs: Tensor, *_: object, **__: object) -> Tensor:
+        rows = inputs.reshape(-1, inputs.shape[-1]).to(base.weight.dtype)
+        read = linear(rows, down.weight.to(rows.dtype))
+        said = linear(rows, base.weight, base.bias)
+        said = torch.addmm(said, read, (up.weight * scaling).to(rows.dtype).t())
+        return said.view(*inputs.shape[:-1], -1)
+
+    return forward

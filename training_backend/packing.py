@@ -107,3 +107,31 @@ def make_batches(packs: Sequence[Pack], *, max_tokens: int) -> list[list[Pack]]:
         batches[-1].append(pack)
         room -= batches[-1][0].tokens
     return batches
+
+
+def batches_by_length(
+    lengths: Sequence[int], *, max_tokens: int, pass_cost: int
+) -> list[list[int]]:
+    """Split rows of these lengths into batches that are padded to their longest, at the least cost.
+
+    A batch costs its tokens, padding included, and `pass_cost` more for being one. It has at most
+    `max_tokens`, unless it is a single row. Rows are told by their places; the longest come first.
+    """
+    order = sorted(range(len(lengths)), key=lambda place: lengths[place], reverse=True)
+    # For the first so many rows: the least cost, and where their last batch begins.
+    best: list[tuple[int, int]] = [(0, 0)]
+    for end in range(1, len(order) + 1):
+        choices = []
+        for start in range(end - 1, -1, -1):
+            tokens = lengths[order[start]] * (end - start)
+            if tokens > max_tokens and start < end - 1:
+                break
+            choices.append((best[start][0] + tokens + pass_cost, start))
+        best.append(min(choices))
+    batches: list[list[int]] = []
+    end = len(order)
+    while end:
+        start = best[end][1]
+        batches.insert(0, order[start:end])
+        end = start
+    return batches

@@ -6,23 +6,21 @@ and resuming. What a step is stands here (ADR 0019).
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from peft import PeftModel
 from torch import Tensor
-from torch.utils.data import Dataset
-from transformers import PrinterCallback, Trainer, TrainingArguments
+from transformers import PrinterCallback, Trainer
 
 from freesolo.domain.train_tables import TrainTable
 from freesolo.domain.watchdog import Phase
-from freesolo.errors import OutOfMemory
 from training_backend.lora import Device
 from training_backend.packing import Row, make_batches, make_packs
+from training_backend.passes import Passes
 from training_backend.policy import Measured, Objective, judge, loss_of
-from training_backend.recipes.steps import StepReports, refuse_unless_finite
+from training_backend.recipes.steps import Places, StepReports, arguments, refuse_unless_finite
 from training_backend.recipes.task import Progress, Sample
 
 
@@ -56,14 +54,6 @@ class Course:
     resume_from: Path | None = None
 
 
-@dataclass
-class _Tokens:
-    """Tokens that a run has sampled so far, and in its newest step."""
-
-    total: int = 0
-    metrics: dict[str, float] = field(default_factory=dict)
-
-
 def train_policy(
     model: PeftModel, course: Course, practise: Practise, *, device: Device, progress: Progress
 ) -> int:
@@ -95,13 +85,20 @@ class PolicyTrainer(Trainer):  # type: ignore[misc]
         self._course = course
         self._practise = practise
         self._progress = progress
-        self._tokens_per_pass = device.tokens_per_pass
+        self._passes = Passes(device.tokens_per_pass, tell=progress.log)
         self._shares_prompts = attends_fully(model)
         self._told: dict[str, float] = {}
         super().__init__(
             model=model,
-            args=_arguments(course, device),
-            train_dataset=_Places(course.order),
+            args=arguments(
+                course.train,
+                device,
+                steps=course.steps,
+                seed=course.seed,
+                output_dir=course.output_dir,
+                lr_scheduler_type="constant",
+            ),
+            train_dataset=Places(course.order),
             data_collator=list,
             callbacks=[StepReports(course.train, progress, lambda *_: self._told)],
         )
@@ -132,23 +129,9 @@ class PolicyTrainer(Trainer):  # type: ignore[misc]
         return torch.tensor(sum(part.loss for part in measured))
 
     def _learn(self, step: int, rows: Sequence[Row]) -> list[Measured]:
-        """Compute the gradient of a step; in smaller parts, if it does not fit into memory."""
-        while True:
-            with suppress(torch.OutOfMemoryError):
-                return self._accumulate(step, rows)
-            self.model.zero_grad()
-            torch.cuda.empty_cache()
-            longest = max(len(row.prompt) + len(row.after) for row in rows)
-            if self._tokens_per_pass <= longest:
-                raise OutOfMemory(
-                    f"The accelerator ran out of memory with a single row of {longest} tokens.",
-                    hint="Lower `train.max_context_tokens` or `train.max_completion_tokens`, or use "
-                    "a larger one.",
-                )
-            self._tokens_per_pass //= 2
-            self._progress.log(
-                f"Out of memory: passes have at most {self._tokens_per_pass} tokens from here on."
-            )
+        """Compute the gradient of a step."""
+        longest = max((len(row.prompt) + len(row.after) for row in rows), default=0)
+        return self._passes.run(self.model, lambda: self._accumulate(step, rows), longest=longest)
 
     def _accumulate(self, step: int, rows: Sequence[Row]) -> list[Measured]:
         objective = self._course.objective
@@ -157,11 +140,11 @@ class PolicyTrainer(Trainer):  # type: ignore[misc]
         telling = [row for row in rows if objective.kl_penalty_coef or any(row.advantages)]
         packs = make_packs(
             [row for row in telling if row.trained_tokens],
-            max_tokens=self._tokens_per_pass,
+            max_tokens=self._passes.tokens,
             share_prompts=self._shares_prompts,
         )
         measured = []
-        for batch in make_batches(packs, max_tokens=self._tokens_per_pass):
+        for batch in make_batches(packs, max_tokens=self._passes.tokens):
             with self.accelerator.autocast():
                 judged = judge(self.model, batch, objective)
             of_batch = [row for pack in batch for row in pack.rows]
@@ -195,39 +178,3 @@ def summary_of(parts: Sequence[Measured]) -> dict[str, float]:
         "sampling/logp_difference_max": max(part.largest_difference for part in parts),
         "sampling/importance_ratio_mean": sum(part.importance_ratio for part in parts) / tokens,
     }
-
-
-class _Places(Dataset[int]):  # type: ignore[misc]
-    """The numbers of rows, in the order of the steps."""
-
-    def __init__(self, order: Sequence[int]) -> None:
-        self._order = order
-
-    def __len__(self) -> int:
-        return len(self._order)
-
-    def __getitem__(self, place: int) -> int:
-        return self._order[place]
-
-
-def _arguments(course: Course, device: Device) -> TrainingArguments:
-    return TrainingArguments(
-        output_dir=str(course.output_dir),
-        max_steps=course.steps,
-        per_device_train_batch_size=course.train.batch_size,
-        train_sampling_strategy="sequential",
-        remove_unused_columns=False,
-        learning_rate=course.train.learning_rate,
-        lr_scheduler_type="constant",
-        weight_decay=0.0,
-        max_grad_norm=1.0,
-        seed=course.seed,
-        bf16=True,
-        use_cpu=not device.gpu,
-        # The callback says when to save.
-        save_strategy="no",
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        disable_tqdm=True,
-        report_to=[],
-    )

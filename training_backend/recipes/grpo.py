@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from transformers import AutoTokenizer, GenerationConfig, set_seed
+from transformers import set_seed
 
 from freesolo.datasets.types import TaskExample
 from freesolo.domain.train_spec import GrpoSpec, completion_tokens, context_tokens, total_steps
@@ -12,12 +12,12 @@ from freesolo.domain.train_tables import GrpoTable
 from freesolo.errors import EnvironmentFailed, InvalidEnvironment
 from freesolo.runtime.examples import Examples
 from training_backend.advantages import Credited, advantages
-from training_backend.chat import ChatFormat
 from training_backend.data import row_order
 from training_backend.lora import find_device, load_base_model, with_adapter
 from training_backend.packing import Row
 from training_backend.policy import Objective
 from training_backend.policy_trainer import Course, Practice, train_policy
+from training_backend.recipes.model_chat import chat_format
 from training_backend.recipes.room import require_room_to_practise
 from training_backend.recipes.task import Progress, Task
 from training_backend.rollout_metrics import metrics_of, samples_of
@@ -41,7 +41,7 @@ def train(task: Task) -> int:
     examples = task.host.examples()
     pool = min(len(examples), spec.train.max_examples or len(examples))
     steps = total_steps(spec.train, pool)
-    chat = chat_format(task)
+    chat = chat_format(task.model_folder, thinking=spec.thinking)
     require_room_to_practise(task, spec, chat, examples, pool=pool)
     device = find_device()
     # A fresh adapter begins at random.
@@ -187,13 +187,3 @@ def refuse_failures(rollouts: Sequence[Rollout], *, step: int, context: int) -> 
         hint="Mend the environment's code; `freesolo validate` tries its rewards.",
         traceback=error.traceback if error else None,
     )
-
-
-def chat_format(task: Task) -> ChatFormat:
-    """Return how this model's chats are written, with every token that ends one of its turns."""
-    tokenizer = AutoTokenizer.from_pretrained(task.model_folder, local_files_only=True)
-    stops = {tokenizer.eos_token_id}
-    if (task.model_folder / "generation_config.json").is_file():
-        configured = GenerationConfig.from_pretrained(task.model_folder).eos_token_id
-        stops |= set(configured if isinstance(configured, list) else [configured])
-    return ChatFormat(tokenizer, stop_ids=stops - {None}, thinking=task.lease.spec.thinking)

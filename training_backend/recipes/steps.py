@@ -1,16 +1,64 @@
-"""What every recipe tells of a step, and when it saves."""
+"""What is the same for the steps of every recipe: their rows, their optimizer, what they tell, when they save."""
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from torch.utils.data import Dataset
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from freesolo.domain.train_spec import save_due
 from freesolo.domain.train_tables import TrainTable
 from freesolo.errors import InvalidTrainSpec
+from training_backend.lora import Device
 from training_backend.recipes.task import Progress
+
+
+class Places(Dataset[int]):  # type: ignore[misc]
+    """The numbers of rows, in the order of the steps."""
+
+    def __init__(self, order: Sequence[int]) -> None:
+        self._order = order
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __getitem__(self, place: int) -> int:
+        return self._order[place]
+
+
+def arguments(
+    train: TrainTable,
+    device: Device,
+    *,
+    steps: int,
+    seed: int,
+    output_dir: Path,
+    **schedule: str | int,
+) -> TrainingArguments:
+    """Describe an optimizer's loop of exactly so many steps, each of which gets its rows as numbers."""
+    return TrainingArguments(
+        output_dir=str(output_dir),
+        max_steps=steps,
+        per_device_train_batch_size=train.batch_size,
+        train_sampling_strategy="sequential",
+        remove_unused_columns=False,
+        learning_rate=train.learning_rate,
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        seed=seed,
+        bf16=True,
+        use_cpu=not device.gpu,
+        # The callback says when to save.
+        save_strategy="no",
+        logging_steps=1,
+        # By default a loss that is not a number is reported as the mean of the others.
+        logging_nan_inf_filter=False,
+        disable_tqdm=True,
+        report_to=[],
+        **schedule,
+    )
 
 
 class StepReports(TrainerCallback):  # type: ignore[misc]

@@ -32,6 +32,40 @@ COUNT = '''
         return Count()
 '''
 
+HIGHER = '''
+    """Find a number."""
+
+    from freesolo.environments import EnvironmentMultiTurn, EnvironmentStepResult, RewardResult
+
+    GOLD = [
+        {"role": "assistant", "content": "2"},
+        {"role": "user", "content": "higher"},
+        {"role": "assistant", "content": "3"},
+    ]
+
+
+    class Higher(EnvironmentMultiTurn):
+        dataset = [{"input": f"{n} to 3?", "output": GOLD} for n in range(4)]
+
+        def start_episode(self, example, prompt_text):
+            return [{"role": "user", "content": example.input}]
+
+        def max_episode_turns(self, example):
+            return 2
+
+        def step_episode(self, example, messages, assistant_response):
+            return EnvironmentStepResult(
+                done=assistant_response == "3", messages=({"role": "user", "content": "higher"},)
+            )
+
+        def score_episode(self, example, episode):
+            return RewardResult(float(episode.response_text == "3"))
+
+
+    def load_environment(**params):
+        return Higher()
+'''
+
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "provenance.json")
 
 
@@ -102,3 +136,16 @@ def test_a_run_that_is_killed_at_random_moments_comes_to_the_same_end(platform: 
 
     check_equal(killed, undisturbed)
     check_nothing_left(worker)
+
+
+def test_gold_episodes_of_several_turns_teach_what_the_model_says_in_them(
+    platform: Platform,
+) -> None:
+    platform.publish("higher", HIGHER)
+    platform.start_worker()
+
+    run = platform.wait_for_state(platform.submit("higher", max_steps=2), RunState.DONE)
+
+    # In each of two turns a digit, and the end of the turn.
+    assert run.metrics["supervised_tokens_per_row"] == 4
+    assert run.metrics["padding_share"] == 0
