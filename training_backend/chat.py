@@ -49,7 +49,7 @@ class ChatFormat:
     def __init__(
         self, tokenizer: ChatTokenizer, *, stop_ids: Collection[int], thinking: bool
     ) -> None:
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._thinking = thinking
         self.stop_ids = frozenset(stop_ids)
 
@@ -117,7 +117,7 @@ class ChatFormat:
         Raise `InvalidEnvironment` for what the template refuses.
         """
         try:
-            return self._tokenizer.apply_chat_template(
+            return self.tokenizer.apply_chat_template(
                 messages,
                 add_generation_prompt=answer_next,
                 tokenize=False,
@@ -132,8 +132,8 @@ class ChatFormat:
 
     def encode(self, text: str) -> Ids:
         """Return the ids of a text in which the template's own marks count as such."""
-        return tuple(self._tokenizer.encode(text, add_special_tokens=False))
+        return tuple(self.tokenizer.encode(text, add_special_tokens=False))
 
     def decode(self, ids: Sequence[int], *, special: bool) -> str:
         """Return the text of ids, with or without the template's own marks."""
-        return self._tokenizer.decode(ids, skip_special_tokens=not special)
+        return self.tokenizer.decode(ids, skip_special_tokens=not special)

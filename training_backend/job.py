@@ -21,6 +21,7 @@ from training_backend.hub import LeaseHub
 from training_backend.progress import RunProgress
 from training_backend.recipes import RECIPES
 from training_backend.recipes.task import Task
+from training_backend.sampling.choice import SamplingOptions
 from training_backend.settings import TrainingSettings
 
 logger = logging.getLogger(__name__)
@@ -88,6 +89,9 @@ def train(
                 work_dir=work_dir,
                 progress=progress,
                 resume_from=resume_from,
+                sampling=SamplingOptions(
+                    settings.sampler, settings.vllm_url, settings.vllm_api_key
+                ),
             )
         )
 

@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from freesolo.runtime.sandbox import SandboxMode
 from freesolo.services import LogLevel
+from training_backend.sampling.choice import SamplerKind
 
 
 class TrainingSettings(BaseSettings):
@@ -45,4 +46,15 @@ class TrainingSettings(BaseSettings):
         default=SandboxMode.AUTO,
         description="Whether environment code must run in a sandbox.",
     )
+    sampler: SamplerKind = Field(
+        default=SamplerKind.AUTO,
+        description="Who samples while a model practises: `in-process`, `vllm`, or `auto`: in the "
+        "training process on a CPU with a model that attends fully in every layer, else vLLM.",
+    )
+    vllm_url: str | None = Field(
+        default=None,
+        description="A vLLM server to sample with, on this machine's files; by default each job that "
+        "needs one starts its own.",
+    )
+    vllm_api_key: SecretStr | None = Field(default=None, description="Key of that server.")
     log_level: LogLevel = Field(default="INFO", description="Least severe level that is logged.")

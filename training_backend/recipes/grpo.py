@@ -4,25 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from transformers import AutoTokenizer, GenerationConfig
-
 from freesolo.datasets.types import TaskExample
-from freesolo.domain.train_spec import GrpoSpec, completion_tokens, context_tokens, total_steps
+from freesolo.domain.train_spec import GrpoSpec
 from freesolo.domain.train_tables import GrpoTable
 from freesolo.errors import EnvironmentFailed, InvalidEnvironment
 from freesolo.runtime.examples import Examples
 from training_backend.advantages import Credited, advantages
-from training_backend.chat import ChatFormat
-from training_backend.data import row_order
-from training_backend.lora import find_device, load_base_model, with_adapter
 from training_backend.packing import Row
 from training_backend.policy import Objective
-from training_backend.policy_trainer import Course, Practice, train_policy
+from training_backend.policy_trainer import Practice, train_policy
+from training_backend.recipes.practising import course_of, practising
 from training_backend.recipes.task import Progress, Task
 from training_backend.rollout_metrics import metrics_of, samples_of
-from training_backend.rollouts import Limits, Place, Rollout, Stage, roll_out
-from training_backend.sampling.in_process import InProcessSampler
-from training_backend.sampling.sampler import Rules
+from training_backend.rollouts import Place, Rollout, Stage, roll_out
 
 # Steps from the beginning in which no group told anything, after which it is in vain to go on.
 _VAIN_STEPS = 20
@@ -36,45 +30,17 @@ def train(task: Task) -> int:
     spec = task.lease.spec
     if not isinstance(spec, GrpoSpec):
         raise TypeError(f"{spec.algorithm} is not trained by GRPO")
-    examples = task.host.examples()
-    pool = min(len(examples), spec.train.max_examples or len(examples))
-    steps = total_steps(spec.train, pool)
-    device = find_device()
-    model = with_adapter(
-        load_base_model(task.model_folder, device),
-        spec.train.lora_rank,
-        warm_start=task.warm_start,
+    objective = Objective(
+        spec.train.temperature, spec.train.kl_penalty_coef, spec.train.entropy_quantile
     )
-    chat = chat_format(task)
-    rules = Rules(
-        temperature=spec.train.temperature,
-        stop_ids=chat.stop_ids,
-        stop_sequences=spec.train.stop_sequences,
-        structured_outputs=spec.train.structured_outputs,
-    )
-    stage = Stage(
-        host=task.host,
-        sampler=InProcessSampler(model, rules, decode=lambda ids: chat.decode(ids, special=False)),
-        chat=chat,
-        limits=Limits(
-            turn=completion_tokens(spec), context=context_tokens(spec.train, task.lease.model)
-        ),
-        seed=spec.seed,
-        stop_sequences=spec.train.stop_sequences,
-    )
-    course = Course(
-        order=list(row_order(pool, take=steps * spec.train.batch_size, seed=spec.seed)),
-        steps=steps,
-        train=spec.train,
-        objective=Objective(
-            spec.train.temperature, spec.train.kl_penalty_coef, spec.train.entropy_quantile
-        ),
-        seed=spec.seed,
-        output_dir=task.work_dir,
-        resume_from=task.resume_from,
-    )
-    practice = GroupPractice(stage, examples, spec.train, task.progress)
-    return train_policy(model, course, practice.practise, device=device, progress=task.progress)
+    with practising(task, spec) as ready:
+        return train_policy(
+            ready.model,
+            course_of(task, spec, ready.examples, objective),
+            GroupPractice(ready.stage, ready.examples, spec.train, task.progress).practise,
+            device=ready.device,
+            progress=task.progress,
+        )
 
 
 @dataclass
@@ -176,13 +142,3 @@ def refuse_failures(rollouts: Sequence[Rollout], *, step: int, context: int) -> 
         hint="Mend the environment's code; `freesolo validate` tries its rewards.",
         traceback=error.traceback if error else None,
     )
-
-
-def chat_format(task: Task) -> ChatFormat:
-    """Return how this model's chats are written, with every token that ends one of its turns."""
-    tokenizer = AutoTokenizer.from_pretrained(task.model_folder, local_files_only=True)
-    stops = {tokenizer.eos_token_id}
-    if (task.model_folder / "generation_config.json").is_file():
-        configured = GenerationConfig.from_pretrained(task.model_folder).eos_token_id
-        stops |= set(configured if isinstance(configured, list) else [configured])
-    return ChatFormat(tokenizer, stop_ids=stops - {None}, thinking=task.lease.spec.thinking)

@@ -5,9 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from pydantic import SecretStr
+
 from freesolo.datasets.types import Message
 from freesolo.runtime.client import EnvironmentHost
 from freesolo.schemas.leases import Lease
+from training_backend.sampling.choice import SamplingOptions
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,9 @@ class Task:
     """One attempt at a run, ready to train.
 
     `resume_from` is the trainer's checkpoint folder of an earlier attempt, `warm_start` the folder of
-    the adapter that the run's own goes on from.
+    the adapter that the run's own goes on from. In on-policy distillation one of `teacher_adapter`, a
+    folder, and `teacher_model`, a catalog model's folder, is given, unless the teacher is an endpoint;
+    `teacher_key` is then what it asks for.
     """
 
     lease: Lease
@@ -65,3 +70,7 @@ class Task:
     progress: Progress
     resume_from: Path | None
     warm_start: Path | None = None
+    teacher_adapter: Path | None = None
+    teacher_model: Path | None = None
+    teacher_key: SecretStr | None = None
+    sampling: SamplingOptions = field(default_factory=SamplingOptions)

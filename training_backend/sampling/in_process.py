@@ -18,6 +18,7 @@ from torch.nn.functional import linear, scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.cache_utils import Cache
 
+from training_backend.sampling.grammar import Follower, Grammar
 from training_backend.sampling.sampler import Finish, Ids, Request, Rules, Sampled
 
 _ATTENTION = "freesolo-sampling"
@@ -133,10 +134,18 @@ class _Memory(Cache):  # type: ignore[misc]
 class InProcessSampler:
     """Samples from a model with full attention in every layer, and the adapter on it."""
 
-    def __init__(self, model: PeftModel, rules: Rules, *, decode: Callable[[Ids], str]) -> None:
+    def __init__(
+        self,
+        model: PeftModel,
+        rules: Rules,
+        *,
+        decode: Callable[[Ids], str],
+        grammar: Grammar | None = None,
+    ) -> None:
         self._model = model
         self._rules = rules
         self._decode = decode
+        self._grammar = grammar
         self._causal: PreTrainedModel = model.get_base_model()
         self._output = self._causal.get_output_embeddings().weight.detach().to(_DTYPE)
         self._layers = self._causal.config.num_hidden_layers
@@ -151,7 +160,9 @@ class InProcessSampler:
         answers: dict[int, Sampled] = {}
         with torch.inference_mode(), self._sampling():
             for places, memory in self._read([request.ids for request in requests]):
-                batch = _Batch(memory, [requests[place] for place in places], self._rules)
+                batch = _Batch(
+                    memory, [requests[place] for place in places], self._rules, self._grammar
+                )
                 self._speak(batch)
                 answers |= dict(zip(places, batch.answers(), strict=True))
                 self._keep(batch)
@@ -254,7 +265,13 @@ class InProcessSampler:
 class _Batch:
     """Rows that are sampled side by side; those that have ended are behind the active ones."""
 
-    def __init__(self, memory: _Memory, requests: Sequence[Request], rules: Rules) -> None:
+    def __init__(
+        self,
+        memory: _Memory,
+        requests: Sequence[Request],
+        rules: Rules,
+        grammar: Grammar | None,
+    ) -> None:
         self.memory = memory
         self._rules = rules
         self._requests = list(requests)
@@ -264,6 +281,7 @@ class _Batch:
         self._finish = [Finish.LENGTH] * len(requests)
         self.last = torch.tensor([request.ids[-1] for request in requests])
         self._draws = torch.stack([_draws(request) for request in requests])
+        self._followers: list[Follower] = [grammar.follow() for _ in requests] if grammar else []
 
     @property
     def active(self) -> int:
@@ -274,7 +292,7 @@ class _Batch:
         log_probs = (logits / self._rules.temperature).log_softmax(-1)
         step = torch.tensor([len(self._ids[place]) for place in self._order[: self.active]])
         draws = self._draws[torch.arange(self.active), step]
-        tokens = _draw(log_probs.exp(), draws)
+        tokens = _draw(self._allowed(logits, log_probs), draws)
         chosen = log_probs.gather(1, tokens[:, None]).squeeze(1).tolist()
         self.last[: self.active] = tokens
         ended = []
@@ -282,6 +300,8 @@ class _Batch:
             place = self._order[row]
             self._ids[place].append(token)
             self._logprobs[place].append(logprob)
+            if self._followers:
+                self._followers[place].heard(self._ids[place])
             if self._ends(place, token, decode):
                 ended.append(row)
         for row in reversed(ended):
@@ -298,6 +318,15 @@ class _Batch:
         """Yield what each row of the memory has read: all but the last token that was said."""
         for place in self._order:
             yield (*self._requests[place].ids, *self._ids[place][:-1])
+
+    def _allowed(self, logits: Tensor, log_probs: Tensor) -> Tensor:
+        """Return how likely each token is among those that the run's grammar allows."""
+        if not self._followers:
+            return log_probs.exp()
+        narrowed = logits.clone()
+        for row, place in enumerate(self._order[: self.active]):
+            self._followers[place].narrow(narrowed[row])
+        return (narrowed / self._rules.temperature).softmax(-1)
 
     def _ends(self, place: int, token: int, decode: Callable[[Ids], str]) -> bool:
         said = self._ids[place]
@@ -343,6 +372,9 @@ def _lean_forward(module: LoraLinear) -> Callable[[Tensor], Tensor]:
     weight, bias = module.base_layer.weight.to(_DTYPE), module.base_layer.bias
     bias = None if bias is None else bias.to(_DTYPE)
     (name,) = module.active_adapters
+    if name not in module.lora_A:
+        # A layer that only a teacher's adapter has.
+        return lambda inputs, *_, **__: linear(inputs.to(_DTYPE), weight, bias)
     down = module.lora_A[name].weight.to(_DTYPE)
     up = (module.lora_B[name].weight * module.scaling[name]).to(_DTYPE)
 

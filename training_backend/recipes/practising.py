@@ -1,0 +1,179 @@
+"""What recipes that sample share: the stage on which a run practises, and its course."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from peft import PeftModel
+from transformers import AutoTokenizer, GenerationConfig, set_seed
+
+from freesolo import engines
+from freesolo.domain.train_spec import (
+    GrpoSpec,
+    OpdSpec,
+    completion_tokens,
+    context_tokens,
+    total_steps,
+)
+from freesolo.runtime.examples import Examples
+from training_backend.chat import ChatFormat
+from training_backend.data import row_order
+from training_backend.lora import Device, find_device, load_base_model, with_adapter
+from training_backend.policy import Objective
+from training_backend.policy_trainer import Course, attends_fully
+from training_backend.recipes.task import Task
+from training_backend.rollouts import Limits, Stage
+from training_backend.sampling.choice import SamplerKind, choose
+from training_backend.sampling.grammar import Grammar
+from training_backend.sampling.in_process import InProcessSampler
+from training_backend.sampling.sampler import Rules, Sampler
+from training_backend.sampling.trained_adapter import TrainedAdapter
+from training_backend.sampling.vllm import Place, VllmSampler
+from training_backend.sampling.vllm_server import EngineSource, NamedEngine, OwnEngine
+
+# What an adapter is tried on after a server has loaded it.
+_PROBE = "Name three things that you can do well, and say why."
+_PROBE_TOKENS = 48
+
+
+@dataclass(frozen=True)
+class Practising:
+    """A run that is ready to practise."""
+
+    model: PeftModel
+    device: Device
+    stage: Stage
+    examples: Examples
+
+
+@contextmanager
+def practising(task: Task, spec: GrpoSpec | OpdSpec) -> Iterator[Practising]:
+    """Load the model with its adapter, and open the stage; what samples is closed at the end."""
+    device = find_device()
+    # What a fresh adapter begins with is drawn.
+    set_seed(spec.seed)
+    model = with_adapter(
+        load_base_model(task.model_folder, device),
+        spec.train.lora_rank,
+        warm_start=task.warm_start,
+    )
+    chat = chat_format(task.model_folder, thinking=spec.thinking)
+    with open_sampler(task, spec, model, chat) as sampler:
+        stage = Stage(
+            host=task.host,
+            sampler=sampler,
+            chat=chat,
+            limits=Limits(
+                turn=completion_tokens(spec), context=context_tokens(spec.train, task.lease.model)
+            ),
+            seed=spec.seed,
+            stop_sequences=spec.train.stop_sequences,
+        )
+        yield Practising(model, device, stage, task.host.examples())
+
+
+@contextmanager
+def open_sampler(
+    task: Task, spec: GrpoSpec | OpdSpec, model: PeftModel, chat: ChatFormat
+) -> Iterator[Sampler]:
+    """Yield who samples for this run, as the worker's settings and the machine decide."""
+    on_gpu = find_device().gpu
+    rules = Rules(
+        temperature=spec.train.temperature,
+        stop_ids=chat.stop_ids,
+        stop_sequences=spec.train.stop_sequences,
+        structured_outputs=spec.train.structured_outputs,
+        thinking_end=chat.encode("</think>") if spec.thinking else (),
+    )
+    kind = choose(
+        task.sampling,
+        on_gpu=on_gpu,
+        attends_fully=attends_fully(model),
+        vllm=engines.is_installed(),
+    )
+    if kind is SamplerKind.IN_PROCESS:
+        task.progress.log("Rollouts are sampled in this process.")
+        yield in_process(model, rules, chat)
+        return
+    sampler = _with_vllm(task, spec, model, rules=rules, chat=chat)
+    try:
+        yield sampler
+    finally:
+        sampler.close()
+
+
+def in_process(model: PeftModel, rules: Rules, chat: ChatFormat) -> InProcessSampler:
+    """Return the sampler in this process, with the run's grammar if it has one."""
+    grammar = None
+    if rules.structured_outputs is not None:
+        grammar = Grammar(
+            rules.structured_outputs,
+            chat.tokenizer,
+            vocabulary=model.get_output_embeddings().weight.shape[0],
+            stop_ids=rules.stop_ids,
+            thinking_end=rules.thinking_end,
+        )
+    return InProcessSampler(
+        model, rules, decode=lambda ids: chat.decode(ids, special=False), grammar=grammar
+    )
+
+
+def _with_vllm(
+    task: Task, spec: GrpoSpec | OpdSpec, model: PeftModel, *, rules: Rules, chat: ChatFormat
+) -> VllmSampler:
+    context = context_tokens(spec.train, task.lease.model)
+    source: EngineSource
+    if task.sampling.url is not None:
+        source = NamedEngine(task.sampling.url, task.sampling.api_key)
+        task.progress.log(f"Rollouts are sampled by the vLLM server at {task.sampling.url}.")
+    else:
+        source = OwnEngine(
+            model=task.model_folder,
+            rank=model.peft_config[model.active_adapter].r,
+            context=context,
+            on_gpu=find_device().gpu,
+            log=task.work_dir / "vllm.log",
+            reasoning=bool(rules.thinking_end) and rules.structured_outputs is not None,
+        )
+        task.progress.log("Rollouts are sampled by a vLLM server of this job's own.")
+    return VllmSampler(
+        source,
+        TrainedAdapter(model, rules.temperature),
+        rules,
+        place=Place(
+            # No other attempt at any run calls its adapters so, should they share a server.
+            name=f"{task.lease.run_id}-{task.lease.attempt}",
+            folder=task.work_dir / "policies",
+            probe=chat.prompt([{"role": "user", "content": _PROBE}])[-_PROBE_TOKENS:],
+        ),
+        context=context,
+        tell=task.progress.log,
+    )
+
+
+def course_of(
+    task: Task, spec: GrpoSpec | OpdSpec, examples: Examples, objective: Objective
+) -> Course:
+    """Return how long a run practises, and on which rows in which order."""
+    pool = min(len(examples), spec.train.max_examples or len(examples))
+    steps = total_steps(spec.train, pool)
+    return Course(
+        order=list(row_order(pool, take=steps * spec.train.batch_size, seed=spec.seed)),
+        steps=steps,
+        train=spec.train,
+        objective=objective,
+        seed=spec.seed,
+        output_dir=task.work_dir,
+        resume_from=task.resume_from,
+    )
+
+
+def chat_format(model_folder: Path, *, thinking: bool) -> ChatFormat:
+    """Return how a model's chats are written, with every token that ends one of its turns."""
+    tokenizer = AutoTokenizer.from_pretrained(model_folder, local_files_only=True)
+    stops = {tokenizer.eos_token_id}
+    if (model_folder / "generation_config.json").is_file():
+        configured = GenerationConfig.from_pretrained(model_folder).eos_token_id
+        stops |= set(configured if isinstance(configured, list) else [configured])
+    return ChatFormat(tokenizer, stop_ids=stops - {None}, thinking=thinking)
