@@ -14,7 +14,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 from torch.utils.data import Dataset
-from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
+from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArguments, set_seed
 
 from freesolo.domain.train_tables import TrainTable
 from freesolo.errors import LimitExceeded
@@ -92,7 +92,7 @@ class PolicyTrainer(Trainer):  # type: ignore[misc]
         self._practise = practise
         self._progress = progress
         self._tokens_per_pass = device.tokens_per_pass
-        self._shares_prompts = attends_fully(model)
+        self._shares_prompts = attends_fully(model.get_base_model())
         self._told: dict[str, float] = {}
         super().__init__(
             model=model,
@@ -124,6 +124,12 @@ class PolicyTrainer(Trainer):  # type: ignore[misc]
         }
         self._progress.samples(step, practice.samples)
         return torch.tensor(sum(part.loss for part in measured))
+
+    def _save(self, output_dir: str | None = None, state_dict: object = None) -> None:
+        """Save the adapter that is trained: a teacher's may be on the model beside it."""
+        self.model.save_pretrained(
+            output_dir or self.args.output_dir, selected_adapters=[self.model.active_adapter]
+        )
 
     def _learn(self, step: int, rows: Sequence[Row]) -> list[Measured]:
         """Compute the gradient of a step; in smaller parts, if it does not fit into memory."""
@@ -166,13 +172,13 @@ class PolicyTrainer(Trainer):  # type: ignore[misc]
         return measured
 
 
-def attends_fully(model: PeftModel) -> bool:
+def attends_fully(causal: PreTrainedModel) -> bool:
     """Say whether each token may attend to any before it, in every layer.
 
     Only then can branches stand behind a prompt they share: recurrent layers and sliding windows
     would mix them.
     """
-    config = model.get_base_model().config.get_text_config()
+    config = causal.config.get_text_config()
     kinds = getattr(config, "layer_types", None) or ["full_attention"]
     return set(kinds) == {"full_attention"} and not getattr(config, "sliding_window", None)
 

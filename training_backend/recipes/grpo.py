@@ -4,19 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from freesolo.datasets.types import TaskExample
 from freesolo.domain.train_spec import GrpoSpec
 from freesolo.domain.train_tables import GrpoTable
-from freesolo.errors import EnvironmentFailed, InvalidEnvironment
+from freesolo.errors import EnvironmentFailed
 from freesolo.runtime.examples import Examples
 from training_backend.advantages import Credited, advantages
 from training_backend.packing import Row
 from training_backend.policy import Objective
 from training_backend.policy_trainer import Practice, train_policy
-from training_backend.recipes.practising import course_of, practising
+from training_backend.recipes.practising import course_of, play, practising, refuse_unread
 from training_backend.recipes.task import Progress, Task
 from training_backend.rollout_metrics import metrics_of, samples_of
-from training_backend.rollouts import Place, Rollout, Stage, roll_out
+from training_backend.rollouts import Rollout, Stage
 
 # Steps from the beginning in which no group told anything, after which it is in vain to go on.
 _VAIN_STEPS = 20
@@ -55,15 +54,9 @@ class GroupPractice:
 
     def practise(self, step: int, numbers: Sequence[int]) -> Practice:
         """Roll out, score, compare. Raise `EnvironmentFailed` where most rollouts have no score."""
-        self.stage.sampler.policy_changed()
-        places = [
-            Place(step, group, number)
-            for group in range(len(numbers))
-            for number in range(self.train.group_size)
-        ]
-        rows = [numbers[place.group] for place in places]
-        found: dict[int, TaskExample] = {row: self.examples[row] for row in numbers}
-        rollouts = roll_out(self.stage, [found[row] for row in rows], places)
+        rollouts, rows = play(
+            self.stage, self.examples, numbers, step=step, group_size=self.train.group_size
+        )
         refuse_failures(rollouts, step=step, context=self.stage.limits.context)
         shaped = [self._credited(rollout) for rollout in rollouts]
         compared = compare(rollouts, shaped, self.train)
@@ -126,11 +119,7 @@ def rows_of(rollout: Rollout, turns: Sequence[float]) -> list[Row]:
 
 def refuse_failures(rollouts: Sequence[Rollout], *, step: int, context: int) -> None:
     """Raise where a step has next to nothing to learn from because of what failed."""
-    if all(rollout.unread for rollout in rollouts):
-        raise InvalidEnvironment(
-            f"No prompt of step {step} leaves room for an answer in {context} tokens.",
-            hint="Raise `train.max_context_tokens`, or shorten the prompts.",
-        )
+    refuse_unread(rollouts, step=step, context=context)
     failed = [rollout for rollout in rollouts if rollout.score and rollout.score.error]
     if 2 * len(failed) <= len(rollouts):
         return

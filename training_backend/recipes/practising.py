@@ -1,6 +1,6 @@
 """What recipes that sample share: the stage on which a run practises, and its course."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +9,7 @@ from peft import PeftModel
 from transformers import AutoTokenizer, GenerationConfig, set_seed
 
 from freesolo import engines
+from freesolo.datasets.types import TaskExample
 from freesolo.domain.train_spec import (
     GrpoSpec,
     OpdSpec,
@@ -16,6 +17,7 @@ from freesolo.domain.train_spec import (
     context_tokens,
     total_steps,
 )
+from freesolo.errors import InvalidEnvironment
 from freesolo.runtime.examples import Examples
 from training_backend.chat import ChatFormat
 from training_backend.data import row_order
@@ -23,13 +25,13 @@ from training_backend.lora import Device, find_device, load_base_model, with_ada
 from training_backend.policy import Objective
 from training_backend.policy_trainer import Course, attends_fully
 from training_backend.recipes.task import Task
-from training_backend.rollouts import Limits, Stage
+from training_backend.rollouts import Limits, Place, Rollout, Stage, roll_out
 from training_backend.sampling.choice import SamplerKind, choose
 from training_backend.sampling.grammar import Grammar
 from training_backend.sampling.in_process import InProcessSampler
 from training_backend.sampling.sampler import Rules, Sampler
 from training_backend.sampling.trained_adapter import TrainedAdapter
-from training_backend.sampling.vllm import Place, VllmSampler
+from training_backend.sampling.vllm import Residence, VllmSampler
 from training_backend.sampling.vllm_server import EngineSource, NamedEngine, OwnEngine
 
 # What an adapter is tried on after a server has loaded it.
@@ -73,6 +75,28 @@ def practising(task: Task, spec: GrpoSpec | OpdSpec) -> Iterator[Practising]:
         yield Practising(model, device, stage, task.host.examples())
 
 
+def play(
+    stage: Stage, examples: Examples, numbers: Sequence[int], *, step: int, group_size: int
+) -> tuple[list[Rollout], list[int]]:
+    """Roll out the groups of a step with the policy as it is now; return their rows' numbers too."""
+    stage.sampler.policy_changed()
+    places = [
+        Place(step, group, number) for group in range(len(numbers)) for number in range(group_size)
+    ]
+    found: dict[int, TaskExample] = {row: examples[row] for row in numbers}
+    rows = [numbers[place.group] for place in places]
+    return roll_out(stage, [found[row] for row in rows], places), rows
+
+
+def refuse_unread(rollouts: Sequence[Rollout], *, step: int, context: int) -> None:
+    """Raise where no prompt of a step can be answered."""
+    if all(rollout.unread for rollout in rollouts):
+        raise InvalidEnvironment(
+            f"No prompt of step {step} leaves room for an answer in {context} tokens.",
+            hint="Raise `train.max_context_tokens`, or shorten the prompts.",
+        )
+
+
 @contextmanager
 def open_sampler(
     task: Task, spec: GrpoSpec | OpdSpec, model: PeftModel, chat: ChatFormat
@@ -89,7 +113,7 @@ def open_sampler(
     kind = choose(
         task.sampling,
         on_gpu=on_gpu,
-        attends_fully=attends_fully(model),
+        attends_fully=attends_fully(model.get_base_model()),
         vllm=engines.is_installed(),
     )
     if kind is SamplerKind.IN_PROCESS:
@@ -141,7 +165,7 @@ def _with_vllm(
         source,
         TrainedAdapter(model, rules.temperature),
         rules,
-        place=Place(
+        residence=Residence(
             # No other attempt at any run calls its adapters so, should they share a server.
             name=f"{task.lease.run_id}-{task.lease.attempt}",
             folder=task.work_dir / "policies",

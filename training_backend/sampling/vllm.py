@@ -51,7 +51,7 @@ class Policy(Protocol):
 
 
 @dataclass(frozen=True)
-class Place:
+class Residence:
     """What a sampler is called at its server, where it keeps its adapters, and what those are
     tried on."""
 
@@ -73,14 +73,14 @@ class VllmSampler:
         policy: Policy,
         rules: Rules,
         *,
-        place: Place,
+        residence: Residence,
         context: int,
         tell: Callable[[str], None],
     ) -> None:
         self._source = source
         self._policy = policy
         self._rules = rules
-        self._place = place
+        self._residence = residence
         self._context = context
         self._tell = tell
         self._engine: Engine | None = None
@@ -108,18 +108,18 @@ class VllmSampler:
 
         Raise `InvalidAdapter` if the server answers as if it had not heard.
         """
-        before = self._adapter
+        engine, before = self._running(), self._adapter
         self._version += 1
-        newest = self._place.folder / f"{self._place.name}-v{self._version}"
+        self._adapter = newest = self._residence.folder / f"{self._residence.name}-v{self._version}"
         self._policy.save(newest)
         try:
             self._load(newest)
         except EngineUnavailable:
-            self._revive_if_dead()
-            self._load(newest)
-        self._adapter = newest
+            if not self._revive_if_dead():
+                self._load(newest)
         if before is not None:
-            self._running().client.unload(before.name)
+            if self._engine is engine:
+                engine.client.unload(before.name)
             shutil.rmtree(before)
 
     def close(self) -> None:
@@ -128,8 +128,9 @@ class VllmSampler:
             # Whatever is wrong with the server now, the work is done or has its own error.
             with suppress(FreesoloError):
                 self._engine.client.unload(self._adapter.name)
+        self._forget_engine()
         self._source.stop()
-        shutil.rmtree(self._place.folder, ignore_errors=True)
+        shutil.rmtree(self._residence.folder, ignore_errors=True)
 
     def _running(self) -> Engine:
         if self._engine is None:
@@ -143,9 +144,10 @@ class VllmSampler:
             self._read_by_base = _reading(self._try(engine, engine.base, tokens=1))
         return self._engine
 
-    def _revive_if_dead(self) -> None:
+    def _revive_if_dead(self) -> bool:
+        """Start another engine with the policy if this one has died; say whether it had."""
         if self._source.is_alive():
-            return
+            return False
         if self._revived:
             raise EngineUnavailable(
                 "vLLM died for the second time in this run.",
@@ -153,9 +155,15 @@ class VllmSampler:
             )
         self._revived = True
         self._tell("vLLM died, and is started again.")
-        self._engine = None
+        self._forget_engine()
         if self._adapter is not None:
             self._load(self._adapter)
+        return True
+
+    def _forget_engine(self) -> None:
+        if self._engine is not None:
+            self._engine.client.close()
+            self._engine = None
 
     def _load(self, adapter: Path) -> None:
         engine = self._running()
@@ -167,7 +175,7 @@ class VllmSampler:
                 hint="This version of vLLM does not know the layers of this model by the names that "
                 "the trainer gives them. Sample in the process, on a CPU.",
             )
-        trainer = self._policy.logprobs(self._place.probe, tried.ids)
+        trainer = self._policy.logprobs(self._residence.probe, tried.ids)
         differences = map(abs, map(sub, tried.logprobs, trainer))
         if (difference := fmean(differences)) > _MOST_DIFFERENCE:
             raise InvalidAdapter(
@@ -185,7 +193,9 @@ class VllmSampler:
             "prompt_logprobs": 0,
         }
         seconds = _SECONDS + tokens * _SECONDS_PER_TOKEN
-        return engine.client.complete(model, self._place.probe, seconds=seconds, options=options)
+        return engine.client.complete(
+            model, self._residence.probe, seconds=seconds, options=options
+        )
 
     def _ask_all(self, requests: Sequence[Request]) -> list[Sampled | EngineUnavailable]:
         with ThreadPoolExecutor(max_workers=self._running().requests) as threads:

@@ -1,6 +1,7 @@
 """Where the vLLM comes from that samples: a child of this job, or a server that exists already."""
 
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
@@ -77,16 +78,12 @@ class OwnEngine:
             log=self.log,
         )
         client = VllmClient(endpoint.url, endpoint.api_key, named="The job's vLLM")
-        deadline = time.monotonic() + _START_SECONDS
-        while not client.is_healthy():
-            if not self.is_alive() or time.monotonic() > deadline:
-                self.stop()
-                raise EngineUnavailable(
-                    "The job's vLLM stopped while it started.",
-                    hint="The job's log has the end of the engine's. FREESOLO_TRAIN_SAMPLER="
-                    f"in-process does without it on a CPU.\n{self._last_words()}",
-                )
-            time.sleep(_POLL_SECONDS)
+        try:
+            self._await_health(client)
+        except BaseException:
+            client.close()
+            self.stop()
+            raise
         requests = _GPU_REQUESTS if self.on_gpu else _CPU_REQUESTS
         return Engine(client, _BASE_MODEL, self.context, requests)
 
@@ -119,6 +116,16 @@ class OwnEngine:
             options |= {"dtype": "bfloat16", "max-num-seqs": _CPU_REQUESTS}
         return engines.command(self.model, endpoint, flags=(), options=options)
 
+    def _await_health(self, client: VllmClient) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while not client.is_healthy():
+            if not self.is_alive() or time.monotonic() > deadline:
+                raise EngineUnavailable(
+                    f"The job's vLLM did not start. Its log ends: {self._last_words()}",
+                    hint="FREESOLO_TRAIN_SAMPLER=in-process does without it on a CPU.",
+                )
+            time.sleep(_POLL_SECONDS)
+
     def _last_words(self) -> str:
         text = self.log.read_text(errors="replace") if self.log.is_file() else ""
         return text[-_LOG_TAIL:]
@@ -130,25 +137,28 @@ class NamedEngine:
 
     url: str
     api_key: SecretStr | None
-    _client: VllmClient | None = None
 
     def start(self) -> Engine:
         """Ask the server for its base model and its limits."""
-        self.stop()
-        key = self.api_key.get_secret_value() if self.api_key else None
-        self._client = VllmClient(self.url, key, named=f"The vLLM server at {self.url}")
-        bases = [model for model in self._client.models() if model.get("parent") is None]
-        context = bases[0].get("max_model_len") if bases else None
-        if not isinstance(context, int):
-            raise self._client.unlike("it does not tell its model's context")
-        return Engine(self._client, str(bases[0]["id"]), context, _CPU_REQUESTS)
+        client = self._client()
+        try:
+            bases = [model for model in client.models() if model.get("parent") is None]
+            context = bases[0].get("max_model_len") if bases else None
+            if not isinstance(context, int):
+                raise client.unlike("it does not tell its model's context")
+        except BaseException:
+            client.close()
+            raise
+        return Engine(client, str(bases[0]["id"]), context, _CPU_REQUESTS)
 
     def is_alive(self) -> bool:
         """Say whether the server answers."""
-        return self._client is not None and self._client.is_healthy()
+        with closing(self._client()) as client:
+            return client.is_healthy()
 
     def stop(self) -> None:
         """Leave the server as it is."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+
+    def _client(self) -> VllmClient:
+        key = self.api_key.get_secret_value() if self.api_key else None
+        return VllmClient(self.url, key, named=f"The vLLM server at {self.url}")
