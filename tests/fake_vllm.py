@@ -3,6 +3,7 @@
 How likely a token is depends on the token and on how large the adapter is, and on nothing else.
 """
 
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -76,7 +77,8 @@ class FakeVllm:
         self.adapters: dict[str, Path] = {}
         self.requests: list[Document] = []
         self.deaf = False
-        self.tells_prompts = True
+        # How often it tells how likely a prompt's tokens were.
+        self.prompts_told = math.inf
         self.failures = 0
         self.dead = False
         self.finish: str | None = None
@@ -126,7 +128,8 @@ class FakeVllm:
             return _error(400, f"This model's maximum context length is {self.context} tokens.")
         said, finish = self._say(body)
         told = None
-        if body.get("prompt_logprobs") is not None and self.tells_prompts:
+        if body.get("prompt_logprobs") is not None and self.prompts_told > 0:
+            self.prompts_told -= 1
             told = [None, *(self._told(body["model"], token) for token in body["prompt"][1:])]
         choice = {
             "index": 0,
