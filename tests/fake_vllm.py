@@ -36,7 +36,7 @@ class TinyTokens:
 
     def __init__(self, folder: Path) -> None:
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self.end = self._tokenizer.token_to_id("<|im_end|>")
+        self.end: int = self.encode("<|im_end|>")[0]
 
     def encode(self, text: str) -> list[int]:
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)

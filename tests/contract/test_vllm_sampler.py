@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -28,6 +28,7 @@ from training_backend.vllm_client import VllmClient
 _CONTEXT = 512
 _TEMPERATURE = 0.7
 _STOP = 2
+_RULES = Rules(_TEMPERATURE, frozenset({_STOP}))
 
 
 class FakesTrainer(TrainedAdapter):
@@ -64,13 +65,13 @@ class Running:
     def prompt(self, text: str = "Hello there, how do you do?") -> Ids:
         return self.chat.prompt([{"role": "user", "content": text}])
 
-    def sampler(self, **rules: object) -> VllmSampler:
+    def sampler(self, rules: Rules = _RULES) -> VllmSampler:
         """Return a sampler of the policy, which the engine has and was tried with."""
         self.samplers += 1
         sampler = VllmSampler(
             self,
             self.trainer(self.model, _TEMPERATURE),
-            Rules(_TEMPERATURE, frozenset({_STOP}), **rules),
+            rules,
             residence=Residence(f"run-{self.samplers}", self.folder, self.prompt()),
             context=_CONTEXT,
             tell=print,
@@ -132,7 +133,7 @@ def test_an_answer_ends_where_its_tokens_do(running: Running) -> None:
 
 def test_an_answer_ends_with_a_stop_sequence(running: Running) -> None:
     stops = ("a", "e", "i", "o", "u", "b", "c", "d", "f", "g", "h")
-    sampler = running.sampler(stop_sequences=stops)
+    sampler = running.sampler(replace(_RULES, stop_sequences=stops))
     answers = sampler.sample(running.requests(max_tokens=300))
     texts = [running.chat.decode(answer.ids, special=False) for answer in answers]
     assert {answer.finish for answer in answers} == {Finish.STOP}
@@ -141,7 +142,8 @@ def test_an_answer_ends_with_a_stop_sequence(running: Running) -> None:
 
 
 def test_a_grammar_holds_and_its_odds_are_not_the_policys(running: Running) -> None:
-    sampler = running.sampler(structured_outputs=StructuredOutputs(choice=("yes", "nöö")))
+    shape = StructuredOutputs(choice=("yes", "nöö"))
+    sampler = running.sampler(replace(_RULES, structured_outputs=shape))
     for answer in sampler.sample(running.requests(max_tokens=30)):
         assert running.chat.decode(answer.ids, special=False) in ("yes", "nöö")
         assert answer.finish is Finish.STOP

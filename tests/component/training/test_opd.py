@@ -170,8 +170,14 @@ def test_the_student_comes_closer_to_its_teacher_and_resumes_to_the_same_bytes(
 def test_the_base_model_can_teach_a_student_that_left_it(
     host: EnvironmentHost, tiny_folder: Path, teacher_folder: Path, tmp_path: Path
 ) -> None:
-    left = {"lora_rank": None, "init_from_adapter": "run-ab12cd34ef", "max_steps": 1}
-    task, told = make_task(host, tiny_folder, tmp_path / "back", **left)
+    task, told = make_task(
+        host,
+        tiny_folder,
+        tmp_path / "back",
+        lora_rank=None,
+        init_from_adapter="run-ab12cd34ef",
+        max_steps=1,
+    )
     opd.train(with_teacher(task, teacher_model=tiny_folder, warm_start=teacher_folder))
     assert told.steps[0]["teacher_kl"] > 0.05
 
