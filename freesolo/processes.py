@@ -60,6 +60,41 @@ def start(
     return child
 
 
+def start_beside(
+    command: Sequence[str], *, env: Mapping[str, str], log: Path
+) -> "subprocess.Popen[bytes]":
+    """Start `command` in our own session, its output appended to `log`.
+
+    Whoever ends our session ends it too, also after we were killed.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            command,
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def stop_tree(child: "subprocess.Popen[bytes]", *, grace: float) -> None:
+    """End a child with its descendants: ask it, wait `grace` seconds, then end all that is left."""
+    try:
+        family = psutil.Process(child.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        family = []
+    child.terminate()
+    try:
+        child.wait(grace)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+    for survivor in family:
+        _signal(survivor, signal.SIGKILL)
+    psutil.wait_procs(family, timeout=grace)
+
+
 def write_record(path: Path, pid: int) -> None:
     """Record the session that process `pid` leads."""
     path.parent.mkdir(parents=True, exist_ok=True)

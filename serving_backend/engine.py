@@ -6,13 +6,13 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 import httpx
 
+from freesolo.engines import Endpoint
 from freesolo.errors import (
     ContextLengthExceeded,
     EngineUnavailable,
@@ -35,14 +35,6 @@ _STABLE_SECONDS = 60.0
 _SILENCE_SECONDS = 600.0
 
 Document = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """Where a started engine listens, and the key it asks for."""
-
-    url: str
-    api_key: str
 
 
 class EngineProcess(Protocol):

@@ -2,25 +2,19 @@
 
 import asyncio
 import hashlib
-import importlib.util
-import os
-import secrets
 import shutil
-import socket
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from freesolo import processes
+from freesolo import engines, processes
 from freesolo.base_models.store import local_path
 from freesolo.domain.catalog import BaseModelEntry
+from freesolo.engines import Endpoint
 from freesolo.errors import EngineUnavailable
-from serving_backend.engine import BASE_MODEL, Endpoint
+from serving_backend.engine import BASE_MODEL
 from serving_backend.settings import ServingSettings
 
-# The ranks that vLLM can reserve room for.
-_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 # Adapters that one batch may mix, and how many stay in memory beside them.
 _ADAPTERS_IN_BATCH = 4
 _ADAPTERS_IN_MEMORY = 16
@@ -37,17 +31,15 @@ class VllmProcess:
 
     async def start(self) -> Endpoint:
         """Start vLLM on a free port with a new key; whatever ran before is ended first."""
-        if importlib.util.find_spec("vllm") is None:
+        if not engines.is_installed():
             raise EngineUnavailable(
-                "vLLM is not installed beside this gateway.",
-                hint="`make setup` in a checkout installs the build for this machine; with a GPU, "
-                "`pip install 'freesolo[serve-gpu]'` does too. `freesolo doctor` tells what is there.",
+                "vLLM is not installed beside this gateway.", hint=engines.INSTALL_HINT
             )
         await self.stop()
         model = await asyncio.to_thread(
             local_path, self.entry, self.settings.cache_dir, hf_token=self.settings.hf_token
         )
-        endpoint = Endpoint(f"http://127.0.0.1:{_free_port()}", secrets.token_urlsafe(32))
+        endpoint = engines.new_endpoint()
         self._child = self._spawn(model, endpoint)
         return endpoint
 
@@ -83,7 +75,7 @@ class VllmProcess:
         on_gpu = shutil.which("nvidia-smi") is not None
         return processes.start(
             command_line(self.entry, self.settings, model, endpoint=endpoint, on_gpu=on_gpu),
-            env=_environment(self.settings, endpoint),
+            env=engines.environment(endpoint, kv_cache_gib=self.settings.kv_cache_gib),
             log=self.settings.data_dir / "logs" / f"engine-{self._slug}.log",
             record=self._record,
         )
@@ -105,55 +97,17 @@ def command_line(
 ) -> list[str]:
     """Return the command that serves `model`, a folder, with run-time LoRA at `endpoint`."""
     options: dict[str, object] = {
-        "host": "127.0.0.1",
-        "port": endpoint.url.rpartition(":")[2],
-        "model": model,
         "served-model-name": BASE_MODEL,
         "max-model-len": min(entry.context, settings.max_model_len),
-        "max-lora-rank": next(rank for rank in _RANKS if rank >= entry.max_rank),
+        "max-lora-rank": engines.rank_room(entry.max_rank),
         "max-loras": _ADAPTERS_IN_BATCH,
         "max-cpu-loras": _ADAPTERS_IN_MEMORY,
-        # OpenAI's defaults for what a request leaves out, not the model folder's.
-        "generation-config": "vllm",
     }
     if not on_gpu:
         options |= {"dtype": "bfloat16", "max-num-seqs": 32}
-    flags = ["enable-lora", "enable-prompt-tokens-details", "enable-scale-out"]
-    return [
-        sys.executable,
-        "-m",
-        # Not `vllm serve`, which asks for a distribution of that name; the CPU build has another.
-        "vllm.entrypoints.openai.api_server",
-        *(f"--{flag}" for flag in flags),
-        *(text for name, value in options.items() for text in (f"--{name}", str(value))),
-    ]
-
-
-def _environment(settings: ServingSettings, endpoint: Endpoint) -> dict[str, str]:
-    inherited = {
-        name: value
-        # Its search paths, devices and proxies; never the gateway's own key.
-        for name, value in os.environ.items()  # noqa: TID251
-        if not name.startswith("FREESOLO_")
-    }
-    return inherited | {
-        "VLLM_API_KEY": endpoint.api_key,
-        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
-        "VLLM_PLUGINS": "freesolo_cpu_lora",
-        "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_CPU_KVCACHE_SPACE": str(settings.kv_cache_gib),
-        "HF_HUB_OFFLINE": "1",
-        # Idle threads sleep instead of spinning on cores that others need.
-        "OMP_WAIT_POLICY": "passive",
-    }
+    flags = ("enable-prompt-tokens-details", "enable-scale-out")
+    return engines.command(model, endpoint, flags=flags, options=options)
 
 
 def _records(settings: ServingSettings) -> Path:
     return settings.data_dir / "run"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

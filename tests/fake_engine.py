@@ -18,8 +18,9 @@ from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from safetensors.numpy import load_file
 from starlette.middleware.base import RequestResponseEndpoint
 
+from freesolo.engines import Endpoint
 from freesolo.errors import EngineUnavailable
-from serving_backend.engine import BASE_MODEL, Endpoint
+from serving_backend.engine import BASE_MODEL
 from tests.hubs import serving
 
 CONTEXT = 1024

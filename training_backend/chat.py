@@ -53,7 +53,7 @@ class ChatFormat:
     def __init__(
         self, tokenizer: ChatTokenizer, *, stop_ids: Collection[int], thinking: bool
     ) -> None:
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self.thinking = thinking
         self.stop_ids = frozenset(stop_ids)
 
@@ -154,7 +154,7 @@ class ChatFormat:
         """
         served = [_as_served(message) for message in messages]
         try:
-            return self._tokenizer.apply_chat_template(
+            return self.tokenizer.apply_chat_template(
                 served,
                 add_generation_prompt=answer_next,
                 tokenize=False,
@@ -204,11 +204,11 @@ class ChatFormat:
 
     def encode(self, text: str) -> Ids:
         """Return the ids of a text in which the template's own marks count as such."""
-        return tuple(self._tokenizer.encode(text, add_special_tokens=False))
+        return tuple(self.tokenizer.encode(text, add_special_tokens=False))
 
     def decode(self, ids: Sequence[int], *, special: bool) -> str:
         """Return the text of ids, with or without the template's own marks."""
-        return self._tokenizer.decode(ids, skip_special_tokens=not special)
+        return self.tokenizer.decode(ids, skip_special_tokens=not special)
 
 
 def _as_served(message: Message) -> Message:

@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -33,6 +34,7 @@ from training_backend.post_mortem import MORE_MEMORY
 from training_backend.progress import RunProgress
 from training_backend.recipes import RECIPES
 from training_backend.recipes.task import Task
+from training_backend.sampling.choice import SamplingOptions
 from training_backend.settings import TrainingSettings
 from training_backend.trackers import open_trackers, require_trackers
 
@@ -90,9 +92,13 @@ def train(
     ) as host:
         progress.log(f"The environment runs with {', '.join(host.layers)}.")
         refuse_bad_rewards(host, thinking=lease.spec.thinking)
-        model_folder = local_path(
-            lease.model, settings.cache_dir, tell=progress.log, hf_token=settings.hf_token
+        fetch_model = partial(
+            local_path,
+            cache_dir=settings.cache_dir,
+            tell=progress.log,
+            hf_token=settings.hf_token,
         )
+        model_folder = fetch_model(lease.model)
         resume_from = fetch_checkpoint(lease, hub, work_dir)
         teacher = lease.teacher
         # Importing torch alone takes seconds.
@@ -108,9 +114,12 @@ def train(
                 machine=find_machine(),
                 resume_from=resume_from,
                 warm_start=fetch_warm_start(lease, hub, work_dir, resume_from=resume_from),
-                teacher_model=teacher.model if teacher else None,
+                teacher_model=fetch_model(teacher.model) if teacher else None,
                 teacher_adapter=fetch_teacher(teacher, hub, work_dir) if teacher else None,
                 secrets=secrets.job,
+                sampling=SamplingOptions(
+                    settings.sampler, settings.vllm_url, settings.vllm_api_key
+                ),
             )
         )
 

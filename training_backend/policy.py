@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from peft import PeftModel
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from training_backend.packing import Pack, Row
 
@@ -55,11 +56,12 @@ class Measured:
 
 def judge(model: PeftModel, packs: Sequence[Pack], objective: Objective) -> Judged:
     """Let the policy judge the tokens of packs that carry loss, and its base too if it is asked."""
-    logprobs, entropies = _judge(model, packs, objective.temperature)
+    causal = model.get_base_model()
+    logprobs, entropies = likelihoods(causal, packs, objective.temperature)
     if not objective.kl_penalty_coef:
         return Judged(logprobs, entropies)
     with torch.no_grad(), model.disable_adapter():
-        reference, _ = _judge(model, packs, objective.temperature)
+        reference, _ = likelihoods(causal, packs, objective.temperature)
     return Judged(logprobs, entropies, reference)
 
 
@@ -97,8 +99,10 @@ def loss_of(
     return loss, measured
 
 
-def _judge(model: PeftModel, packs: Sequence[Pack], temperature: float) -> tuple[Tensor, Tensor]:
-    causal = model.get_base_model()
+def likelihoods(
+    causal: PreTrainedModel, packs: Sequence[Pack], temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Return how likely the tokens of packs that carry loss are to a model, and its entropies there."""
     device = causal.get_input_embeddings().weight.device
     hidden = causal.base_model(**_inputs(packs, device), use_cache=False).last_hidden_state
     logits = causal.get_output_embeddings()(hidden[_places(packs, device)])

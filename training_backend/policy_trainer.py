@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from peft import PeftModel
 from torch import Tensor
-from transformers import PrinterCallback, Trainer
+from transformers import PreTrainedModel, PrinterCallback, Trainer
 
 from freesolo.domain.train_tables import TrainTable
 from freesolo.domain.watchdog import Phase
@@ -86,7 +86,7 @@ class PolicyTrainer(Trainer):  # type: ignore[misc]
         self._practise = practise
         self._progress = progress
         self._passes = Passes(device.tokens_per_pass, tell=progress.log)
-        self._shares_prompts = attends_fully(model)
+        self._shares_prompts = attends_fully(model.get_base_model())
         self._told: dict[str, float] = {}
         super().__init__(
             model=model,
@@ -128,6 +128,12 @@ class PolicyTrainer(Trainer):  # type: ignore[misc]
         self._progress.samples(step, practice.samples)
         return torch.tensor(sum(part.loss for part in measured))
 
+    def _save(self, output_dir: str | None = None, state_dict: object = None) -> None:
+        """Save the adapter that is trained: a teacher's may be on the model beside it."""
+        self.model.save_pretrained(
+            output_dir or self.args.output_dir, selected_adapters=[self.model.active_adapter]
+        )
+
     def _learn(self, step: int, rows: Sequence[Row]) -> list[Measured]:
         """Compute the gradient of a step."""
         longest = max((len(row.prompt) + len(row.after) for row in rows), default=0)
@@ -155,13 +161,13 @@ class PolicyTrainer(Trainer):  # type: ignore[misc]
         return measured
 
 
-def attends_fully(model: PeftModel) -> bool:
+def attends_fully(causal: PreTrainedModel) -> bool:
     """Say whether each token may attend to any before it, in every layer.
 
     Only then can branches stand behind a prompt they share: recurrent layers and sliding windows
     would mix them.
     """
-    config = model.get_base_model().config.get_text_config()
+    config = causal.config.get_text_config()
     kinds = getattr(config, "layer_types", None) or ["full_attention"]
     return set(kinds) == {"full_attention"} and not getattr(config, "sliding_window", None)
 

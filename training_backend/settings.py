@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from freesolo.domain.watchdog import Patience
 from freesolo.runtime.sandbox import SandboxMode
 from freesolo.services import LogLevel
+from training_backend.sampling.choice import SamplerKind
 
 
 class ExecutorKind(StrEnum):
@@ -99,6 +100,18 @@ class TrainingSettings(BaseSettings):
         default=SandboxMode.AUTO,
         description="Whether environment code must run in a sandbox.",
     )
+    sampler: SamplerKind = Field(
+        default=SamplerKind.AUTO,
+        description="Who samples while a model practises: `in-process`, `vllm`, or `auto`: in the "
+        "training process with a model that attends fully in every layer, unless there is a GPU and "
+        "vLLM is installed; else vLLM.",
+    )
+    vllm_url: str | None = Field(
+        default=None,
+        description="A vLLM server to sample with, on this machine's files; by default each job that "
+        "needs one starts its own.",
+    )
+    vllm_api_key: SecretStr | None = Field(default=None, description="Key of that server.")
     log_level: LogLevel = Field(default="INFO", description="Least severe level that is logged.")
 
     @property

@@ -13,7 +13,8 @@ import httpx
 import pytest
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from serving_backend.engine import BASE_MODEL, Endpoint, EngineProcess
+from freesolo.engines import Endpoint
+from serving_backend.engine import BASE_MODEL, EngineProcess
 from serving_backend.settings import ServingSettings
 from serving_backend.vllm_process import VllmProcess
 from tests import tiny_adapter, tiny_model

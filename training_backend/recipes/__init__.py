@@ -22,4 +22,12 @@ def _grpo(task: Task) -> int:
     return grpo.train(task)
 
 
-RECIPES: Mapping[Algorithm, Recipe] = MappingProxyType({Algorithm.SFT: _sft, Algorithm.GRPO: _grpo})
+def _opd(task: Task) -> int:
+    from training_backend.recipes import opd
+
+    return opd.train(task)
+
+
+RECIPES: Mapping[Algorithm, Recipe] = MappingProxyType(
+    {Algorithm.SFT: _sft, Algorithm.GRPO: _grpo, Algorithm.OPD: _opd}
+)

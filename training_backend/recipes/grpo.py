@@ -4,26 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from transformers import set_seed
-
-from freesolo.datasets.types import TaskExample
-from freesolo.domain.train_spec import GrpoSpec, completion_tokens, context_tokens, total_steps
+from freesolo.domain.train_spec import GrpoSpec
 from freesolo.domain.train_tables import GrpoTable
-from freesolo.errors import EnvironmentFailed, InvalidEnvironment
+from freesolo.errors import EnvironmentFailed
 from freesolo.runtime.examples import Examples
 from training_backend.advantages import Credited, advantages
-from training_backend.data import row_order
-from training_backend.lora import find_device, load_base_model, with_adapter
 from training_backend.packing import Row
 from training_backend.policy import Objective
-from training_backend.policy_trainer import Course, Practice, train_policy
-from training_backend.recipes.model_chat import chat_format
-from training_backend.recipes.room import require_room_to_practise
+from training_backend.policy_trainer import Practice, train_policy
+from training_backend.recipes.practising import course_of, play, practising, refuse_unread
 from training_backend.recipes.task import Progress, Task
 from training_backend.rollout_metrics import metrics_of, samples_of
-from training_backend.rollouts import Limits, Place, Rollout, Stage, roll_out
-from training_backend.sampling.in_process import InProcessSampler
-from training_backend.sampling.sampler import Rules
+from training_backend.rollouts import Rollout, Stage
 
 # Steps from the beginning in which no group told anything, after which it is in vain to go on.
 _VAIN_STEPS = 20
@@ -38,54 +30,17 @@ def train(task: Task) -> int:
     spec = task.lease.spec
     if not isinstance(spec, GrpoSpec):
         raise TypeError(f"{spec.algorithm} is not trained by GRPO")
-    examples = task.host.examples()
-    pool = min(len(examples), spec.train.max_examples or len(examples))
-    steps = total_steps(spec.train, pool)
-    chat = chat_format(task.model_folder, thinking=spec.thinking)
-    require_room_to_practise(task, spec, chat, examples, pool=pool)
-    device = find_device()
-    # A fresh adapter begins at random.
-    set_seed(spec.seed)
-    model = with_adapter(
-        load_base_model(task.model_folder, device),
-        spec.train.lora_rank,
-        warm_start=task.warm_start,
+    objective = Objective(
+        spec.train.temperature, spec.train.kl_penalty_coef, spec.train.entropy_quantile
     )
-    rules = Rules(
-        temperature=spec.train.temperature,
-        stop_ids=chat.stop_ids,
-        stop_sequences=spec.train.stop_sequences,
-        structured_outputs=spec.train.structured_outputs,
-    )
-    stage = Stage(
-        host=task.host,
-        sampler=InProcessSampler(
-            model,
-            rules,
-            decode=lambda ids: chat.decode(ids, special=False),
-            room=device.sampling_room,
-        ),
-        chat=chat,
-        limits=Limits(
-            turn=completion_tokens(spec), context=context_tokens(spec.train, task.lease.model)
-        ),
-        seed=spec.seed,
-        stop_sequences=spec.train.stop_sequences,
-    )
-    course = Course(
-        order=list(row_order(pool, take=steps * spec.train.batch_size, seed=spec.seed)),
-        steps=steps,
-        train=spec.train,
-        objective=Objective(
-            spec.train.temperature, spec.train.kl_penalty_coef, spec.train.entropy_quantile
-        ),
-        seed=spec.seed,
-        output_dir=task.work_dir,
-        sampler="in-process",
-        resume_from=task.resume_from,
-    )
-    practice = GroupPractice(stage, examples, spec.train, task.progress)
-    return train_policy(model, course, practice.practise, device=device, progress=task.progress)
+    with practising(task, spec) as ready:
+        return train_policy(
+            ready.model,
+            course_of(task, spec, ready, objective),
+            GroupPractice(ready.stage, ready.examples, spec.train, task.progress).practise,
+            device=ready.device,
+            progress=task.progress,
+        )
 
 
 @dataclass
@@ -100,15 +55,9 @@ class GroupPractice:
 
     def practise(self, step: int, numbers: Sequence[int]) -> Practice:
         """Roll out, score, compare. Raise `EnvironmentFailed` where most rollouts have no score."""
-        self.stage.sampler.policy_changed()
-        places = [
-            Place(step, group, number)
-            for group in range(len(numbers))
-            for number in range(self.train.group_size)
-        ]
-        rows = [numbers[place.group] for place in places]
-        found: dict[int, TaskExample] = {row: self.examples[row] for row in numbers}
-        rollouts = roll_out(self.stage, [found[row] for row in rows], places)
+        rollouts, rows = play(
+            self.stage, self.examples, numbers, step=step, group_size=self.train.group_size
+        )
         refuse_failures(rollouts, step=step, context=self.stage.limits.context)
         shaped = [self._credited(rollout) for rollout in rollouts]
         compared = compare(rollouts, shaped, self.train)
@@ -171,11 +120,7 @@ def rows_of(rollout: Rollout, turns: Sequence[float]) -> list[Row]:
 
 def refuse_failures(rollouts: Sequence[Rollout], *, step: int, context: int) -> None:
     """Raise where a step has next to nothing to learn from because of what failed."""
-    if all(rollout.unread for rollout in rollouts):
-        raise InvalidEnvironment(
-            f"No prompt of step {step} leaves room for an answer in {context} tokens.",
-            hint="Raise `train.max_context_tokens`, or shorten the prompts.",
-        )
+    refuse_unread(rollouts, step=step, context=context)
     failed = [rollout for rollout in rollouts if rollout.score and rollout.score.error]
     if 2 * len(failed) <= len(rollouts):
         return

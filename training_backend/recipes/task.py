@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Protocol
 
 from freesolo.datasets.types import Message
-from freesolo.domain.catalog import BaseModelEntry
 from freesolo.domain.watchdog import Phase
 from freesolo.runtime.client import EnvironmentHost
 from freesolo.schemas.leases import Lease
 from training_backend.machine import Machine
+from training_backend.sampling.choice import SamplingOptions
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ class Task:
 
     `resume_from` is the trainer's checkpoint folder of an earlier attempt, `warm_start` the folder of
     the adapter that the run's own goes on from: that of another run, or of the earlier attempt.
-    `teacher_model` and `teacher_adapter` are who teaches, unless that is an endpoint elsewhere;
-    `secrets` are for this process alone.
+    `teacher_model` is the folder of the base model that teaches, and `teacher_adapter` that of an
+    adapter on it, unless the teacher is an endpoint elsewhere; `secrets` are for this process alone.
     """
 
     lease: Lease
@@ -77,6 +77,7 @@ class Task:
     machine: Machine
     resume_from: Path | None
     warm_start: Path | None = None
-    teacher_model: BaseModelEntry | None = None
+    teacher_model: Path | None = None
     teacher_adapter: Path | None = None
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    sampling: SamplingOptions = field(default_factory=SamplingOptions)

@@ -18,6 +18,7 @@ from torch.nn.functional import linear, scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.cache_utils import Cache
 
+from training_backend.sampling.grammar import Follower, Grammar
 from training_backend.sampling.sampler import Finish, Ids, Request, Rules, Sampled
 
 _ATTENTION = "freesolo-sampling"
@@ -145,11 +146,13 @@ class InProcessSampler:
         decode: Callable[[Ids], str],
         room: int = 2 << 30,
         dtype: torch.dtype = torch.bfloat16,
+        grammar: Grammar | None = None,
     ) -> None:
         self._model = model
         self._rules = rules
         self._decode = decode
         self._dtype = dtype
+        self._grammar = grammar
         self._causal: PreTrainedModel = model.get_base_model()
         self._output = self._causal.get_output_embeddings().weight.detach().to(dtype)
         self._layers = self._causal.config.num_hidden_layers
@@ -171,7 +174,9 @@ class InProcessSampler:
         held = 0
         with torch.inference_mode(), self._output.device, self._sampling():
             for places, memory in self._read(requests):
-                batch = _Batch(memory, [requests[place] for place in places], self._rules)
+                batch = _Batch(
+                    memory, [requests[place] for place in places], self._rules, self._grammar
+                )
                 self._speak(batch)
                 answers |= dict(zip(places, batch.answers(), strict=True))
                 held += memory.rows * memory.used
@@ -291,7 +296,13 @@ class InProcessSampler:
 class _Batch:
     """Rows that are sampled side by side; those that have ended are behind the active ones."""
 
-    def __init__(self, memory: _Memory, requests: Sequence[Request], rules: Rules) -> None:
+    def __init__(
+        self,
+        memory: _Memory,
+        requests: Sequence[Request],
+        rules: Rules,
+        grammar: Grammar | None,
+    ) -> None:
         self.memory = memory
         self._rules = rules
         self._requests = list(requests)
@@ -301,6 +312,7 @@ class _Batch:
         self._finish = [Finish.LENGTH] * len(requests)
         self.last = torch.tensor([request.ids[-1] for request in requests])
         self._draws = _draws(requests)
+        self._followers: list[Follower] = [grammar.follow() for _ in requests] if grammar else []
 
     @property
     def active(self) -> int:
@@ -311,7 +323,7 @@ class _Batch:
         log_probs = (logits / self._rules.temperature).log_softmax(-1)
         step = torch.tensor([len(self._ids[place]) for place in self._order[: self.active]])
         draws = self._draws[torch.arange(self.active), step]
-        tokens = _draw(log_probs.exp(), draws)
+        tokens = _draw(self._allowed(logits, log_probs), draws)
         chosen = log_probs.gather(1, tokens[:, None]).squeeze(1).tolist()
         self.last[: self.active] = tokens
         ended = []
@@ -319,6 +331,8 @@ class _Batch:
             place = self._order[row]
             self._ids[place].append(token)
             self._logprobs[place].append(logprob)
+            if self._followers:
+                self._followers[place].heard(self._ids[place])
             if self._ends(place, token, decode):
                 ended.append(row)
         for row in reversed(ended):
@@ -335,6 +349,15 @@ class _Batch:
         """Yield what each row of the memory has read: all but the last token that was said."""
         for place in self._order:
             yield (*self._requests[place].ids, *self._ids[place][:-1])
+
+    def _allowed(self, logits: Tensor, log_probs: Tensor) -> Tensor:
+        """Return how likely each token is among those that the run's grammar allows."""
+        if not self._followers:
+            return log_probs.exp()
+        narrowed = logits.clone()
+        for row, place in enumerate(self._order[: self.active]):
+            self._followers[place].narrow(narrowed[row])
+        return (narrowed / self._rules.temperature).softmax(-1)
 
     def _ends(self, place: int, token: int, decode: Callable[[Ids], str]) -> bool:
         said = self._ids[place]
@@ -392,6 +415,9 @@ def _lean_forward(module: LoraLinear, dtype: torch.dtype) -> Callable[[Tensor], 
     weight, bias = module.base_layer.weight.to(dtype), module.base_layer.bias
     bias = None if bias is None else bias.to(dtype)
     (name,) = module.active_adapters
+    if name not in module.lora_A:
+        # A layer that only a teacher's adapter has.
+        return lambda inputs, *_, **__: linear(inputs.to(dtype), weight, bias)
     down = module.lora_A[name].weight.to(dtype)
     up = (module.lora_B[name].weight * module.scaling[name]).to(dtype)
 

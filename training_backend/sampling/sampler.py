@@ -26,6 +26,8 @@ class Rules:
     stop_ids: frozenset[int]
     stop_sequences: tuple[str, ...] = ()
     structured_outputs: StructuredOutputs | None = None
+    # What ends the thinking of a model that thinks: `structured_outputs` holds for what follows.
+    thinking_end: Ids = ()
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class Request:
 class Sampled:
     """What the model said, the end of its turn included, and how likely each token was to it.
 
-    `logprobs` are of the distribution at the run's temperature, before any grammar narrowed it.
+    `logprobs` are of the distribution at the run's temperature, before any grammar narrowed it. Where
+    a sampler only knows the narrowed one they are nan, and nothing is corrected by them.
     """
 
     ids: Ids

@@ -6,8 +6,9 @@ import os
 
 import pytest
 
+from freesolo.engines import Endpoint
 from freesolo.errors import EngineUnavailable
-from serving_backend.engine import Endpoint, Engine
+from serving_backend.engine import Engine
 from tests.fake_engine import FakeEngine, FakeProcess
 
 

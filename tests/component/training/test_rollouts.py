@@ -234,7 +234,7 @@ def test_what_was_said_is_never_encoded_anew(play: Play, chat: ChatFormat) -> No
         def encode(self, text: str) -> tuple[int, ...]:
             return (half,) if text == "half" else super().encode(text)
 
-    form = Halving(chat._tokenizer, stop_ids=chat.stop_ids, thinking=False)
+    form = Halving(chat.tokenizer, stop_ids=chat.stop_ids, thinking=False)
     (rollout,) = play({(0, 0): ["half", "end"]}, form=form)
 
     (row,) = rollout.rows
@@ -253,7 +253,7 @@ def test_where_the_template_writes_earlier_turns_anew_each_turn_is_a_row_of_its_
             text = super().render(messages, answer_next=answer_next)
             return text + "<think></think>" if answer_next else text
 
-    form = Forgetful(chat._tokenizer, stop_ids=chat.stop_ids, thinking=False)
+    form = Forgetful(chat.tokenizer, stop_ids=chat.stop_ids, thinking=False)
     assert not form.appends
 
     (rollout,) = play({(0, 0): ["a", "end"]}, form=form)

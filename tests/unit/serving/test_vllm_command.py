@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from freesolo.domain.catalog import SMOLLM2_135M
-from serving_backend.engine import Endpoint
+from freesolo.engines import Endpoint
 from serving_backend.settings import ServingSettings
 from serving_backend.vllm_process import command_line
 
