@@ -1,0 +1,67 @@
+"""How likely tokens are, straight from hidden states. Importing this imports torch."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+# Rows whose logits are in memory at once: a vocabulary is large.
+_AT_ONCE = 256
+
+
+class TokenScores(torch.autograd.Function):  # type: ignore[misc]
+    """Log probabilities of tokens, and the entropies of what they were drawn from.
+
+    Logits are computed a few rows at a time, and again for the gradient: autograd would keep several
+    copies of all of them, and for a small model with a large vocabulary they are most of its memory. There
+    is a gradient for hidden states through log probabilities only; the output layer is frozen.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401 - autograd's own
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        temperature: float,
+    ) -> tuple[Tensor, Tensor]:
+        """Score `targets` (tokens,) after hidden states (tokens, size); return two of (tokens,)."""
+        logprobs = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
+        entropies, totals = torch.empty_like(logprobs), torch.empty_like(logprobs)
+        for part in _parts(len(targets)):
+            logits = _logits(hidden[part], weight, bias, temperature)
+            totals[part] = logits.logsumexp(-1)
+            log_probs = logits.sub_(totals[part, None])
+            entropies[part] = -torch.linalg.vecdot(log_probs.exp(), log_probs)
+            logprobs[part] = log_probs.gather(1, targets[part, None]).squeeze(1)
+        ctx.save_for_backward(hidden, weight, bias, targets, totals)
+        ctx.temperature = temperature
+        ctx.mark_non_differentiable(entropies)
+        return logprobs, entropies
+
+    @staticmethod
+    def backward(
+        ctx: Any,  # noqa: ANN401 - autograd's own
+        given: Tensor,
+        _: Tensor,
+    ) -> tuple[Tensor, None, None, None, None]:
+        """Return the gradient for the hidden states, given that for the log probabilities."""
+        hidden, weight, bias, targets, totals = ctx.saved_tensors
+        gradient = torch.empty_like(hidden)
+        for part in _parts(len(targets)):
+            logits = _logits(hidden[part], weight, bias, ctx.temperature)
+            weighed = (logits - totals[part, None]).exp_().mul_(-given[part, None])
+            weighed.scatter_add_(1, targets[part, None], given[part, None])
+            weighed /= ctx.temperature
+            gradient[part] = (weighed.to(weight.dtype) @ weight).to(hidden.dtype)
+        return gradient, None, None, None, None
+
+
+def _parts(count: int) -> list[slice]:
+    return [slice(start, start + _AT_ONCE) for start in range(0, count, _AT_ONCE)]
+
+
+def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, temperature: float) -> Tensor:
+    return linear(hidden.to(weight.dtype), weight, bias).float() / temperature
