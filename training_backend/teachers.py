@@ -299,7 +299,10 @@ class EndpointTeacher:
         if any(token is None for token in told) or len(told) != len(question.after):
             return None
         return Reading(
-            tuple(token.logprob for token in told if token is not None),
+            tuple(
+                token.logprob if token is not None and asked_about else math.nan
+                for token, asked_about in zip(told, question.asked, strict=True)
+            ),
             tuple(token.text for token in told if token is not None),
         )
 
