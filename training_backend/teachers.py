@@ -8,7 +8,8 @@ tokens stand for. No torch here.
 import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Protocol
 
 from freesolo.client.transport import repeating
@@ -234,7 +235,7 @@ class EndpointTeacher:
     client: VllmClient
     model: str
     thinking: bool
-    _ends: dict[str, Ids] = field(default_factory=dict)
+    _end: Ids | None = None
 
     def knows(self, student: ChatFormat) -> bool:
         """Say whether the server's tokenizer is the student's.
@@ -258,16 +259,13 @@ class EndpointTeacher:
     @property
     def end(self) -> Ids:
         """What the server's template writes behind a turn of the model's."""
-        if "end" not in self._ends:
-            asked: Message = {"role": "user", "content": "?"}
-            said: Message = {"role": "assistant", "content": "!"}
-            (before,), (text,) = self.prompts([[asked]]), self.encode(["!"])
-            whole = self._tokenize({"messages": [asked, said], "add_generation_prompt": False})
-            begun = before + text
-            self._ends["end"] = (
-                whole[len(begun) : len(begun) + 1] if whole[: len(begun)] == begun else ()
-            )
-        return self._ends["end"]
+        if self._end is None:
+            # Two answers of which nothing is the same: what follows both is the end of a turn.
+            one, other = self._tokenize_all([_answered("1"), _answered("b")])
+            pairs = zip(reversed(one), reversed(other), strict=False)
+            same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+            self._end = one[len(one) - same :][:1]
+        return self._end
 
     def prompts(self, conversations: Sequence[Sequence[Message]]) -> list[Ids]:
         """Return each conversation in the server's template."""
@@ -299,7 +297,10 @@ class EndpointTeacher:
         if any(token is None for token in told) or len(told) != len(question.after):
             return None
         return Reading(
-            tuple(token.logprob for token in told if token is not None),
+            tuple(
+                token.logprob if token is not None and asked_about else math.nan
+                for token, asked_about in zip(told, question.asked, strict=True)
+            ),
             tuple(token.text for token in told if token is not None),
         )
 
@@ -311,3 +312,10 @@ class EndpointTeacher:
         asked = repeating(_TEACHER_TRIES, within=_TEACHER_SECONDS)
         tokens: Ids = asked(self.client.tokenize, {"model": self.model, **body})
         return tokens
+
+
+def _answered(answer: str) -> dict[str, object]:
+    """Ask for the tokens of a conversation that ends with this answer."""
+    asked: Message = {"role": "user", "content": "?"}
+    said: Message = {"role": "assistant", "content": answer}
+    return {"messages": [asked, said], "add_generation_prompt": False}

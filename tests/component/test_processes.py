@@ -129,3 +129,21 @@ def test_a_record_holds_no_time_of_day_so_that_setting_the_clock_hides_nothing(
     found = processes.find_process(record)
     assert found is not None
     assert found.pid == os.getpid()
+
+
+def test_a_child_beside_us_is_ended_with_its_descendants(tmp_path: Path) -> None:
+    log = tmp_path / "beside.log"
+    child = processes.start_beside(
+        [sys.executable, "-c", FAMILY], env={"PATH": "/usr/bin"}, log=log
+    )
+    deadline = time.monotonic() + 20
+    while not (text := log.read_text()).strip() and time.monotonic() < deadline:
+        os.sched_yield()
+    grandchild = int(text)
+    # Who ends our session ends it too.
+    assert os.getsid(child.pid) == os.getsid(0)
+    processes.stop_tree(child, grace=5)
+    assert child.returncode is not None
+    assert not psutil.pid_exists(grandchild) or (
+        psutil.Process(grandchild).status() == psutil.STATUS_ZOMBIE
+    )

@@ -154,7 +154,8 @@ class VllmSampler:
         if self._revived:
             raise EngineUnavailable(
                 "vLLM died for the second time in this run.",
-                hint="The job's log has the end of the engine's; memory is the usual reason.",
+                hint="Memory is the usual reason: lower `train.max_context_tokens`, or sample in the "
+                "process (FREESOLO_TRAIN_SAMPLER=in-process) on a CPU.",
             )
         self._revived = True
         self._tell("vLLM died, and is started again.")

@@ -27,6 +27,8 @@ _GPU_REQUESTS = 256
 # Memory for contexts: on a CPU in GiB; on a GPU the share of it that the trainer leaves to vLLM.
 _KV_CACHE_GIB = 1
 _GPU_SHARE = 0.4
+# As many as a config may name; vLLM takes four unless it is told.
+_STOP_SEQUENCES = 16
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ class OwnEngine:
         endpoint = engines.new_endpoint()
         self._child = processes.start_beside(
             self.command(endpoint),
-            env=engines.environment(endpoint, kv_cache_gib=_KV_CACHE_GIB),
+            env=engines.environment(endpoint, kv_cache_gib=_KV_CACHE_GIB)
+            | {"VLLM_MAX_STOP_STRINGS": str(_STOP_SEQUENCES)},
             log=self.log,
         )
         client = VllmClient(endpoint.url, endpoint.api_key, named="The job's vLLM")
