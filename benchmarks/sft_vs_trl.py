@@ -97,7 +97,7 @@ def measure_platform(model_folder: Path, steps: int, output_dir: Path) -> Measur
     class Reported:
         """Passes the recipe's steps to the clock; checkpoints stay where they are."""
 
-        def started(self, total_steps: int) -> None:
+        def started(self, total_steps: int, *, sampler: str | None = None) -> None:
             assert total_steps == steps
 
         def log(self, message: str) -> None:

@@ -14,7 +14,7 @@ BUILD = Path("build")
 
 
 def main() -> int:
-    """Run the demo; return 0 if the adapter is better than the base model beyond doubt."""
+    """Run the demo; return 0 if each adapter is better than what it began from, beyond doubt."""
     # The commands inherit the caller's environment, but never the way to a platform of the caller's.
     environ = {
         name: value
@@ -30,7 +30,7 @@ def main() -> int:
     write(report, BUILD / "demo")
     show(report)
     if not learned(report):
-        Console(stderr=True).print("[bold red]The adapter is not better than the base model.")
+        Console(stderr=True).print("[bold red]An adapter is not better than what it began from.")
         return 1
     return 0
 

@@ -20,6 +20,9 @@ TASK = "dates"
 SUITE = "heldout"
 # A date takes about ten tokens; a model that talks instead is cut off here.
 MAX_TOKENS = 24
+# Practice goes on from where imitation was after so many steps: right now and then, and often not.
+IMITATED_STEPS = 10
+PRACTISED_STEPS = 30
 
 console = Console(stderr=True, highlight=False)
 
@@ -103,6 +106,7 @@ def _steps(loop: Loop) -> dict[str, Any]:
         run = loop.freesolo("train", f"{TASK}/configs/sft.toml")
     with loop.phase("deploy"):
         deployed = loop.freesolo("deploy", run["id"], "--wait")
+    practice = _practise(loop, run["id"])
     with loop.phase("eval base"):
         base = _evaluate(loop, BASE_MODEL)
     with loop.phase("eval tuned"):
@@ -123,11 +127,39 @@ def _steps(loop: Loop) -> dict[str, Any]:
             "tokens_per_second": round(run["metrics"]["tokens_per_s"], 1),
             "loss": run["metrics"]["loss"],
         },
+        "practice": practice,
         "base": _score(base),
         "tuned": _score(tuned),
         "samples": _samples(base, tuned),
         "chat": chat,
         "seconds": {**loop.seconds, "total": round(sum(loop.seconds.values()), 1)},
+    }
+
+
+def _practise(loop: Loop, imitated: str) -> dict[str, Any]:
+    """Go on from an early checkpoint of a run by GRPO; return the curve, and scores before and after."""
+    start = f"{imitated}/step-{IMITATED_STEPS}"
+    with loop.phase("practise"):
+        run = loop.freesolo(
+            *("train", f"{TASK}/configs/grpo.toml"),
+            *("--set", f"train.init_from_adapter={start}"),
+            *("--set", f"train.max_steps={PRACTISED_STEPS}"),
+        )
+        curve = loop.freesolo("runs", "metrics", run["id"])["steps"]
+    with loop.phase("deploy practised"):
+        loop.freesolo("deploy", start, "--wait")
+        loop.freesolo("deploy", run["id"], "--wait")
+    with loop.phase("eval before practice"):
+        before = _evaluate(loop, start)
+    with loop.phase("eval after practice"):
+        after = _evaluate(loop, run["id"])
+    return {
+        "run": run["id"],
+        "from": start,
+        "steps": run["step"],
+        "rewards": [step["reward"] for step in curve],
+        "before": _score(before),
+        "after": _score(after),
     }
 
 

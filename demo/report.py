@@ -1,7 +1,7 @@
 """What the demo shows at its end: on the terminal, as Markdown, as JSON."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from freesolo.cli.sparkline import sparkline
+from freesolo.domain.statistics import mean
+
 NEXT = """. .venv/bin/activate
 freesolo up --detach
 freesolo init my-task
@@ -17,11 +20,20 @@ freesolo publish my-task
 freesolo train my-task/configs/sft.toml"""
 
 _LONGEST = 80
+# A step's reward is of a few prompts only; so many together tell more.
+_WINDOW = 5
 
 
 def learned(report: Mapping[str, Any]) -> bool:
-    """Say whether the adapter's held-out score is above the base model's, intervals apart."""
-    return bool(report["tuned"]["interval"][0] > report["base"]["interval"][1])
+    """Say whether imitation and practice each raised the held-out score, intervals apart."""
+    practice = report["practice"]
+    return all(
+        after["interval"][0] > before["interval"][1]
+        for before, after in (
+            (report["base"], report["tuned"]),
+            (practice["before"], practice["after"]),
+        )
+    )
 
 
 def write(report: Mapping[str, Any], folder: Path) -> None:
@@ -94,6 +106,7 @@ def as_markdown(report: Mapping[str, Any]) -> str:
 
 def _facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     environment, train = report["environment"], report["train"]
+    practice = report["practice"]
     return [
         ("task", f"{environment['ref']} {environment['version']}"),
         ("tree digest", environment["tree_digest"]),
@@ -103,6 +116,10 @@ def _facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("training", f"{train['steps']} steps, {train['tokens_per_second']} tokens/s"),
         ("held-out, base", _score(report["base"])),
         ("held-out, tuned", _score(report["tuned"])),
+        ("practice", f"{practice['run']}: {practice['steps']} steps on from {practice['from']}"),
+        ("reward, step by step", _curve(practice["rewards"])),
+        ("held-out, before practice", _score(practice["before"])),
+        ("held-out, after practice", _score(practice["after"])),
     ]
 
 
@@ -111,6 +128,12 @@ def _print_rows(console: Console, rows: Iterable[tuple[str, str]]) -> None:
     for name, value in rows:
         table.add_row(name, Text(value, overflow="fold"))
     console.print(table)
+
+
+def _curve(rewards: Sequence[float]) -> str:
+    """Draw how the mean reward went, with its first and last steps in numbers."""
+    first, last = mean(rewards[:_WINDOW]), mean(rewards[-_WINDOW:])
+    return f"{first:.2f} {sparkline(rewards, width=30)} {last:.2f}"
 
 
 def _score(score: Mapping[str, Any]) -> str:

@@ -1,21 +1,20 @@
 """What the trainer saved, as two packages: the adapter to serve, and the state to resume from."""
 
 import json
-import platform
 import shutil
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 from freesolo.domain.packaging import ARTIFACT_LIMITS
+from freesolo.errors import InvalidAdapter
 from freesolo.package.archive import Archive, build_archive, unpack_archive
-from freesolo.schemas.leases import Lease, ResumePoint
+from freesolo.schemas.adapters import PinnedAdapter
+from freesolo.schemas.leases import ResumePoint
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 PROVENANCE = "provenance.json"
 _STATE_FILES = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
-_PACKAGES = ("freesolo", "peft", "torch", "transformers", "trl")
 
 
 @dataclass(frozen=True)
@@ -26,14 +25,14 @@ class Packed:
     state: Archive
 
 
-def pack(folder: Path, lease: Lease) -> Packed:
+def pack(folder: Path, *, base_model: str, provenance: str) -> Packed:
     """Pack the trainer's checkpoint `folder`, writing the archives inside it."""
     adapter = folder / "adapter"
     adapter.mkdir()
     (folder / ADAPTER_WEIGHTS).rename(adapter / ADAPTER_WEIGHTS)
-    config = canonical_config((folder / ADAPTER_CONFIG).read_text(), base_model=lease.model.id)
+    config = canonical_config((folder / ADAPTER_CONFIG).read_text(), base_model=base_model)
     (adapter / ADAPTER_CONFIG).write_text(config)
-    (adapter / PROVENANCE).write_text(provenance(lease))
+    (adapter / PROVENANCE).write_text(provenance)
     return Packed(
         adapter=build_archive(
             adapter, (ADAPTER_CONFIG, ADAPTER_WEIGHTS, PROVENANCE), folder / "adapter.tar.zst"
@@ -53,6 +52,41 @@ def restore(point: ResumePoint, adapter: Path, state: Path, *, folder: Path) -> 
     return folder
 
 
+def unpack_adapter(pinned: PinnedAdapter, archive: Path, *, base_model: str, folder: Path) -> Path:
+    """Unpack an adapter into a new folder and return that, once all is as it was pinned.
+
+    Raise `InvalidAdapter` for one that is of another base model or shape than it is said to be.
+    """
+    unpack_archive(archive, folder, ARTIFACT_LIMITS, expect_tree=pinned.tree_digest)
+    check_adapter(
+        (folder / ADAPTER_CONFIG).read_text(),
+        name=f"{pinned.run_id}/step-{pinned.step}",
+        base_model=base_model,
+        rank=pinned.rank,
+    )
+    return folder
+
+
+def check_adapter(text: str, *, name: str, base_model: str, rank: int) -> None:
+    """Raise `InvalidAdapter` unless an adapter's config is as a run of ours would have written it."""
+    config = json.loads(text)
+    wanted = {
+        "peft_type": "LORA",
+        "base_model_name_or_path": base_model,
+        "r": rank,
+        "lora_alpha": 2 * rank,
+        "rank_pattern": {},
+        "alpha_pattern": {},
+        "modules_to_save": None,
+    }
+    for key, value in wanted.items():
+        if (found := config.get(key)) != value:
+            raise InvalidAdapter(
+                f"The adapter {name} has {key} {found!r} instead of {value!r}.",
+                hint="Go on from an adapter that a run of this platform made.",
+            )
+
+
 def canonical_config(text: str, *, base_model: str) -> str:
     """Rewrite PEFT's adapter config so that equal adapters have equal bytes.
 
@@ -63,24 +97,6 @@ def canonical_config(text: str, *, base_model: str) -> str:
     config["base_model_name_or_path"] = base_model
     config["target_modules"] = sorted(config["target_modules"])
     return _json(config)
-
-
-def provenance(lease: Lease) -> str:
-    """Say what made an adapter. The same inputs give the same text: no run, no time, no machine."""
-    return _json(
-        {
-            "environment": {
-                "ref": lease.environment.ref,
-                "version": lease.environment.version,
-                "tree_digest": lease.environment.tree_digest,
-            },
-            "base_model": {"id": lease.model.id, "revision": lease.model.revision},
-            "spec": lease.spec.model_dump(mode="json"),
-            "seed": lease.spec.seed,
-            "python": platform.python_version(),
-            "packages": {name: version(name) for name in _PACKAGES},
-        }
-    )
 
 
 def _json(document: object) -> str:

@@ -1,6 +1,7 @@
 """The hub as the holder of a lease sees it: claim, keep alive, report, store and fetch blobs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,8 +25,17 @@ from freesolo.schemas.leases import (
     Started,
 )
 from freesolo.schemas.runs import NewEvent
+from freesolo.schemas.secrets import SentSecret
 
 _Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True)
+class RunSecrets:
+    """The secrets of a run: what its environment gets, and what the training process keeps."""
+
+    environment: Mapping[str, str] = field(repr=False)
+    job: Mapping[str, str] = field(repr=False)
 
 
 class LeaseHub:
@@ -55,10 +65,9 @@ class LeaseHub:
         """Give a run back unfinished: to the queue, or to its end if its owner cancelled it."""
         self._post(lease, "release")
 
-    def started(self, lease: Lease, total_steps: int) -> None:
+    def started(self, lease: Lease, started: Started) -> None:
         """Say that the run trains now."""
-        body = Started(total_steps=total_steps)
-        self._patiently(lambda: self._post(lease, "start", body))
+        self._patiently(lambda: self._post(lease, "start", started))
 
     def send_events(self, lease: Lease, events: Sequence[NewEvent], *, first: int) -> None:
         """Append events to the run; `first` is how many this attempt sent before them."""
@@ -94,13 +103,13 @@ class LeaseHub:
         """Download the blob `digest` to a file."""
         self._patiently(lambda: self._transport.download(f"/v1/blobs/{digest}", destination))
 
-    def secrets(self, lease: Lease) -> dict[str, str]:
-        """Return the secrets that the run's environment gets. They are kept in memory only."""
+    def secrets(self, lease: Lease) -> RunSecrets:
+        """Return the secrets of a run, which are kept in memory only."""
         path = f"/v1/leases/{lease.run_id}/secrets"
         headers = {LEASE_HEADER: lease.token}
         response = self._patiently(lambda: self._transport.request("GET", path, headers=headers))
-        found = LeaseSecrets.model_validate_json(response.content).secrets
-        return {name: value.get_secret_value() for name, value in found.items()}
+        found = LeaseSecrets.model_validate_json(response.content)
+        return RunSecrets(environment=_in_clear(found.secrets), job=_in_clear(found.job))
 
     def _post(self, lease: Lease, action: str, body: BaseModel | None = None) -> bytes:
         response = self._transport.request(
@@ -120,6 +129,10 @@ class LeaseHub:
         )
         answer: _Answer = retrying(call)
         return answer
+
+
+def _in_clear(secrets: Mapping[str, SentSecret]) -> dict[str, str]:
+    return {name: value.get_secret_value() for name, value in secrets.items()}
 
 
 def _passes(error: BaseException) -> bool:

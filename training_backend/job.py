@@ -6,6 +6,7 @@ import os
 import shutil
 import traceback
 from pathlib import Path
+from typing import Protocol
 
 from freesolo.base_models.store import local_path
 from freesolo.domain.refs import EnvRef
@@ -14,12 +15,13 @@ from freesolo.package.cache import cached_environment
 from freesolo.package.checks import Severity, check_gold
 from freesolo.package.resolution import identity
 from freesolo.runtime.client import EnvironmentHost, Foundation, HostOptions, open_host
+from freesolo.schemas.adapters import PinnedAdapter
 from freesolo.schemas.environments import PinnedEnvironment, ResolvedVersion
-from freesolo.schemas.leases import Lease
-from training_backend.checkpoints import restore
+from freesolo.schemas.leases import Lease, PinnedTeacher
+from training_backend.checkpoints import restore, unpack_adapter
 from training_backend.hub import LeaseHub
 from training_backend.progress import RunProgress
-from training_backend.recipes import RECIPES
+from training_backend.recipes import RECIPES, training_device
 from training_backend.recipes.task import Task
 from training_backend.sampling.choice import SamplingOptions
 from training_backend.settings import TrainingSettings
@@ -36,7 +38,7 @@ def run_job(lease: Lease, hub: LeaseHub, *, settings: TrainingSettings, work_dir
     Returns once the hub knows the outcome, good or bad. Raise `LeaseLost` if the run is no longer
     ours, and `Unavailable` if the hub cannot be told.
     """
-    progress = RunProgress(hub, lease)
+    progress = RunProgress(hub, lease, device=training_device)
     try:
         step = train(lease, hub, progress=progress, settings=settings, work_dir=work_dir)
         progress.complete(step)
@@ -65,19 +67,21 @@ def train(
     options = HostOptions(cache_dir=settings.cache_dir, sandbox=settings.sandbox)
     wanted = lease.spec.environment
     foundation = fetch_foundation(lease.environment, hub, settings.cache_dir)
+    # Straight from the hub to the host, or the recipe: in no file, command line or environment of ours.
+    secrets = hub.secrets(lease)
     with open_host(
         folder,
         options,
         params=wanted.params,
         requirements=wanted.pip,
-        # Straight from the hub to the host: in no file, command line or environment of ours.
-        secrets=hub.secrets(lease),
+        secrets=secrets.environment,
         foundation=foundation,
     ) as host:
         progress.log(f"The environment runs with {', '.join(host.layers)}.")
         refuse_bad_rewards(host, thinking=lease.spec.thinking)
         model_folder = local_path(lease.model, settings.cache_dir, tell=progress.log)
         resume_from = fetch_checkpoint(lease, hub, work_dir)
+        teacher = lease.teacher
         # Importing torch alone takes seconds.
         progress.log("Loading the base model.")
         recipe = RECIPES[lease.spec.algorithm]
@@ -89,6 +93,12 @@ def train(
                 work_dir=work_dir,
                 progress=progress,
                 resume_from=resume_from,
+                warm_start=fetch_warm_start(lease, hub, work_dir, resume_from=resume_from),
+                teacher_model=local_path(teacher.model, settings.cache_dir, tell=progress.log)
+                if teacher
+                else None,
+                teacher_adapter=fetch_teacher(teacher, hub, work_dir) if teacher else None,
+                secrets=secrets.job,
                 sampling=SamplingOptions(
                     settings.sampler, settings.vllm_url, settings.vllm_api_key
                 ),
@@ -123,6 +133,43 @@ def fetch_checkpoint(lease: Lease, hub: LeaseHub, work_dir: Path) -> Path | None
     return restore(
         lease.resume, adapter, state, folder=work_dir / f"checkpoint-{lease.resume.step}"
     )
+
+
+class Blobs(Protocol):
+    """Where bytes are fetched from by their digest; a `LeaseHub`."""
+
+    def fetch(self, digest: str, destination: Path) -> None:
+        """Download the blob `digest` to a file."""
+
+
+def fetch_warm_start(
+    lease: Lease, blobs: Blobs, work_dir: Path, *, resume_from: Path | None
+) -> Path | None:
+    """Return the folder of the adapter that this attempt goes on from, None for a fresh one.
+
+    Once an attempt has saved something, that is it: an adapter of the same shape, and newer.
+    """
+    if lease.warm_start is None:
+        return None
+    return resume_from or fetch_adapter(
+        lease.warm_start, blobs, base_model=lease.model.id, folder=work_dir / "warm-start"
+    )
+
+
+def fetch_teacher(teacher: PinnedTeacher, blobs: Blobs, work_dir: Path) -> Path | None:
+    """Return the folder of the adapter that teaches, if one does."""
+    if teacher.adapter is None:
+        return None
+    return fetch_adapter(
+        teacher.adapter, blobs, base_model=teacher.model.id, folder=work_dir / "teacher"
+    )
+
+
+def fetch_adapter(pinned: PinnedAdapter, blobs: Blobs, *, base_model: str, folder: Path) -> Path:
+    """Fetch an adapter into a new folder, which is checked to be what was pinned."""
+    archive = folder.with_suffix(".tar.zst")
+    blobs.fetch(pinned.archive_digest, archive)
+    return unpack_adapter(pinned, archive, base_model=base_model, folder=folder)
 
 
 def refuse_bad_rewards(host: EnvironmentHost, *, thinking: bool) -> None:

@@ -5,21 +5,40 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
 from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from freesolo.errors import InvalidAdapter
+from freesolo.schemas.provenance import TrainingDevice
 
 
 @dataclass(frozen=True)
 class Device:
-    """What this process trains on; `tokens_per_pass` bounds the activations of a forward pass."""
+    """What this process trains on.
+
+    `tokens_per_pass` bounds the activations of a forward pass, `sampling_room` the bytes that are held
+    of what was read while rollouts are sampled.
+    """
 
     gpu: bool
     tokens_per_pass: int
+    sampling_room: int
 
 
 def find_device() -> Device:
     """Look for an accelerator."""
-    gpu = torch.cuda.is_available()
-    return Device(gpu=gpu, tokens_per_pass=16_384 if gpu else 1024)
+    if torch.cuda.is_available():
+        return Device(gpu=True, tokens_per_pass=16_384, sampling_room=16 << 30)
+    return Device(gpu=False, tokens_per_pass=1024, sampling_room=2 << 30)
+
+
+def training_device() -> TrainingDevice:
+    """Say what this process computes on, as far as its results depend on it."""
+    threads = torch.get_num_threads()
+    if find_device().gpu:
+        return TrainingDevice(kind=torch.cuda.get_device_name(), threads=threads)
+    instructions = torch.backends.cpu.get_cpu_capability()
+    return TrainingDevice(kind="cpu", instructions=instructions, threads=threads)
 
 
 def load_base_model(folder: Path, device: Device) -> PreTrainedModel:
@@ -31,7 +50,7 @@ def load_base_model(folder: Path, device: Device) -> PreTrainedModel:
     if device.gpu:
         return AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.bfloat16, attn_implementation="sdpa", local_files_only=True
-        )
+        ).to("cuda")
     model = AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, attn_implementation="eager", local_files_only=True
     )
@@ -44,12 +63,32 @@ def load_base_model(folder: Path, device: Device) -> PreTrainedModel:
 
 
 def with_adapter(model: PreTrainedModel, rank: int | None, *, warm_start: Path | None) -> PeftModel:
-    """Put an adapter on the model to train: a fresh one of this rank, or a copy of `warm_start`."""
+    """Put an adapter on the model to train: a fresh one of this rank, or a copy of `warm_start`.
+
+    Raise `InvalidAdapter` for a copy that would train other layers than a fresh one.
+    """
     if warm_start is not None:
-        return PeftModel.from_pretrained(model, warm_start, is_trainable=True)
+        layers = {name for name, module in model.named_modules() if _is_trained(model, module)}
+        adapted = PeftModel.from_pretrained(model, warm_start, is_trainable=True)
+        _require_layers(adapted, layers)
+        return adapted
     if rank is None:
         raise ValueError("A fresh adapter needs a rank")
     return get_peft_model(model, lora_config(rank))
+
+
+def _is_trained(model: PreTrainedModel, module: torch.nn.Module) -> bool:
+    return isinstance(module, torch.nn.Linear) and module is not model.get_output_embeddings()
+
+
+def _require_layers(adapted: PeftModel, wanted: set[str]) -> None:
+    modules = adapted.get_base_model().named_modules()
+    found = {name for name, module in modules if isinstance(module, LoraLayer)}
+    if odd := sorted(found ^ wanted):
+        raise InvalidAdapter(
+            f"The adapter to go on from is not on every linear layer: {odd[0]}, for one.",
+            hint="Go on from an adapter that a run of this platform made.",
+        )
 
 
 def lora_config(rank: int) -> LoraConfig:

@@ -69,9 +69,9 @@ def loss_of(
     judged: Judged, rows: Sequence[Row], objective: Objective, *, tokens: int
 ) -> tuple[Tensor, Measured]:
     """Return the part of a step's loss that these rows make up, of `tokens` in the whole step."""
-    advantages = _trained(rows, [row.advantages for row in rows])
-    sampled = _trained(rows, [row.logprobs for row in rows])
     logprobs, old = judged.logprobs, judged.logprobs.detach()
+    advantages = _trained(rows, [row.advantages for row in rows]).to(old.device)
+    sampled = _trained(rows, [row.logprobs for row in rows]).to(old.device)
     difference = torch.where(sampled.isnan(), 0.0, old - sampled)
     importance = difference.exp().clamp(max=IMPORTANCE_CAP)
     # One, with the gradient of the policy: every update follows rollouts of the policy it updates.

@@ -1,7 +1,7 @@
 """The optimizer's loop for recipes that sample: practise, judge, update. Importing this imports torch.
 
 `transformers` brings what is the same for every trainer: the optimizer, its schedule, clipping, saving
-and resuming. What a step is stands here (ADR 0018).
+and resuming. What a step is stands here (ADR 0019).
 """
 
 import time
@@ -14,7 +14,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 from torch.utils.data import Dataset
-from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArguments, set_seed
+from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArguments
 
 from freesolo.domain.train_tables import TrainTable
 from freesolo.errors import LimitExceeded
@@ -40,7 +40,10 @@ Practise = Callable[[int, Sequence[int]], Practice]
 
 @dataclass(frozen=True)
 class Course:
-    """A run's whole training: `order` holds the row numbers of all its steps, one after the other."""
+    """A run's whole training: `order` holds the row numbers of all its steps, one after the other.
+
+    `sampler` is the name of what gives the model's answers.
+    """
 
     order: Sequence[int]
     steps: int
@@ -48,6 +51,7 @@ class Course:
     objective: Objective
     seed: int
     output_dir: Path
+    sampler: str
     resume_from: Path | None = None
 
 
@@ -67,11 +71,10 @@ def train_policy(
     Return the last step. Raise `InvalidTrainSpec` when training runs away, `LimitExceeded` when a
     single row does not fit into memory, and what `practise` raises.
     """
-    set_seed(course.seed)
     trainer = PolicyTrainer(model, course, practise, device=device, progress=progress)
     # It prints what `progress` is told.
     trainer.remove_callback(PrinterCallback)
-    progress.started(course.steps)
+    progress.started(course.steps, sampler=course.sampler)
     trainer.train(resume_from_checkpoint=course.resume_from and str(course.resume_from))
     return course.steps
 

@@ -8,10 +8,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from freesolo.errors import FreesoloError
-from freesolo.schemas.leases import Failure, Lease, NewCheckpoint
+from freesolo.schemas.leases import Failure, Lease, NewCheckpoint, Started
+from freesolo.schemas.provenance import Provenance, TrainingDevice
 from freesolo.schemas.runs import EventKind, NewEvent, RunError
 from training_backend.checkpoints import pack
 from training_backend.hub import LeaseHub
+from training_backend.origins import as_text, provenance
 from training_backend.recipes.task import Sample
 from training_backend.samples import due, spread, to_wire
 
@@ -62,17 +64,22 @@ class EventStream:
 class RunProgress:
     """The progress of one attempt, reported under its lease. A `recipes.task.Progress`."""
 
-    def __init__(self, hub: LeaseHub, lease: Lease) -> None:
+    def __init__(
+        self, hub: LeaseHub, lease: Lease, *, device: Callable[[], TrainingDevice]
+    ) -> None:
         self._hub = hub
         self._lease = lease
+        self._device = device
         self._sent = 0
         self._total_steps = 0
         self._events = EventStream(self._send)
+        self._made_by: Provenance | None = None
 
-    def started(self, total_steps: int) -> None:
-        """Say that the run trains now."""
+    def started(self, total_steps: int, *, sampler: str | None = None) -> None:
+        """Say that the run trains now, and on what."""
         self._total_steps = total_steps
-        self._hub.started(self._lease, total_steps)
+        self._made_by = provenance(self._lease, self._device(), sampler=sampler)
+        self._hub.started(self._lease, Started(total_steps=total_steps, provenance=self._made_by))
 
     def log(self, message: str) -> None:
         """Send a line to the run's owner, who may see nothing else for a while: it does not wait."""
@@ -94,7 +101,9 @@ class RunProgress:
 
     def checkpoint(self, step: int, folder: Path) -> None:
         """Store a checkpoint, then record it: one whose blobs are missing never exists."""
-        packed = pack(folder, self._lease)
+        if self._made_by is None:
+            raise ValueError("A run that has not started has no checkpoint")
+        packed = pack(folder, base_model=self._lease.model.id, provenance=as_text(self._made_by))
         self._events.flush()
         self._hub.add_checkpoint(
             self._lease,

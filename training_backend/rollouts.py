@@ -177,6 +177,7 @@ def roll_out(
         for at, rollout in zip(again, played, strict=True):
             rollouts[at] = rollout
         rollouts = _scored(stage, examples, rollouts)
+    stage.sampler.forget()
     return rollouts
 
 

@@ -26,10 +26,10 @@ def due(step: int, total_steps: int) -> bool:
 
 
 def spread(samples: Sequence[Sample], count: int = PER_STEP) -> Sequence[Sample]:
-    """Choose `count` samples from the worst to the best; the unscorable count as the worst."""
-    if len(samples) <= count:
-        return samples
+    """Choose `count` samples, the worst first, the best last; the unscorable count as the worst."""
     ranked = sorted(samples, key=_rank)
+    if len(ranked) <= count:
+        return ranked
     return [ranked[place * (len(ranked) - 1) // (count - 1)] for place in range(count)]
 
 

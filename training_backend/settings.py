@@ -48,8 +48,8 @@ class TrainingSettings(BaseSettings):
     )
     sampler: SamplerKind = Field(
         default=SamplerKind.AUTO,
-        description="Who samples while a model practises: `in-process`, `vllm`, or `auto`: in the "
-        "training process on a CPU with a model that attends fully in every layer, else vLLM.",
+        description="Who samples while a model practises: `in-process`, `vllm`, or `auto`: on a "
+        "CPU the training process, if the model attends fully in every layer, else vLLM.",
     )
     vllm_url: str | None = Field(
         default=None,

@@ -19,6 +19,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from freesolo import processes
+from freesolo.domain.worker_env import THREAD_VARIABLES
 from freesolo.errors import AlreadyRunning, Conflict, FreesoloError, NotFound, Unavailable
 from freesolo.schemas.leases import Failure, Lease
 from freesolo.schemas.runs import RunError
@@ -140,11 +141,7 @@ class Worker:
         lease_file.write_text(lease.model_dump_json())
         process = processes.start(
             [sys.executable, "-m", "training_backend", "job", str(lease_file)],
-            env={
-                **_JOB_ENVIRONMENT,
-                **os.environ,  # noqa: TID251 - handed on, not read
-                "OMP_NUM_THREADS": str(self._settings.threads),
-            },
+            env=job_environment(lease, self._settings),
             log=folder / _LOG,
             record=record,
         )
@@ -205,6 +202,17 @@ class Worker:
     @property
     def _records(self) -> Path:
         return self._settings.work_dir / _RECORDS
+
+
+def job_environment(lease: Lease, settings: TrainingSettings) -> dict[str, str]:
+    """Return the environment of a training process: the worker's, ours, and what its config sets."""
+    wanted = lease.spec.worker_env
+    threads = {
+        name: str(min(int(wanted.get(name, settings.threads)), settings.threads))
+        for name in THREAD_VARIABLES & {"OMP_NUM_THREADS", *wanted}
+    }
+    inherited = os.environ  # noqa: TID251 - handed on, not read
+    return {**_JOB_ENVIRONMENT, **inherited, **wanted, **threads}
 
 
 def post_mortem(job: Job) -> RunError:

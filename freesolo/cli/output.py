@@ -6,7 +6,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -56,10 +57,10 @@ class Output:
         if self.json_mode:
             print(_json(document), flush=True)
 
-    def data(self, text: str = "", *, style: str | None = None) -> None:
+    def data(self, text: str = "", *, style: str | None = None, end: str = "\n") -> None:
         """Print a line of the result for people; nothing in JSON mode."""
         if not self.json_mode:
-            self._data.print(plain(text), style=style)
+            self._data.print(plain(text), style=style, end=end)
 
     def piece(self, text: str) -> None:
         """Print a part of a line at once, for answers that arrive word by word."""
@@ -126,9 +127,31 @@ class Output:
             yield Bar(progress, description, total)
 
     @property
+    def has_screen(self) -> bool:
+        """Whether talk goes to a terminal, on which a view can be drawn again and again."""
+        return self._talk.is_terminal
+
+    @contextmanager
+    def screen(self) -> Iterator["Screen"]:
+        """Keep a part of the terminal for a view; what it showed last stays there."""
+        with Live(console=self._talk, auto_refresh=False) as live:
+            yield Screen(live)
+
+    @property
     def interactive(self) -> bool:
         """Whether a person sits at both ends."""
         return sys.stdin.isatty() and self._talk.is_terminal and not self.json_mode
+
+
+class Screen:
+    """A part of the terminal that is drawn anew with each `show`."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+
+    def show(self, view: RenderableType) -> None:
+        """Draw a view in place of the one before. Whoever makes it keeps its texts `plain`."""
+        self._live.update(view, refresh=True)
 
 
 class Bar:
@@ -137,11 +160,6 @@ class Bar:
     def __init__(self, progress: Progress, description: str, total: int | None) -> None:
         self._progress = progress
         self._task = progress.add_task(description, total=total, note="")
-
-    @property
-    def visible(self) -> bool:
-        """Whether anybody can see it."""
-        return not self._progress.disable
 
     def show(self, done: int, total: int | None, *, note: str = "") -> None:
         """Draw the bar at `done` of `total`."""

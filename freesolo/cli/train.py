@@ -1,18 +1,19 @@
 """`freesolo train`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from freesolo.cli.context import App, json_option
-from freesolo.cli.follow import follow, run_document, show_outcome
+from freesolo.cli.follow import show_outcome, watch
+from freesolo.cli.lineage import adapter_line, teacher_line
+from freesolo.cli.run_secrets import RunSecrets, find_run_secrets
 from freesolo.domain.lifecycle import RunState
 from freesolo.domain.refs import EnvRef
-from freesolo.domain.train_spec import TrainSpec, parse_document, parse_train_spec
+from freesolo.domain.train_spec import parse_document, parse_train_spec
 from freesolo.errors import InvalidTrainSpec
-from freesolo.package.local_secrets import LocalSecret, find_secrets
-from freesolo.schemas.runs import Run, RunPlan
+from freesolo.schemas.runs import RunPlan
 
 
 @click.command()
@@ -27,7 +28,7 @@ from freesolo.schemas.runs import Run, RunPlan
 @click.option("--dry-run", is_flag=True, help="Make every check of a submit, and stop there.")
 @click.option("--background", is_flag=True, help="Submit and leave; the run goes on.")
 @json_option(
-    "id, state, adapter_revision, attempt, spec, environment (ref, version, tree_digest), metrics (last values), step, total_steps, error, created_at, started_at, ended_at"
+    "id, state, adapter_revision, attempt, spec, environment (ref, version, tree_digest), metrics (last values), step, total_steps, error, hints[] (code, mood, message), created_at, started_at, ended_at"
 )
 @click.pass_context
 def train(
@@ -38,27 +39,24 @@ def train(
     dry_run: bool,
     background: bool,
 ) -> None:
-    """Train an adapter as CONFIG says and follow the run to its end.
+    """Train an adapter as CONFIG says and watch the run to its end.
 
-    Ctrl-C stops following, never the run. Secrets that the environment declares come from the
+    Ctrl-C stops watching, never the run. Secrets that the environment declares come from the
     shell, .env.local or .env of the current folder, else from those stored for the project.
     """
     app: App = context.obj
     document = parse_document(_read(config), overrides)
     spec = parse_train_spec(document)
-    declared = _declared_secrets(app, spec)
-    local = find_secrets(declared, Path.cwd())
-    handed = {name: secret.value for name, secret in local.items()}
+    secrets = find_run_secrets(app, EnvRef.parse(spec.environment.id), spec)
     if dry_run:
-        _show_plan(app, app.hub.plan_run(document, handed), local)
+        _show_plan(app, app.hub.plan_run(document, secrets.handed), secrets)
         return
-    run = app.hub.create_run(document, handed)
+    run = app.hub.create_run(document, secrets.handed)
     app.out.talk(f"{run.id}: {run.environment.ref} {run.environment.version} on {run.model}")
-    for name in declared:
-        app.out.talk(f"Its environment gets {name} from {_source(name, local)}.")
+    secrets.tell(app)
     if not background:
-        run = follow(app, run.id)
-    _show(app, run)
+        run = watch(app, run.id)
+    show_outcome(app, run)
     if run.state in (RunState.FAILED, RunState.CANCELLED):
         context.exit(1)
 
@@ -70,23 +68,7 @@ def _read(config: Path) -> str:
         raise InvalidTrainSpec(f"{config} is not text in UTF-8.") from None
 
 
-def _declared_secrets(app: App, spec: TrainSpec) -> list[str]:
-    """Return the names of the secrets that the run's environment gets, as the hub will see it."""
-    version = app.environments.ask(EnvRef.parse(spec.environment.id))
-    known = app.hub.info(EnvRef.parse(f"{version.ref}@{version.version}"))
-    return sorted({*known.secrets, *spec.environment.secrets})
-
-
-def _source(name: str, local: Mapping[str, LocalSecret]) -> str:
-    return local[name].source if name in local else "the project's stored secrets"
-
-
-def _show(app: App, run: Run) -> None:
-    app.out.document(run_document(run))
-    show_outcome(app, run)
-
-
-def _show_plan(app: App, plan: RunPlan, local: Mapping[str, LocalSecret]) -> None:
+def _show_plan(app: App, plan: RunPlan, secrets: RunSecrets) -> None:
     app.out.document(plan.model_dump(mode="json"))
     app.out.fields(
         {
@@ -94,7 +76,9 @@ def _show_plan(app: App, plan: RunPlan, local: Mapping[str, LocalSecret]) -> Non
             "tree digest": plan.environment.tree_digest,
             "model": f"{plan.spec.model} ({plan.model_revision})",
             "algorithm": plan.spec.algorithm,
-            **{name: f"from {_source(name, local)}" for name in plan.secrets},
+            **({"goes on from": adapter_line(plan.warm_start)} if plan.warm_start else {}),
+            **({"teacher": teacher_line(plan.teacher)} if plan.teacher else {}),
+            **{name: f"from {secrets.source(name)}" for name in (*plan.secrets, *plan.job_secrets)},
         }
     )
     app.out.talk("The config is good. Nothing was submitted.")

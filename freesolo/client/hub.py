@@ -1,6 +1,6 @@
 """The hub's routes as methods: one call each, wire models in and out."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from secrets import token_hex
@@ -34,10 +34,15 @@ from freesolo.schemas.runs import (
     Checkpoint,
     CheckpointList,
     EventPage,
+    MetricsPage,
     NewRun,
     Run,
+    RunDetail,
     RunList,
     RunPlan,
+    RunSample,
+    SampleList,
+    StepMetrics,
 )
 
 
@@ -112,13 +117,40 @@ class HubClient(
         pages = self._pages(RunList, "/v1/runs", limit=min(limit, 100))
         return list(islice((run for page in pages for run in page.runs), limit))
 
-    def run(self, run_id: str) -> Run:
-        """Return one run."""
-        return self._get(Run, f"/v1/runs/{path_part(run_id)}")
+    def reproduce_run(self, run_id: str, secrets: Mapping[str, str] | None = None) -> Run:
+        """Queue a run again, bound to what it was bound to; `secrets` are for the new one alone."""
+        response = self._transport.request(
+            "POST",
+            f"/v1/runs/{path_part(run_id)}/reproduce",
+            json_body={"secrets": dict(secrets or {})},
+            headers={"Idempotency-Key": token_hex(16)},
+        )
+        return self._read(Run, response)
+
+    def run(self, run_id: str) -> RunDetail:
+        """Return one run, with what made it and how each attempt at it went."""
+        return self._get(RunDetail, f"/v1/runs/{path_part(run_id)}")
 
     def run_events(self, run_id: str, *, after: int) -> EventPage:
         """Return the events that follow number `after`, oldest first, a page at a time."""
         return self._get(EventPage, f"/v1/runs/{path_part(run_id)}/events", after=after)
+
+    def run_metrics(self, run_id: str) -> list[StepMetrics]:
+        """Return what was measured in each step of a run, by rising step."""
+        pages = self._pages(MetricsPage, f"/v1/runs/{path_part(run_id)}/metrics")
+        return [step for page in pages for step in page.steps]
+
+    def run_samples(
+        self, run_id: str, *, step: int | None = None, page_size: int = 100
+    ) -> Iterator[RunSample]:
+        """Yield samples of a run, or of one step of it, the newest first."""
+        path = f"/v1/runs/{path_part(run_id)}/samples"
+        for page in self._pages(SampleList, path, step=step, limit=page_size):
+            yield from page.samples
+
+    def newest_sample(self, run_id: str) -> RunSample | None:
+        """Return the sample that arrived last: of its step's, the best."""
+        return next(self.run_samples(run_id, page_size=1), None)
 
     def cancel_run(self, run_id: str) -> Run:
         """Ask a run to stop; what it saved stays."""

@@ -30,7 +30,9 @@ def _problem(details: ErrorDetails, model: type[BaseModel]) -> Problem:
     message = details["msg"].removeprefix("Value error, ").rstrip(".")
     value = details.get("input")
     is_short = isinstance(value, str | int | float | bool) and len(repr(value)) <= _MAX_SHOWN
-    shown = f" (got {value!r})" if is_short and _SECRETS not in details["loc"] else ""
+    # An address may hold a password.
+    may_be_secret = _SECRETS in details["loc"] or "://" in str(value)
+    shown = f" (got {value!r})" if is_short and not may_be_secret else ""
     return Problem(path, f"{message}{'' if repr(value) in message else shown}.", "value")
 
 

@@ -14,6 +14,10 @@ MAX_VALUE_BYTES = 16 << 10
 
 _PATTERN = r"^[A-Z_][A-Z0-9_]*$"
 _MAX_NAME = 100
+# Keys that the training process itself uses. No environment may declare one, so it gets none.
+TEACHER_API_KEY = "TEACHER_API_KEY"
+JOB_SECRETS = frozenset({TEACHER_API_KEY})
+
 # Variables of the platform itself, its keys among them.
 _PLATFORM_PREFIX = "FREESOLO_"
 # By which a variable decides what code a process runs, or where it finds its files.
@@ -69,6 +73,16 @@ def refuse_missing(missing: Iterable[str], *, hint: str) -> None:
                 for name in names
             ],
             hint=hint,
+        )
+
+
+def refuse_job_secrets(declared: Iterable[str]) -> None:
+    """Raise `InvalidSecret` if an environment declares a key of the training process."""
+    if names := sorted(JOB_SECRETS.intersection(declared)):
+        raise InvalidSecret(
+            f"The environment declares {names[0]}, which is for the training process alone.",
+            hint="Give the environment's own key another name, in environment.toml or in the "
+            "config's [environment].",
         )
 
 

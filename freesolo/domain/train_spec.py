@@ -7,13 +7,14 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import Field, JsonValue, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, ValidationError
 
 from freesolo.domain.catalog import Algorithm, BaseModelEntry
 from freesolo.domain.fields import EnvRefText, RequirementText
 from freesolo.domain.problems import problems_from_validation
-from freesolo.domain.secrets import MAX_NAMES, SecretName
+from freesolo.domain.secrets import MAX_NAMES, TEACHER_API_KEY, SecretName
 from freesolo.domain.suggest import did_you_mean
+from freesolo.domain.teachers import TeacherEndpoint
 from freesolo.domain.train_tables import (
     GrpoTable,
     OpdTable,
@@ -22,6 +23,7 @@ from freesolo.domain.train_tables import (
     Table,
     TrainTable,
 )
+from freesolo.domain.worker_env import as_text, check_worker_env
 from freesolo.errors import InvalidTrainSpec, Problem
 
 DEFAULT_CONTEXT_TOKENS = 2048
@@ -70,6 +72,13 @@ class RunSpec(Table):
     environment: EnvironmentSpec
     train: TrainTable
     gpu: GpuSpec = GpuSpec()
+    worker_env: Annotated[
+        dict[str, str], BeforeValidator(as_text), AfterValidator(check_worker_env)
+    ] = Field(
+        default_factory=dict,
+        description="Environment variables of the training process; "
+        "[which](../guides/training.md#variables-of-the-training-process).",
+    )
     seed: int = Field(
         default=42, ge=0, le=2**31 - 1, description="Decides the order of rows and all sampling."
     )
@@ -209,6 +218,15 @@ def _rollout_problems(spec: GrpoSpec | OpdSpec, model: BaseModelEntry) -> list[P
         message = "Without `thinking = true` there is no thinking to shorten."
         problems.append(Problem("train.thinking_length_penalty_coef", message, "value"))
     return problems
+
+
+def job_secrets(spec: TrainSpec) -> tuple[str, ...]:
+    """Return the names of the secrets that the training process itself uses, if they are given.
+
+    No environment gets one of these.
+    """
+    taught_elsewhere = isinstance(spec, OpdSpec) and isinstance(spec.train.teacher, TeacherEndpoint)
+    return (TEACHER_API_KEY,) if taught_elsewhere else ()
 
 
 def total_steps(train: TrainTable, examples: int) -> int:

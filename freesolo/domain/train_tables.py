@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from freesolo.domain.refs import AdapterRef
+from freesolo.domain.teachers import Teacher, parse_teacher
 
 DEFAULT_RANK = 32
 # What a step may sample at the most, so that no config asks for a million answers.
@@ -263,14 +264,19 @@ class GrpoTable(RolloutTable):
     )
 
 
+def _teacher(text: str) -> str:
+    return str(parse_teacher(text))
+
+
 class OpdTable(RolloutTable):
     """`[train]` of on-policy distillation: the teacher judges each token that the model samples."""
 
-    teacher_model: str = Field(
+    teacher_model: Annotated[str, AfterValidator(_teacher)] = Field(
         min_length=1,
         max_length=500,
         description="Who teaches: a base model's id, an adapter (`RUN_ID`, `RUN_ID/step-N`), or a "
-        "vLLM endpoint that gives prompt logprobs, as `https://host/v1#model`.",
+        "vLLM endpoint that gives prompt logprobs, as `https://host/v1#model`. Its key, if it wants "
+        "one, is the secret TEACHER_API_KEY.",
     )
     max_completion_tokens: int = Field(
         default=0,
@@ -285,3 +291,8 @@ class OpdTable(RolloutTable):
         le=10,
         description="How much a token that the teacher would not say costs.",
     )
+
+    @property
+    def teacher(self) -> Teacher:
+        """Who teaches, parsed."""
+        return parse_teacher(self.teacher_model)

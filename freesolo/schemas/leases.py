@@ -10,8 +10,10 @@ from pydantic import ConfigDict, Field
 
 from freesolo.domain.catalog import BaseModelEntry
 from freesolo.domain.train_spec import TrainSpec
+from freesolo.schemas.adapters import PinnedAdapter
 from freesolo.schemas.base import Artifact, Wire
 from freesolo.schemas.environments import PinnedEnvironment
+from freesolo.schemas.provenance import Provenance
 from freesolo.schemas.runs import NewEvent, RunError
 from freesolo.schemas.secrets import SentSecret
 
@@ -32,8 +34,19 @@ class ResumePoint(Wire):
     state: Artifact
 
 
+class PinnedTeacher(Wire):
+    """The base model that teaches, with an adapter or without."""
+
+    model: BaseModelEntry
+    adapter: PinnedAdapter | None = None
+
+
 class Lease(Wire):
-    """A worker's timed claim on one attempt of a run. The answer of a claim; 204 if nothing waits."""
+    """A worker's timed claim on one attempt of a run. The answer of a claim; 204 if nothing waits.
+
+    `warm_start` is what the run began from, also where `resume` is what this attempt goes on from.
+    `teacher` is None for one that is an endpoint, which the config names.
+    """
 
     run_id: str
     attempt: int
@@ -43,17 +56,21 @@ class Lease(Wire):
     environment: PinnedEnvironment
     model: BaseModelEntry
     resume: ResumePoint | None = None
+    warm_start: PinnedAdapter | None = None
+    teacher: PinnedTeacher | None = None
 
 
 class LeaseSecrets(Wire):
-    """The answer of `GET /v1/leases/{run_id}/secrets`: what the run's environment gets, by name.
+    """The answer of `GET /v1/leases/{run_id}/secrets`, by name.
 
+    `secrets` is what the run's environment gets, `job` what the training process keeps to itself.
     Apart from the lease, which is written to a file.
     """
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     secrets: dict[str, SentSecret]
+    job: dict[str, SentSecret] = Field(default_factory=dict)
 
 
 class Heartbeat(Wire):
@@ -64,9 +81,10 @@ class Heartbeat(Wire):
 
 
 class Started(Wire):
-    """The body of `POST /v1/leases/{run_id}/start`: the run is training now."""
+    """The body of `POST /v1/leases/{run_id}/start`: the run is training now, and on what."""
 
     total_steps: int
+    provenance: Provenance | None = None
 
 
 class EventBatch(Wire):

@@ -11,8 +11,10 @@ from pydantic import ConfigDict, Field, JsonValue, SecretStr, model_validator
 from freesolo.domain.lifecycle import RunState
 from freesolo.domain.secrets import MAX_NAMES, SecretName
 from freesolo.domain.train_spec import TrainSpec
+from freesolo.schemas.adapters import AdapterLineage
 from freesolo.schemas.base import Digest, Page, Wire
 from freesolo.schemas.environments import EnvironmentPin
+from freesolo.schemas.provenance import Provenance
 
 
 class NewRun(Wire):
@@ -38,6 +40,14 @@ class RunError(Wire):
     traceback: str | None = None
 
 
+class TeacherPin(Wire):
+    """Who teaches a run, by one base model at one revision, with an adapter or without."""
+
+    model: str
+    model_revision: str
+    adapter: AdapterLineage | None = None
+
+
 class Run(Wire):
     """One training job. `metrics` holds the last value of each; `adapter_revision` is set once done."""
 
@@ -51,6 +61,11 @@ class Run(Wire):
     environment: EnvironmentPin
     project: UUID
     model_revision: str
+    warm_start: AdapterLineage | None = Field(
+        default=None, description="The adapter that it went on from, and where that came from."
+    )
+    teacher: TeacherPin | None = None
+    reproduces: str | None = Field(default=None, description="The run that it does over again.")
     adapter_revision: str | None = None
     cancel_requested: bool = False
     error: RunError | None = None
@@ -62,13 +77,44 @@ class Run(Wire):
     ended_at: datetime | None = None
 
 
+class Attempt(Wire):
+    """One try at a run. `outcome` is the state that it left the run in, None while it is at work."""
+
+    number: int
+    started_at: datetime
+    ended_at: datetime | None = None
+    outcome: RunState | None = None
+    reason: str | None = Field(default=None, description="Why it ended, where that was told.")
+
+
+class RunDetail(Run):
+    """The answer of `GET /v1/runs/{id}`. `provenance` is known once its training has begun."""
+
+    attempts: list[Attempt] = Field(default_factory=list)
+    provenance: Provenance | None = None
+
+
+class Reproduction(Wire):
+    """The body of `POST /v1/runs/{id}/reproduce`. Secrets are handed in as with a new run."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    secrets: dict[SecretName, SecretStr] = Field(default_factory=dict, max_length=2 * MAX_NAMES)
+
+
 class RunPlan(Wire):
-    """The answer to a dry run: what would be trained, on what, and the secrets that it would get."""
+    """The answer to a dry run: what would be trained, on what, and the secrets that it would get.
+
+    `secrets` are names: what the environment gets. `job_secrets` stay with the training process.
+    """
 
     spec: TrainSpec
     environment: EnvironmentPin
     model_revision: str
+    warm_start: AdapterLineage | None = None
+    teacher: TeacherPin | None = None
     secrets: list[str] = Field(default_factory=list, description="Their names.")
+    job_secrets: list[str] = Field(default_factory=list, description="Their names.")
 
 
 class RunList(Page):

@@ -1,7 +1,6 @@
 """Deployments as their owners see them: ask for one, look, withdraw; and what was used."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Select, func, select
@@ -9,17 +8,19 @@ from sqlalchemy.orm import Session
 
 from freesolo.domain.catalog import BaseModelEntry, Catalog, find_model
 from freesolo.domain.lifecycle import DeploymentState, next_deployment_state
-from freesolo.domain.refs import AdapterRef, adapter_revision
+from freesolo.domain.refs import AdapterRef
 from freesolo.domain.suggest import did_you_mean
-from freesolo.errors import AdapterNotFound, Conflict, DeploymentNotFound
+from freesolo.errors import Conflict, DeploymentNotFound
 from freesolo.schemas import deployments as wire
 from freesolo.schemas.audit import Action
 from hub_server.accounts.service import Member
 from hub_server.audit import service as audit
 from hub_server.db import insert_if_absent
 from hub_server.identifiers import new_id
-from hub_server.models import Alias, ApiKey, Checkpoint, Deployment, Run, Usage
+from hub_server.models import Alias, ApiKey, Deployment, Run, Usage
+from hub_server.runs import adapters
 from hub_server.runs import service as runs
+from hub_server.runs.adapters import Adapter
 
 # Served, or on its way to be.
 _CURRENT = (
@@ -30,34 +31,9 @@ _CURRENT = (
 )
 
 
-@dataclass(frozen=True)
-class Adapter:
-    """One adapter of a run, under its immutable name."""
-
-    run: Run
-    step: int
-    revision: str
-
-
 def find_adapter(session: Session, member: Member, ref: AdapterRef) -> Adapter:
     """Return the adapter that a reference means; raise `AdapterNotFound` if it was never saved."""
-    run = runs.find(session, member, ref.run_id)
-    step = run.final_step if ref.step is None else ref.step
-    if step is None:
-        raise AdapterNotFound(
-            f"{run.id} is {run.state.value} and has no final adapter.",
-            hint=_newest_checkpoint_hint(session, run),
-        )
-    checkpoint = session.get(Checkpoint, (run.id, step))
-    if checkpoint is None:
-        raise AdapterNotFound(
-            f"{run.id} has saved nothing after step {step}.",
-            hint=_newest_checkpoint_hint(session, run),
-        )
-    revision = adapter_revision(run.id, ref.step, checkpoint.adapter.tree_digest)
-    if ref.revision not in (None, revision):
-        raise AdapterNotFound(f"{run.id} has no revision {ref.revision!r}; it has {revision!r}.")
-    return Adapter(run, step, revision)
+    return adapters.of_run(session, runs.find(session, member, ref.run_id), ref)
 
 
 def deploy(
@@ -214,10 +190,3 @@ def _of_alias(member: Member, name: str) -> Select[Deployment]:
 def _nearest_alias(session: Session, member: Member, name: str) -> str | None:
     live = list_deployments(session, member, everything=False)
     return did_you_mean(name, {deployment.alias for deployment in live})
-
-
-def _newest_checkpoint_hint(session: Session, run: Run) -> str:
-    saved = runs.checkpoints(session, run)
-    if not saved:
-        return "It has saved nothing yet."
-    return f"Its newest checkpoint is `{run.id}/step-{saved[-1].step}`."

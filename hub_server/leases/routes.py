@@ -4,6 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Response, status
 
+from freesolo.domain.catalog import Catalog as ModelCatalog
+from freesolo.domain.secrets import JOB_SECRETS
 from freesolo.schemas import leases as wire
 from freesolo.schemas import runs as runs_wire
 from hub_server.dependencies import Blobs, Catalog, DbSession, FromHub, Now, Settings, Worker
@@ -61,6 +63,8 @@ def claim(
         environment=run.environment,
         model=catalog[run.model_id],
         resume=_resume_point(service.newest_checkpoint(session, run)),
+        warm_start=run.warm_start,
+        teacher=_teacher(run, catalog),
     )
 
 
@@ -68,10 +72,12 @@ def claim(
 def show_secrets(
     run: HeldRun, session: DbSession, resources: FromHub, response: Response
 ) -> wire.LeaseSecrets:
-    """Return the secrets that the run's environment gets: only those that it declares."""
+    """Return the secrets that an environment declares, and those of the training process, apart."""
     response.headers["Cache-Control"] = "no-store"
     found = secrets.of_run(session, run, resources.vault)
-    return wire.LeaseSecrets.model_validate({"secrets": found})
+    job = {name: value for name, value in found.items() if name in JOB_SECRETS}
+    environment = {name: value for name, value in found.items() if name not in JOB_SECRETS}
+    return wire.LeaseSecrets.model_validate({"secrets": environment, "job": job})
 
 
 @router.post("/{run_id}/heartbeat")
@@ -84,7 +90,7 @@ def heartbeat(run: HeldRun, settings: Settings, now: Now) -> wire.Heartbeat:
 @router.post("/{run_id}/start", status_code=status.HTTP_204_NO_CONTENT)
 def start(body: wire.Started, run: HeldRun, session: DbSession, now: Now) -> None:
     """Say that training begins, and how many steps it takes."""
-    service.start(session, run, total_steps=body.total_steps, now=now)
+    service.start(session, run, body, now=now)
 
 
 @router.post("/{run_id}/events", status_code=status.HTTP_204_NO_CONTENT)
@@ -127,3 +133,9 @@ def _resume_point(checkpoint: Checkpoint | None) -> wire.ResumePoint | None:
     return wire.ResumePoint(
         step=checkpoint.step, adapter=checkpoint.adapter, state=checkpoint.state
     )
+
+
+def _teacher(run: Run, catalog: ModelCatalog) -> wire.PinnedTeacher | None:
+    if run.teacher_model_id is None:
+        return None
+    return wire.PinnedTeacher(model=catalog[run.teacher_model_id], adapter=run.teacher_adapter)

@@ -77,7 +77,7 @@ def claim(
             return Claimed(run, parse_train_spec(run.spec))
         except InvalidTrainSpec as error:
             run.error = RunError(code=error.code, message=error.message, hint=error.hint)
-            move(session, run, RunState.FAILED, now=now)
+            move(session, run, RunState.FAILED, now=now, reason=error.message)
     return None
 
 
@@ -89,13 +89,16 @@ def _take_longest_waiting(
     Runs whose worker fell silent count as waiting. Choosing and taking are one statement: of any
     number of workers that ask at once, each gets another run.
     """
+    offered = [(model.id, model.revision) for model in catalog.values()]
     waiting = and_(
         or_(Run.state == RunState.QUEUED, _lease_expired(now)),
         Run.cancel_requested.is_(False),
         Run.fruitless_attempts < MAX_FRUITLESS_ATTEMPTS,
         # A run on a model that left the catalog, or changed in it, waits until it is back.
-        tuple_(Run.model_id, Run.model_revision).in_(
-            [(model.id, model.revision) for model in catalog.values()]
+        tuple_(Run.model_id, Run.model_revision).in_(offered),
+        or_(
+            Run.teacher_model_id.is_(None),
+            tuple_(Run.teacher_model_id, Run.teacher_model_revision).in_(offered),
         ),
     )
     longest = (
@@ -153,11 +156,12 @@ def renew(run: Run, *, now: datetime, lease_seconds: float) -> datetime:
     return run.lease_until
 
 
-def start(session: Session, run: Run, *, total_steps: int, now: datetime) -> None:
-    """Note that a run trains now. Saying so again is harmless."""
+def start(session: Session, run: Run, started: wire.Started, *, now: datetime) -> None:
+    """Note that a run trains now, and on what. Saying so again is harmless."""
     if run.state is RunState.RUNNING:
         return
-    run.total_steps = total_steps
+    run.total_steps = started.total_steps
+    run.provenance = started.provenance
     run.started_at = run.started_at or now
     move(session, run, RunState.RUNNING, now=now)
 
@@ -218,7 +222,7 @@ def fail(session: Session, run: Run, failure: wire.Failure, *, now: datetime) ->
     add_event(session, run, EventKind.LOG, {"message": failure.error.message}, now=now)
     if not failure.retry:
         run.error = failure.error
-        move(session, run, RunState.FAILED, now=now)
+        move(session, run, RunState.FAILED, now=now, reason=failure.error.message)
     else:
         _give_back(session, run, failure.error, now=now)
 
@@ -261,9 +265,10 @@ def _give_back(session: Session, run: Run, reason: RunError | None, *, now: date
             hint=reason.hint,
             traceback=reason.traceback,
         )
-        move(session, run, RunState.FAILED, now=now)
+        move(session, run, RunState.FAILED, now=now, reason=reason.message)
     else:
-        move(session, run, RunState.QUEUED, now=now)
+        why = None if reason is None else reason.message
+        move(session, run, RunState.QUEUED, now=now, reason=why)
 
 
 def _lease_expired(now: datetime) -> ColumnElement[bool]:

@@ -7,8 +7,10 @@ from sqlalchemy import JSON, ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from freesolo.domain.lifecycle import RunState
+from freesolo.schemas.adapters import PinnedAdapter
 from freesolo.schemas.base import Artifact
 from freesolo.schemas.environments import PinnedEnvironment
+from freesolo.schemas.provenance import Provenance
 from freesolo.schemas.runs import EventKind, RunError
 from hub_server.models.base import AsJson, Base, JsonObject, state_type
 
@@ -18,7 +20,7 @@ class Run(Base):
 
     `spec` is what a `TrainSpec` was when the run was submitted; the rules may be others by now.
     `fruitless_attempts` counts the attempts since something was last saved; `reported_events`, what
-    the worker of this attempt has reported.
+    the worker of this attempt has reported. `provenance` is what the newest attempt trains with.
     """
 
     __tablename__ = "runs"
@@ -33,6 +35,11 @@ class Run(Base):
     environment: Mapped[PinnedEnvironment] = mapped_column(AsJson(PinnedEnvironment))
     model_id: Mapped[str] = mapped_column(String(200))
     model_revision: Mapped[str] = mapped_column(String(200))
+    warm_start: Mapped[PinnedAdapter | None] = mapped_column(AsJson(PinnedAdapter))
+    teacher_model_id: Mapped[str | None] = mapped_column(String(200))
+    teacher_model_revision: Mapped[str | None] = mapped_column(String(200))
+    teacher_adapter: Mapped[PinnedAdapter | None] = mapped_column(AsJson(PinnedAdapter))
+    reproduces: Mapped[str | None] = mapped_column(String(14))
     created_at: Mapped[datetime]
 
     attempt: Mapped[int] = mapped_column(default=0)
@@ -50,6 +57,7 @@ class Run(Base):
     final_step: Mapped[int | None]
     adapter_revision: Mapped[str | None] = mapped_column(String(100))
     error: Mapped[RunError | None] = mapped_column(AsJson(RunError))
+    provenance: Mapped[Provenance | None] = mapped_column(AsJson(Provenance))
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
 

@@ -1,13 +1,15 @@
 """Runs: submit, follow, cancel; and the catalog of models they can train."""
 
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response, status
+from sqlalchemy.orm import Session
 
 from freesolo.schemas import runs as wire
 from freesolo.schemas.deployments import Model, ModelList
 from freesolo.schemas.uses import UseKind
-from hub_server.accounts.service import Repeatable, once
+from hub_server.accounts.service import Member, Repeatable, once
 from hub_server.dependencies import (
     AnyMember,
     Catalog,
@@ -17,10 +19,11 @@ from hub_server.dependencies import (
     IdempotencyKey,
     Limit,
     Now,
+    Resources,
     RunReader,
     RunWriter,
 )
-from hub_server.runs import history, service
+from hub_server.runs import attempts, history, reproducing, service
 
 router = APIRouter(prefix="/v1", tags=["runs"])
 
@@ -56,21 +59,52 @@ def create_run(  # noqa: PLR0913  each is one of FastAPI's inputs
     if new.dry_run:
         response.status_code = status.HTTP_200_OK
         planned = service.plan(session, member, new, catalog=resources.catalog)
-        return wire.RunPlan(
-            spec=planned.spec,
-            environment=service.environment_pin(planned.environment),
-            model_revision=planned.model.revision,
-            secrets=list(planned.declared_secrets),
-        )
+        return service.plan_view(planned)
 
     def submit() -> str:
         planned = service.plan(session, member, new, catalog=resources.catalog)
-        resources.uses.note(planned.version.id, UseKind.RUN, on=now.date())
-        return service.submit(session, member, planned, vault=resources.vault, now=now).id
+        return _queue(session, member, planned, resources=resources, now=now)
 
     request = Repeatable.of(idempotency_key, "create_run", new)
     run_id = once(session, member, request, now=now, create=submit)
     return service.run_view(service.find(session, member, run_id))
+
+
+@router.post("/runs/{run_id}/reproduce", status_code=status.HTTP_201_CREATED)
+def reproduce_run(  # noqa: PLR0913  each is one of FastAPI's inputs
+    run_id: str,
+    body: wire.Reproduction,
+    member: RunWriter,
+    session: DbSession,
+    resources: FromHub,
+    now: Now,
+    idempotency_key: IdempotencyKey = None,
+) -> wire.Run:
+    """Queue a run again, bound to everything that the first one was bound to."""
+
+    def submit() -> str:
+        original = service.find(session, member, run_id)
+        planned = reproducing.plan(session, member, original, body, catalog=resources.catalog)
+        return _queue(session, member, planned, resources=resources, now=now)
+
+    request = Repeatable.of(idempotency_key, f"reproduce_run {run_id}", body)
+    again = once(session, member, request, now=now, create=submit)
+    return service.run_view(service.find(session, member, again))
+
+
+def _queue(
+    session: Session,
+    member: Member,
+    planned: service.Plan,
+    *,
+    resources: Resources,
+    now: datetime,
+) -> str:
+    resources.uses.note(planned.version.id, UseKind.RUN, on=now.date())
+    run = service.submit(
+        session, member, planned, vault=resources.vault, blobs=resources.blobs, now=now
+    )
+    return run.id
 
 
 @router.get("/runs")
@@ -83,9 +117,9 @@ def list_runs(
 
 
 @router.get("/runs/{run_id}")
-def show_run(run_id: str, member: RunReader, session: DbReader) -> wire.Run:
-    """Show one run."""
-    return service.run_view(service.find(session, member, run_id))
+def show_run(run_id: str, member: RunReader, session: DbReader) -> wire.RunDetail:
+    """Show one run, with what made it and how each attempt at it went."""
+    return attempts.detail_view(session, service.find(session, member, run_id))
 
 
 @router.get("/runs/{run_id}/events")

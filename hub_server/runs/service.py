@@ -1,7 +1,8 @@
 """Runs as their owners see them: submit, look, cancel."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -12,15 +13,25 @@ from sqlalchemy.orm import Session
 from freesolo.domain.catalog import BaseModelEntry, Catalog, find_model
 from freesolo.domain.lifecycle import RUN_ENDED, RunState, next_run_state
 from freesolo.domain.manifest import Manifest
-from freesolo.domain.refs import EnvRef, adapter_revision
+from freesolo.domain.refs import AdapterRef, EnvRef, adapter_revision
 from freesolo.domain.suggest import did_you_mean
-from freesolo.domain.train_spec import TrainSpec, check_train_spec, parse_train_spec
-from freesolo.errors import IllegalTransition, RunNotFound
+from freesolo.domain.teachers import TeacherEndpoint
+from freesolo.domain.train_spec import (
+    OpdSpec,
+    TrainSpec,
+    check_train_spec,
+    job_secrets,
+    parse_train_spec,
+)
+from freesolo.errors import FreesoloError, IllegalTransition, InvalidTrainSpec, Problem, RunNotFound
 from freesolo.schemas import runs as wire
+from freesolo.schemas.adapters import AdapterLineage, PinnedAdapter
 from freesolo.schemas.audit import Action
 from freesolo.schemas.environments import EnvironmentPin, PinnedEnvironment
+from freesolo.schemas.leases import PinnedTeacher
 from hub_server.accounts.service import Member, find_project
 from hub_server.audit import service as audit
+from hub_server.blobs import BlobStore
 from hub_server.encryption import Vault
 from hub_server.environments import service as environments
 from hub_server.environments.foundation import pin_with_foundation
@@ -34,59 +45,149 @@ from hub_server.models import (
     VersionContents,
 )
 from hub_server.paging import decode_cursor, encode_cursor, not_a_cursor
+from hub_server.runs import adapters
 from hub_server.secrets import service as secrets
+from hub_server.storage import service as storage
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class Pins:
+    """What a run builds on besides its base model and environment, bound to exact states."""
+
+    warm_start: PinnedAdapter | None = None
+    teacher: PinnedTeacher | None = None
+
+    @property
+    def adapters(self) -> list[PinnedAdapter]:
+        """Return the adapters whose bytes the run needs."""
+        found = (self.warm_start, self.teacher.adapter if self.teacher else None)
+        return [adapter for adapter in found if adapter is not None]
+
+
+@dataclass(frozen=True)
+class GivenSecrets:
+    """The names of what a run's environment and its training process get, and what was handed in."""
+
+    environment: tuple[str, ...]
+    job: tuple[str, ...]
+    handed: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Plan:
-    """A training config with everything it names found, and bound to exact versions."""
+    """A training config with everything it names found, and bound to exact versions.
+
+    `reproduces` is the id of the run that it was taken from, if it is not a new one.
+    """
 
     spec: TrainSpec
     model: BaseModelEntry
+    pins: Pins
     project: Project
     environment: PinnedEnvironment
     version: EnvironmentVersion
-    declared_secrets: tuple[str, ...]
-    handed_secrets: Mapping[str, str] = field(repr=False)
+    secrets: GivenSecrets
+    reproduces: str | None = None
 
 
 def plan(session: Session, member: Member, new: wire.NewRun, *, catalog: Catalog) -> Plan:
     """Make every check of a submit: the config's own rules, and all that it names.
 
-    Its model, environment, project and secrets have to be there.
+    Its model, adapters, environment, project and secrets have to be there.
     """
     spec = parse_train_spec(new.spec)
     model = find_model(catalog, spec.model)
     check_train_spec(spec, model)
+    pins = Pins(
+        warm_start=_warm_start(session, member, spec, model),
+        teacher=_teacher(session, member, spec, catalog),
+    )
     ref = EnvRef.parse(spec.environment.id)
     environment, version = environments.resolve(session, member, ref)
     project = find_project(session, member, spec.project)
-    declared = _declared_secrets(session, version, spec)
     handed = {name: value.get_secret_value() for name, value in new.secrets.items()}
-    secrets.check_given(session, project, declared, handed)
     return Plan(
         spec=spec,
         model=model,
+        pins=pins,
         project=project,
         environment=pin_with_foundation(session, member, environment, version),
         version=version,
-        declared_secrets=declared,
-        handed_secrets=handed,
+        secrets=given_secrets(session, project, version, spec, handed),
     )
 
 
-def _declared_secrets(
-    session: Session, version: EnvironmentVersion, spec: TrainSpec
-) -> tuple[str, ...]:
+def _warm_start(
+    session: Session, member: Member, spec: TrainSpec, model: BaseModelEntry
+) -> PinnedAdapter | None:
+    if spec.train.init_from_adapter is None:
+        return None
+    with _wrong_at("train.init_from_adapter"):
+        ref = AdapterRef.parse(spec.train.init_from_adapter)
+        adapter = adapters.of_run(session, find(session, member, ref.run_id), ref)
+        adapters.require_fit(adapter, model)
+        return adapters.pin(adapter)
+
+
+def _teacher(
+    session: Session, member: Member, spec: TrainSpec, catalog: Catalog
+) -> PinnedTeacher | None:
+    """Return who teaches a run, None if nobody does, or an endpoint, which cannot be pinned."""
+    if not isinstance(spec, OpdSpec) or isinstance(spec.train.teacher, TeacherEndpoint):
+        return None
+    with _wrong_at("train.teacher_model"):
+        ref = spec.train.teacher
+        if isinstance(ref, str):
+            return PinnedTeacher(model=find_model(catalog, ref))
+        adapter = adapters.of_run(session, find(session, member, ref.run_id), ref)
+        model = find_model(catalog, adapter.run.model_id)
+        adapters.require_fit(adapter, model)
+        return PinnedTeacher(model=model, adapter=adapters.pin(adapter))
+
+
+@contextmanager
+def _wrong_at(path: str) -> Iterator[None]:
+    """Say of whatever the config names at `path`, and which is not there or does not fit, where that is."""
+    try:
+        yield
+    except FreesoloError as error:
+        raise InvalidTrainSpec(
+            f"The config is wrong at `{path}`: {error.message}",
+            problems=[Problem(path, error.message, "adapter")],
+            hint=error.hint,
+        ) from None
+
+
+def given_secrets(
+    session: Session,
+    project: Project,
+    version: EnvironmentVersion,
+    spec: TrainSpec,
+    handed: Mapping[str, str],
+) -> GivenSecrets:
+    """Return which secrets a run gets; raise if one is missing, or handed in for nothing."""
     contents = session.get_one(VersionContents, version.id)
     manifest = Manifest.model_validate(contents.manifest)
-    return tuple(sorted({*manifest.secrets, *spec.environment.secrets}))
+    declared = tuple(sorted({*manifest.secrets, *spec.environment.secrets}))
+    job = secrets.check_given(session, project, declared, handed, optional=job_secrets(spec))
+    return GivenSecrets(environment=declared, job=job, handed=handed)
 
 
-def submit(session: Session, member: Member, planned: Plan, *, vault: Vault, now: datetime) -> Run:
+def submit(
+    session: Session,
+    member: Member,
+    planned: Plan,
+    *,
+    vault: Vault,
+    blobs: BlobStore,
+    now: datetime,
+) -> Run:
     """Queue a run. Its row is the queue's entry; there is no other."""
+    for adapter in planned.pins.adapters:
+        storage.require(session, blobs, adapter.archive_digest, now=now)
+    teacher = planned.pins.teacher
     run = Run(
         id=new_id("run"),
         org_id=member.org_id,
@@ -97,15 +198,19 @@ def submit(session: Session, member: Member, planned: Plan, *, vault: Vault, now
         environment=planned.environment,
         model_id=planned.model.id,
         model_revision=planned.model.revision,
+        warm_start=planned.pins.warm_start,
+        teacher_model_id=teacher and teacher.model.id,
+        teacher_model_revision=teacher and teacher.model.revision,
+        teacher_adapter=teacher and teacher.adapter,
+        reproduces=planned.reproduces,
         created_at=now,
         attempt=0,
         event_count=0,
     )
     session.add(run)
     session.flush()
-    secrets.keep_for_run(
-        session, run, planned.declared_secrets, planned.handed_secrets, vault=vault
-    )
+    names = (*planned.secrets.environment, *planned.secrets.job)
+    secrets.keep_for_run(session, run, names, planned.secrets.handed, vault=vault)
     add_event(session, run, wire.EventKind.STATE, {"state": run.state.value}, now=now)
     audit.record(
         session,
@@ -185,7 +290,9 @@ def cancel(session: Session, member: Member, run: Run, *, now: datetime) -> None
         move(session, run, RunState.CANCELLED, now=now)
 
 
-def move(session: Session, run: Run, state: RunState, *, now: datetime) -> None:
+def move(
+    session: Session, run: Run, state: RunState, *, now: datetime, reason: str | None = None
+) -> None:
     """Change a run's state, as far as `lifecycle` allows it, and say so among its events."""
     run.state = next_run_state(run.state, state)
     if state in RUN_ENDED:
@@ -193,7 +300,8 @@ def move(session: Session, run: Run, state: RunState, *, now: datetime) -> None:
         secrets.forget(session, run)
     if state in RUN_ENDED or state is RunState.QUEUED:
         run.lease_token = run.lease_until = run.worker_id = None
-    add_event(session, run, wire.EventKind.STATE, {"state": state.value}, now=now)
+    why: dict[str, JsonValue] = {} if reason is None else {"reason": reason}
+    add_event(session, run, wire.EventKind.STATE, {"state": state.value, **why}, now=now)
     logger.info("run moved", extra={"run": run.id, "attempt": run.attempt, "state": state.value})
 
 
@@ -232,6 +340,9 @@ def run_view(run: Run) -> wire.Run:
         environment=environment_pin(run.environment),
         project=run.project_id,
         model_revision=run.model_revision,
+        warm_start=run.warm_start and lineage(run.warm_start),
+        teacher=_teacher_view(run),
+        reproduces=run.reproduces,
         adapter_revision=run.adapter_revision,
         cancel_requested=run.cancel_requested,
         error=run.error,
@@ -241,6 +352,40 @@ def run_view(run: Run) -> wire.Run:
         created_at=run.created_at,
         started_at=run.started_at,
         ended_at=run.ended_at,
+    )
+
+
+def plan_view(planned: Plan) -> wire.RunPlan:
+    """Return what a dry run answers."""
+    warm_start, teacher = planned.pins.warm_start, planned.pins.teacher
+    return wire.RunPlan(
+        spec=planned.spec,
+        environment=environment_pin(planned.environment),
+        model_revision=planned.model.revision,
+        warm_start=warm_start and lineage(warm_start),
+        teacher=teacher
+        and wire.TeacherPin(
+            model=teacher.model.id,
+            model_revision=teacher.model.revision,
+            adapter=teacher.adapter and lineage(teacher.adapter),
+        ),
+        secrets=list(planned.secrets.environment),
+        job_secrets=list(planned.secrets.job),
+    )
+
+
+def lineage(adapter: PinnedAdapter) -> AdapterLineage:
+    """Return the part of a pinned adapter that says which it is and where it came from."""
+    return AdapterLineage.model_validate(adapter, from_attributes=True)
+
+
+def _teacher_view(run: Run) -> wire.TeacherPin | None:
+    if run.teacher_model_id is None or run.teacher_model_revision is None:
+        return None
+    return wire.TeacherPin(
+        model=run.teacher_model_id,
+        model_revision=run.teacher_model_revision,
+        adapter=run.teacher_adapter and lineage(run.teacher_adapter),
     )
 
 

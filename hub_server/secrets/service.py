@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from freesolo.domain.secrets import check_secret_value, refuse_missing
+from freesolo.domain.secrets import check_secret_value, refuse_job_secrets, refuse_missing
 from freesolo.errors import InvalidInput, InvalidSecret, LimitExceeded, SecretNotFound
 from freesolo.schemas.audit import Action
 from hub_server.accounts.service import Member, find_project
@@ -82,10 +82,19 @@ def remove(session: Session, by: Member, slot: Slot, *, now: datetime) -> None:
 
 
 def check_given(
-    session: Session, project: Project, declared: Collection[str], handed: Mapping[str, str]
-) -> None:
-    """Check that each declared secret is handed in or stored, and that no other is handed in."""
-    if undeclared := sorted(handed.keys() - set(declared)):
+    session: Session,
+    project: Project,
+    declared: Collection[str],
+    handed: Mapping[str, str],
+    *,
+    optional: Collection[str] = (),
+) -> tuple[str, ...]:
+    """Check that each declared secret is handed in or stored, and that no other is handed in.
+
+    `optional` are those that the training process uses if they are given; return those that are.
+    """
+    refuse_job_secrets(declared)
+    if undeclared := sorted(handed.keys() - {*declared, *optional}):
         raise InvalidSecret(
             f"The environment declares no secret {undeclared[0]!r}, so it gets none.",
             hint="Declare it: `secrets` in environment.toml, or in the config's [environment].",
@@ -95,7 +104,9 @@ def check_given(
     stored = session.scalars(
         select(ProjectSecret.name).where(ProjectSecret.project_id == project.id)
     ).all()
-    refuse_missing(set(declared) - handed.keys() - set(stored), hint=_WAYS)
+    given = {*handed, *stored}
+    refuse_missing(set(declared) - given, hint=_WAYS)
+    return tuple(name for name in optional if name in given)
 
 
 def keep_for_run(

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import JSON, exists, or_, select, type_coerce
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy import JSON, Exists, exists, or_, select, type_coerce
+from sqlalchemy.orm import InstrumentedAttribute, Session, sessionmaker
 
 from freesolo.errors import BlobNotFound
+from freesolo.schemas.adapters import PinnedAdapter
+from freesolo.schemas.base import Artifact
 from hub_server.blobs import BlobStore
 from hub_server.db import insert_or_update
 from hub_server.models import (
@@ -22,6 +24,7 @@ from hub_server.models import (
     Environment,
     EnvironmentVersion,
     Org,
+    Run,
     Upload,
     UploadState,
 )
@@ -89,6 +92,17 @@ def references(session: Session) -> Iterator[Reference]:
                 saved.size,
                 saved.tree_digest,
             )
+    yield from _adapters_built_on(session)
+
+
+def _adapters_built_on(session: Session) -> Iterator[Reference]:
+    """Yield the adapters that runs began from or were taught by, which another attempt needs too."""
+    for kind, column in (("warm start", Run.warm_start), ("teacher", Run.teacher_adapter)):
+        pinned = select(Run.id, column).where(column.is_not(None))
+        for run_id, adapter in session.execute(pinned.execution_options(yield_per=1000)):
+            if adapter is not None:
+                what = f"{kind} of {run_id}"
+                yield Reference(what, adapter.archive_digest, adapter.size, adapter.tree_digest)
 
 
 def unneeded(session: Session, *, now: datetime) -> dict[str, int]:
@@ -118,12 +132,21 @@ def _is_needed(session: Session, digest: str) -> bool:
         EnvironmentVersion.deleted_at.is_(None),
     )
     upload = exists().where(Upload.archive_digest == digest, Upload.state == UploadState.OPEN)
-    saved = exists().where(
+    saved = _any_is(digest, Checkpoint.adapter, Checkpoint.state)
+    built_on = _any_is(digest, Run.warm_start, Run.teacher_adapter)
+    return bool(session.scalar(select(or_(version, upload, saved, built_on))))
+
+
+def _any_is(
+    digest: str,
+    *columns: InstrumentedAttribute[Artifact] | InstrumentedAttribute[PinnedAdapter | None],
+) -> Exists:
+    """Return the condition that some row holds an archive with this digest in one of the columns."""
+    return exists().where(
         or_(
             *(
                 type_coerce(column, JSON)["archive_digest"].as_string() == digest
-                for column in (Checkpoint.adapter, Checkpoint.state)
+                for column in columns
             )
         )
     )
-    return bool(session.scalar(select(or_(version, upload, saved))))

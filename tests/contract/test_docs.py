@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from freesolo.domain.worker_env import WORKER_VARIABLES
 from freesolo.package import checks
 from freesolo.package.templates import TEMPLATES
 
@@ -41,3 +42,8 @@ def test_links_between_documents_lead_somewhere(page: Path) -> None:
 def test_every_template_is_named_in_the_documents() -> None:
     text = "".join(page.read_text() for page in DOCS.rglob("*.md"))
     assert [item.name for item in TEMPLATES if item.name not in text] == []
+
+
+def test_every_variable_that_a_config_may_set_is_documented() -> None:
+    guide = (DOCS / "guides" / "training.md").read_text()
+    assert [name for name in WORKER_VARIABLES if f"`{name}`" not in guide] == []

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from freesolo.domain.catalog import Algorithm
+from freesolo.schemas.provenance import TrainingDevice
 from training_backend.recipes.task import Task
 
 # Returns the step whose checkpoint is the result.
@@ -31,3 +32,10 @@ def _opd(task: Task) -> int:
 RECIPES: Mapping[Algorithm, Recipe] = MappingProxyType(
     {Algorithm.SFT: _sft, Algorithm.GRPO: _grpo, Algorithm.OPD: _opd}
 )
+
+
+def training_device() -> TrainingDevice:
+    """Say what this process trains on. Like a recipe, this imports torch."""
+    from training_backend import lora
+
+    return lora.training_device()

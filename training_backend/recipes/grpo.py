@@ -35,7 +35,7 @@ def train(task: Task) -> int:
     with practising(task, spec) as ready:
         return train_policy(
             ready.model,
-            course_of(task, spec, ready.examples, objective),
+            course_of(task, spec, ready, objective),
             GroupPractice(ready.stage, ready.examples, spec.train, task.progress).practise,
             device=ready.device,
             progress=task.progress,

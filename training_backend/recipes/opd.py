@@ -12,6 +12,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from statistics import fmean
 
+from peft import PeftModel
+
+from freesolo.domain.secrets import TEACHER_API_KEY
+from freesolo.domain.teachers import TeacherEndpoint
 from freesolo.domain.train_spec import OpdSpec
 from freesolo.domain.train_tables import OpdTable
 from freesolo.errors import EnvironmentFailed
@@ -68,7 +72,7 @@ def train(task: Task) -> int:
         )
         return train_policy(
             ready.model,
-            course_of(task, spec, ready.examples, Objective(spec.train.temperature)),
+            course_of(task, spec, ready, Objective(spec.train.temperature)),
             practice.practise,
             device=ready.device,
             progress=task.progress,
@@ -198,7 +202,7 @@ def refuse_broken(rollouts: Sequence[Rollout], *, step: int) -> None:
 def open_teacher(task: Task, spec: OpdSpec, ready: Practising) -> Iterator[Teacher]:
     """Yield the run's teacher: an adapter, a model, or an endpoint, wherever it was found."""
     student = ready.stage.chat
-    if task.teacher_adapter is not None:
+    if task.teacher_adapter is not None and task.teacher_model == task.model_folder:
         ready.model.load_adapter(task.teacher_adapter, TEACHER, is_trainable=False)
         yield SameTokens(_reader(ready, spec, speaking=lambda: as_teacher(ready.model)))
     elif task.teacher_model == task.model_folder:
@@ -207,8 +211,10 @@ def open_teacher(task: Task, spec: OpdSpec, ready: Practising) -> Iterator[Teach
         task.progress.log("Loading the teacher.")
         chat = chat_format(task.teacher_model, thinking=spec.thinking)
         model = load_base_model(task.teacher_model, ready.device)
+        if task.teacher_adapter is not None:
+            model = PeftModel.from_pretrained(model, task.teacher_adapter).get_base_model()
         reader = ModelReader(
-            model.to("cuda" if ready.device.gpu else "cpu"),
+            model,
             nullcontext,
             spec.train.temperature,
             ready.device.tokens_per_pass,
@@ -226,16 +232,18 @@ def open_teacher(task: Task, spec: OpdSpec, ready: Practising) -> Iterator[Teach
 
 @contextmanager
 def _endpoint(task: Task, spec: OpdSpec) -> Iterator[EndpointTeacher]:
-    url, _, model = spec.train.teacher_model.partition("#")
+    teacher = spec.train.teacher
+    if not isinstance(teacher, TeacherEndpoint):
+        raise TypeError(f"{teacher} is no endpoint, and was not found")
     if spec.train.temperature != 1:
         task.progress.log(
             f"The endpoint judges at temperature 1, and rollouts are sampled at "
             f"{spec.train.temperature:g}: the student comes to be as sure of itself at that."
         )
-    key = task.teacher_key.get_secret_value() if task.teacher_key else None
-    client = VllmClient(url, key, named=spec.train.teacher_model)
+    key = task.secrets.get(TEACHER_API_KEY)
+    client = VllmClient(teacher.base_url, key, named=str(teacher))
     try:
-        yield EndpointTeacher(client, model, thinking=spec.thinking)
+        yield EndpointTeacher(client, teacher.model, thinking=spec.thinking)
     finally:
         client.close()
 

@@ -45,6 +45,7 @@ class Practising:
 
     model: PeftModel
     device: Device
+    sampled_by: SamplerKind
     stage: Stage
     examples: Examples
 
@@ -61,7 +62,13 @@ def practising(task: Task, spec: GrpoSpec | OpdSpec) -> Iterator[Practising]:
         warm_start=task.warm_start,
     )
     chat = chat_format(task.model_folder, thinking=spec.thinking)
-    with open_sampler(task, spec, model, chat) as sampler:
+    kind = choose(
+        task.sampling,
+        on_gpu=device.gpu,
+        attends_fully=attends_fully(model.get_base_model()),
+        vllm=engines.is_installed(),
+    )
+    with open_sampler(task, spec, model, chat, kind=kind) as sampler:
         stage = Stage(
             host=task.host,
             sampler=sampler,
@@ -72,7 +79,7 @@ def practising(task: Task, spec: GrpoSpec | OpdSpec) -> Iterator[Practising]:
             seed=spec.seed,
             stop_sequences=spec.train.stop_sequences,
         )
-        yield Practising(model, device, stage, task.host.examples())
+        yield Practising(model, device, kind, stage, task.host.examples())
 
 
 def play(
@@ -99,10 +106,14 @@ def refuse_unread(rollouts: Sequence[Rollout], *, step: int, context: int) -> No
 
 @contextmanager
 def open_sampler(
-    task: Task, spec: GrpoSpec | OpdSpec, model: PeftModel, chat: ChatFormat
+    task: Task,
+    spec: GrpoSpec | OpdSpec,
+    model: PeftModel,
+    chat: ChatFormat,
+    *,
+    kind: SamplerKind,
 ) -> Iterator[Sampler]:
-    """Yield who samples for this run, as the worker's settings and the machine decide."""
-    on_gpu = find_device().gpu
+    """Yield who samples for this run, closed at the end."""
     rules = Rules(
         temperature=spec.train.temperature,
         stop_ids=chat.stop_ids,
@@ -110,15 +121,9 @@ def open_sampler(
         structured_outputs=spec.train.structured_outputs,
         thinking_end=chat.encode("</think>") if spec.thinking else (),
     )
-    kind = choose(
-        task.sampling,
-        on_gpu=on_gpu,
-        attends_fully=attends_fully(model.get_base_model()),
-        vllm=engines.is_installed(),
-    )
     if kind is SamplerKind.IN_PROCESS:
         task.progress.log("Rollouts are sampled in this process.")
-        yield in_process(model, rules, chat)
+        yield in_process(model, rules, chat, room=find_device().sampling_room)
         return
     sampler = _with_vllm(task, spec, model, rules=rules, chat=chat)
     try:
@@ -127,7 +132,9 @@ def open_sampler(
         sampler.close()
 
 
-def in_process(model: PeftModel, rules: Rules, chat: ChatFormat) -> InProcessSampler:
+def in_process(
+    model: PeftModel, rules: Rules, chat: ChatFormat, *, room: int = 2 << 30
+) -> InProcessSampler:
     """Return the sampler in this process, with the run's grammar if it has one."""
     grammar = None
     if rules.structured_outputs is not None:
@@ -139,7 +146,11 @@ def in_process(model: PeftModel, rules: Rules, chat: ChatFormat) -> InProcessSam
             thinking_end=rules.thinking_end,
         )
     return InProcessSampler(
-        model, rules, decode=lambda ids: chat.decode(ids, special=False), grammar=grammar
+        model,
+        rules,
+        decode=lambda ids: chat.decode(ids, special=False),
+        grammar=grammar,
+        room=room,
     )
 
 
@@ -177,10 +188,11 @@ def _with_vllm(
 
 
 def course_of(
-    task: Task, spec: GrpoSpec | OpdSpec, examples: Examples, objective: Objective
+    task: Task, spec: GrpoSpec | OpdSpec, ready: Practising, objective: Objective
 ) -> Course:
     """Return how long a run practises, and on which rows in which order."""
-    pool = min(len(examples), spec.train.max_examples or len(examples))
+    found = len(ready.examples)
+    pool = min(found, spec.train.max_examples or found)
     steps = total_steps(spec.train, pool)
     return Course(
         order=list(row_order(pool, take=steps * spec.train.batch_size, seed=spec.seed)),
@@ -189,6 +201,7 @@ def course_of(
         objective=objective,
         seed=spec.seed,
         output_dir=task.work_dir,
+        sampler=str(ready.sampled_by),
         resume_from=task.resume_from,
     )
 

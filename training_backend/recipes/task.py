@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from pydantic import SecretStr
-
 from freesolo.datasets.types import Message
 from freesolo.runtime.client import EnvironmentHost
 from freesolo.schemas.leases import Lease
@@ -37,8 +35,8 @@ class Sample:
 class Progress(Protocol):
     """Where a recipe reports to. Any call may raise `LeaseLost`: the work is somebody else's now."""
 
-    def started(self, total_steps: int) -> None:
-        """Say that training begins, and how many updates it will make."""
+    def started(self, total_steps: int, *, sampler: str | None = None) -> None:
+        """Say that training begins, how many updates it will make, and what samples, if anything."""
 
     def log(self, message: str) -> None:
         """Tell the run's owner something."""
@@ -58,9 +56,10 @@ class Task:
     """One attempt at a run, ready to train.
 
     `resume_from` is the trainer's checkpoint folder of an earlier attempt, `warm_start` the folder of
-    the adapter that the run's own goes on from. In on-policy distillation one of `teacher_adapter`, a
-    folder, and `teacher_model`, a catalog model's folder, is given, unless the teacher is an endpoint;
-    `teacher_key` is then what it asks for.
+    the adapter that the run's own goes on from: that of another run, or of the earlier attempt.
+    `teacher_model` is the folder of the base model that teaches, `teacher_adapter` that of the adapter
+    on it, if one does; there is neither where the teacher is an endpoint elsewhere. `secrets` are for
+    this process alone.
     """
 
     lease: Lease
@@ -70,7 +69,7 @@ class Task:
     progress: Progress
     resume_from: Path | None
     warm_start: Path | None = None
-    teacher_adapter: Path | None = None
     teacher_model: Path | None = None
-    teacher_key: SecretStr | None = None
+    teacher_adapter: Path | None = None
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     sampling: SamplingOptions = field(default_factory=SamplingOptions)

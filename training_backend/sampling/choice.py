@@ -31,26 +31,23 @@ def choose(
 ) -> SamplerKind:
     """Return who samples. Raise `EngineUnavailable` where nobody can.
 
-    Sampling in the process needs a CPU and a model with full attention in every layer. It is the
-    choice wherever it can work, unless a server is named: it needs no second copy of the model and
-    gives the same answers again. `vllm` says whether vLLM is installed.
+    Sampling in the process needs a model with full attention in every layer, and on a GPU it is slow.
+    On a CPU it is the choice wherever it can work, unless a server is named: it needs no second copy
+    of the model and gives the same answers again. `vllm` says whether vLLM is installed.
     """
-    can = not on_gpu and attends_fully
-    if options.kind is SamplerKind.IN_PROCESS and not can:
-        why = (
-            "the model runs on a GPU" if on_gpu else "the model does not attend fully in each layer"
-        )
+    if options.kind is SamplerKind.IN_PROCESS and not attends_fully:
         raise EngineUnavailable(
-            f"The in-process sampler cannot be used: {why}.",
+            "The in-process sampler cannot be used: the model does not attend fully in every layer.",
             hint="Set FREESOLO_TRAIN_SAMPLER=vllm for the worker.",
         )
-    if options.kind is SamplerKind.IN_PROCESS:
-        return SamplerKind.IN_PROCESS
-    if options.kind is SamplerKind.AUTO and can and options.url is None:
-        return SamplerKind.IN_PROCESS
-    if options.url is None and not vllm:
-        raise EngineUnavailable(
-            "Sampling needs vLLM here, and it is not installed beside this worker.",
-            hint=f"{INSTALL_HINT} FREESOLO_TRAIN_VLLM_URL names a server that runs already.",
-        )
-    return SamplerKind.VLLM
+    vllm = vllm or options.url is not None
+    wanted = options.url is not None or on_gpu or not attends_fully
+    if options.kind is SamplerKind.VLLM or (options.kind is SamplerKind.AUTO and wanted):
+        if vllm:
+            return SamplerKind.VLLM
+        if options.kind is SamplerKind.VLLM or not attends_fully:
+            raise EngineUnavailable(
+                "Sampling needs vLLM here, and it is not installed beside this worker.",
+                hint=f"{INSTALL_HINT} FREESOLO_TRAIN_VLLM_URL names a server that runs already.",
+            )
+    return SamplerKind.IN_PROCESS

@@ -22,7 +22,6 @@ from training_backend.sampling.grammar import Follower, Grammar
 from training_backend.sampling.sampler import Finish, Ids, Request, Rules, Sampled
 
 _ATTENTION = "freesolo-sampling"
-_DTYPE = torch.bfloat16
 # Columns by which the room for keys grows.
 _GROWTH = 64
 # Tokens that are read at once: enough to keep the cores busy, few enough for memory.
@@ -44,8 +43,9 @@ class _Memory(Cache):  # type: ignore[misc]
     work, and the next tokens go into the columns from `used` on.
     """
 
-    def __init__(self, layers: int, rows: int) -> None:
+    def __init__(self, layers: int, rows: int, dtype: torch.dtype) -> None:
         super().__init__(layers=[])
+        self._dtype = dtype
         self._layers: list[_Layer | None] = [None] * layers
         self.seen = torch.zeros(rows, 0, dtype=torch.bool)
         self.lengths = torch.zeros(rows, dtype=torch.long)
@@ -105,7 +105,7 @@ class _Memory(Cache):  # type: ignore[misc]
 
     def take(self, rows: Sequence[int]) -> "_Memory":
         """Return a memory of these rows, some of them perhaps several times."""
-        taken = _Memory(len(self._layers), len(rows))
+        taken = _Memory(len(self._layers), len(rows), self._dtype)
         index = torch.tensor(rows)
         columns = self.seen[index].any(0).nonzero().flatten()
         taken.seen = self.seen[index][:, columns]
@@ -123,7 +123,7 @@ class _Memory(Cache):  # type: ignore[misc]
         if layer is not None and layer.keys.shape[2] >= needed:
             return layer
         shape = (self.rows, like.shape[1], needed + _GROWTH, like.shape[3])
-        grown = _Layer(torch.zeros(shape, dtype=_DTYPE), torch.zeros(shape, dtype=_DTYPE))
+        grown = _Layer(torch.zeros(shape, dtype=self._dtype), torch.zeros(shape, dtype=self._dtype))
         if layer is not None:
             grown.keys[:, :, : self.used] = layer.keys[:, :, : self.used]
             grown.values[:, :, : self.used] = layer.values[:, :, : self.used]
@@ -132,7 +132,11 @@ class _Memory(Cache):  # type: ignore[misc]
 
 
 class InProcessSampler:
-    """Samples from a model with full attention in every layer, and the adapter on it."""
+    """Samples from a model with full attention in every layer, and the adapter on it.
+
+    It multiplies in `dtype`, and holds at most about `room` bytes of keys and values. `decode` gives
+    the text of ids, in which stop sequences are looked for; `grammar` is what answers look like.
+    """
 
     def __init__(
         self,
@@ -141,47 +145,78 @@ class InProcessSampler:
         *,
         decode: Callable[[Ids], str],
         grammar: Grammar | None = None,
+        room: int = 2 << 30,
+        dtype: torch.dtype = torch.bfloat16,
     ) -> None:
         self._model = model
         self._rules = rules
         self._decode = decode
         self._grammar = grammar
+        self._dtype = dtype
         self._causal: PreTrainedModel = model.get_base_model()
-        self._output = self._causal.get_output_embeddings().weight.detach().to(_DTYPE)
+        self._output = self._causal.get_output_embeddings().weight.detach().to(dtype)
         self._layers = self._causal.config.num_hidden_layers
+        self._tokens_held = room // _bytes_of_token(self._causal, dtype)
         self._kept: dict[Ids, tuple[_Memory, int]] = {}
 
     def policy_changed(self) -> None:
-        """Forget what was read: the policy now reads it in another way."""
+        """Note that the policy was updated: it now reads everything in another way."""
+        self.forget()
+
+    def forget(self) -> None:
+        """Free what was kept for next turns."""
         self._kept = {}
 
     def sample(self, requests: Sequence[Request]) -> list[Sampled]:
         """Answer all requests, in their order. The distribution of a row knows nothing of others."""
         answers: dict[int, Sampled] = {}
-        with torch.inference_mode(), self._sampling():
-            for places, memory in self._read([request.ids for request in requests]):
+        kept: dict[Ids, tuple[_Memory, int]] = {}
+        held = 0
+        with torch.inference_mode(), self._output.device, self._sampling():
+            for places, memory in self._read(requests):
                 batch = _Batch(
                     memory, [requests[place] for place in places], self._rules, self._grammar
                 )
                 self._speak(batch)
                 answers |= dict(zip(places, batch.answers(), strict=True))
-                self._keep(batch)
+                held += memory.rows * memory.used
+                if held <= self._tokens_held:
+                    kept |= {ids: (memory, row) for row, ids in enumerate(batch.spoken())}
+        self._kept = kept
         return [answers[place] for place in range(len(requests))]
 
-    def _read(self, prompts: Sequence[Ids]) -> Iterator[tuple[list[int], "_Memory"]]:
-        """Yield prompts in batches, by their places, with a memory of all but their last token."""
-        for memory, places in self._known(prompts):
-            rows = [row for _, row in places]
-            taken = memory.take(rows)
-            self._extend(taken, [prompts[place][:-1] for place, _ in places])
-            yield [place for place, _ in places], taken
-        fresh = [place for place, prompt in enumerate(prompts) if self._parent(prompt) is None]
-        if fresh:
-            distinct = list(dict.fromkeys(prompts[place] for place in fresh))
-            memory = _Memory(self._layers, len(distinct))
+    def _read(self, requests: Sequence[Request]) -> Iterator[tuple[list[int], "_Memory"]]:
+        """Yield requests in batches, by their places, with a memory of all but their last token."""
+        prompts = [request.ids for request in requests]
+        for memory, found in self._known(prompts):
+            for part in self._fitting(requests, found):
+                taken = memory.take([row for _, row in part])
+                self._extend(taken, [prompts[place][:-1] for place, _ in part])
+                yield [place for place, _ in part], taken
+        fresh = [(place, 0) for place, ids in enumerate(prompts) if self._parent(ids) is None]
+        for part in self._fitting(requests, fresh):
+            places = [place for place, _ in part]
+            distinct = list(dict.fromkeys(prompts[place] for place in places))
+            memory = _Memory(self._layers, len(distinct), self._dtype)
             self._extend(memory, [prompt[:-1] for prompt in distinct])
             row_of = {prompt: row for row, prompt in enumerate(distinct)}
-            yield fresh, memory.take([row_of[prompts[place]] for place in fresh])
+            yield places, memory.take([row_of[prompts[place]] for place in places])
+
+    def _fitting(
+        self, requests: Sequence[Request], places: Sequence[tuple[int, int]]
+    ) -> Iterator[list[tuple[int, int]]]:
+        """Divide places, each with its row in a memory, into batches that there is room for."""
+        part: list[tuple[int, int]] = []
+        longest = 0
+        for place, row in places:
+            request = requests[place]
+            longest = max(longest, len(request.ids) + request.max_tokens)
+            if part and (len(part) + 1) * longest > self._tokens_held:
+                yield part
+                part, longest = [], len(request.ids) + request.max_tokens
+            part.append((place, row))
+        if part:
+            yield part
 
     def _known(self, prompts: Sequence[Ids]) -> Iterator[tuple["_Memory", list[tuple[int, int]]]]:
         """Group the prompts of which a memory holds the beginning, each with its row there."""
@@ -224,7 +259,7 @@ class InProcessSampler:
         while batch.active:
             new = torch.ones(batch.active, 1, dtype=torch.bool)
             hidden = self._forward(batch.memory, batch.last[: batch.active, None], new)
-            logits = linear(hidden[:, -1].to(_DTYPE), self._output).float()
+            logits = linear(hidden[:, -1].to(self._dtype), self._output).float()
             batch.say(logits, self._decode)
 
     def _forward(self, memory: "_Memory", tokens: Tensor, real: Tensor) -> Tensor:
@@ -239,10 +274,6 @@ class InProcessSampler:
         memory.advance(tokens.shape[1])
         return hidden
 
-    def _keep(self, batch: "_Batch") -> None:
-        for row, ids in enumerate(batch.spoken()):
-            self._kept[ids] = (batch.memory, row)
-
     @contextmanager
     def _sampling(self) -> Iterator[None]:
         """Let the model attend and multiply as sampling does, and not note what it computes."""
@@ -252,7 +283,7 @@ class InProcessSampler:
         self._causal.set_attn_implementation(_ATTENTION)
         lean = [module for module in self._causal.modules() if isinstance(module, LoraLinear)]
         for module in lean:
-            module.forward = _lean_forward(module)
+            module.forward = _lean_forward(module, self._dtype)
         try:
             yield
         finally:
@@ -280,7 +311,7 @@ class _Batch:
         self._logprobs: list[list[float]] = [[] for _ in requests]
         self._finish = [Finish.LENGTH] * len(requests)
         self.last = torch.tensor([request.ids[-1] for request in requests])
-        self._draws = torch.stack([_draws(request) for request in requests])
+        self._draws = _draws(requests)
         self._followers: list[Follower] = [grammar.follow() for _ in requests] if grammar else []
 
     @property
@@ -350,10 +381,22 @@ class _Batch:
         self.memory.active = last
 
 
-def _draws(request: Request) -> Tensor:
-    """Return a number in [0, 1) for each token that a request may get."""
-    generator = torch.Generator().manual_seed(request.seed)
-    return torch.rand(request.max_tokens, generator=generator, dtype=torch.float64)
+def _bytes_of_token(causal: PreTrainedModel, dtype: torch.dtype) -> int:
+    config = causal.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(2 * config.num_hidden_layers * heads * size * dtype.itemsize)
+
+
+def _draws(requests: Sequence[Request]) -> Tensor:
+    """Return numbers in [0, 1): a row for each request, one for each token that it may get."""
+    draws = torch.zeros(len(requests), max(request.max_tokens for request in requests))
+    for row, request in enumerate(requests):
+        # On the processor everywhere: the same draws whatever computes the rest.
+        generator = torch.Generator("cpu").manual_seed(request.seed)
+        drawn = torch.rand(request.max_tokens, generator=generator, device="cpu")
+        draws[row, : request.max_tokens] = drawn
+    return draws
 
 
 def _draw(probabilities: Tensor, draws: Tensor) -> Tensor:
@@ -361,25 +404,25 @@ def _draw(probabilities: Tensor, draws: Tensor) -> Tensor:
     sums = probabilities.cumsum(-1)
     # Rounded sums end a little off 1; the last token that has any probability is the limit.
     return (
-        torch.searchsorted(sums, draws[:, None].float() * sums[:, -1:])
+        torch.searchsorted(sums, draws[:, None] * sums[:, -1:])
         .squeeze(1)
         .clamp(max=probabilities.shape[1] - 1)
     )
 
 
-def _lean_forward(module: LoraLinear) -> Callable[[Tensor], Tensor]:
+def _lean_forward(module: LoraLinear, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
     """Return what the layer computes, on weights that are converted once for all tokens."""
-    weight, bias = module.base_layer.weight.to(_DTYPE), module.base_layer.bias
-    bias = None if bias is None else bias.to(_DTYPE)
+    weight, bias = module.base_layer.weight.to(dtype), module.base_layer.bias
+    bias = None if bias is None else bias.to(dtype)
     (name,) = module.active_adapters
     if name not in module.lora_A:
         # A layer that only a teacher's adapter has.
-        return lambda inputs, *_, **__: linear(inputs.to(_DTYPE), weight, bias)
-    down = module.lora_A[name].weight.to(_DTYPE)
-    up = (module.lora_B[name].weight * module.scaling[name]).to(_DTYPE)
+        return lambda inputs, *_, **__: linear(inputs.to(dtype), weight, bias)
+    down = module.lora_A[name].weight.to(dtype)
+    up = (module.lora_B[name].weight * module.scaling[name]).to(dtype)
 
     def forward(inputs: Tensor, *_: object, **__: object) -> Tensor:
-        inputs = inputs.to(_DTYPE)
+        inputs = inputs.to(dtype)
         return linear(inputs, weight, bias) + linear(linear(inputs, down), up)
 
     return forward
@@ -396,7 +439,7 @@ def _attend(
 ) -> tuple[Tensor, None]:
     """Attend with queries of several heads to the keys that they share, without copying those."""
     attended = scaled_dot_product_attention(
-        query.to(_DTYPE), key, value, attn_mask=attention_mask, scale=scaling, enable_gqa=True
+        query.to(key.dtype), key, value, attn_mask=attention_mask, scale=scaling, enable_gqa=True
     )
     return attended.transpose(1, 2).contiguous(), None
 

@@ -61,6 +61,9 @@ class Sampler(Protocol):
     def policy_changed(self) -> None:
         """Note that the policy was updated: nothing computed before holds any more."""
 
+    def forget(self) -> None:
+        """Free what was kept of requests for those that go on from them."""
+
 
 def seed_of(run_seed: int, *place: int) -> int:
     """Return the seed of the draws at a place of a run: step, example, rollout, turn.

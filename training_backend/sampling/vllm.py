@@ -122,6 +122,9 @@ class VllmSampler:
                 engine.client.unload(before.name)
             shutil.rmtree(before)
 
+    def forget(self) -> None:
+        """Leave it to vLLM, which frees what it keeps when it needs the room."""
+
     def close(self) -> None:
         """End the server if it is this job's; remove the adapters from another, and their files."""
         if self._engine is not None and self._adapter is not None:

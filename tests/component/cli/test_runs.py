@@ -27,6 +27,19 @@ def test_a_dry_run_checks_everything_and_stores_nothing(
     assert freesolo("runs", "list", "--json").document == {"runs": []}
 
 
+def test_a_teacher_elsewhere_gets_its_key_from_the_shell(
+    freesolo: Freesolo, published: LiveHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = ("algorithm=opd", "train.teacher_model=https://host/v1#large")
+    teacher = [f"--set={key}" for key in (*keys, "train.max_completion_tokens=16")]
+    monkeypatch.setenv("TEACHER_API_KEY", "tk-123")
+    plan = freesolo("train", CONFIG, *teacher, "--dry-run", "--json")
+    assert (plan.document["secrets"], plan.document["job_secrets"]) == ([], ["TEACHER_API_KEY"])
+    told = freesolo("train", CONFIG, *teacher, "--background")
+    assert "The training process gets TEACHER_API_KEY from the shell." in told.err
+    assert "tk-123" not in told.out + told.err
+
+
 def test_a_run_in_the_background_is_queued_with_its_pins(
     freesolo: Freesolo, published: LiveHub
 ) -> None:
@@ -57,7 +70,7 @@ def test_a_queued_run_is_cancelled_at_once_and_following_it_gives_one(
         ("model=HuggingFaceTB/SmolLM2-135M", 3, "SmolLM2-135M-Instruct"),
         ("environment.id=local/datse", 3, "dates"),
         ("environment.id=local/dates@>=7", 3, "0.1.0"),
-        ("algorithm=grpo", 2, "sft"),
+        ("algorithm=gpro", 2, "grpo"),
     ],
 )
 @pytest.mark.parametrize("mode", ["--dry-run", "--background"])

@@ -130,6 +130,12 @@ def _run(hub: HubUnderTest) -> Call:
     )
 
 
+def _reproduction(hub: HubUnderTest) -> Call:
+    hub.publish()
+    headers = {"Idempotency-Key": "once"}
+    return Call(hub.user, f"/v1/runs/{hub.train()}/reproduce", {"json": {}, "headers": headers})
+
+
 def _cancellation(hub: HubUnderTest) -> Call:
     hub.publish()
     hub.submit()
@@ -313,6 +319,7 @@ CASES = [
     ),
     Case("DELETE", "/v1/secrets/{secret}", "secret.removed", _removed_secret),
     Case("POST", "/v1/runs", "run.submitted", _run),
+    Case("POST", "/v1/runs/{run_id}/reproduce", "run.submitted", _reproduction),
     Case("POST", "/v1/runs/{run_id}/cancel", "run.cancelled", _cancellation),
     Case("POST", "/v1/deployments", "deployment.requested", _deployment),
     Case("DELETE", "/v1/deployments/{model}", "deployment.withdrawn", _undeployment),

@@ -226,7 +226,10 @@ def test_a_run_gets_what_was_handed_in_and_what_the_project_has(any_hub: HubUnde
     submitted = submit(any_hub, {"SEARCH_API_KEY": OTHER})
     assert submitted.status_code == 201, submitted.text
     answer = given(any_hub, any_hub.claim())
-    assert answer.json() == {"secrets": {"JUDGE_API_KEY": VALUE, "SEARCH_API_KEY": OTHER}}
+    assert answer.json() == {
+        "secrets": {"JUDGE_API_KEY": VALUE, "SEARCH_API_KEY": OTHER},
+        "job": {},
+    }
     assert answer.headers["cache-control"] == "no-store"
 
 
@@ -234,20 +237,20 @@ def test_what_is_handed_in_comes_before_what_the_project_has(hub: HubUnderTest) 
     publish(hub, "JUDGE_API_KEY")
     store(hub.user)
     submit(hub, {"JUDGE_API_KEY": OTHER})
-    assert given(hub, hub.claim()).json() == {"secrets": {"JUDGE_API_KEY": OTHER}}
+    assert given(hub, hub.claim()).json() == {"secrets": {"JUDGE_API_KEY": OTHER}, "job": {}}
 
 
 def test_a_config_names_secrets_on_top_of_the_manifest_s(hub: HubUnderTest) -> None:
     publish(hub)
     assert submit(hub, {"EXTRA_KEY": VALUE}, names=("EXTRA_KEY",)).status_code == 201
-    assert given(hub, hub.claim()).json() == {"secrets": {"EXTRA_KEY": VALUE}}
+    assert given(hub, hub.claim()).json() == {"secrets": {"EXTRA_KEY": VALUE}, "job": {}}
 
 
 def test_a_run_without_declared_secrets_gets_none(hub: HubUnderTest) -> None:
     publish(hub)
     store(hub.user)
     submit(hub)
-    assert given(hub, hub.claim()).json() == {"secrets": {}}
+    assert given(hub, hub.claim()).json() == {"secrets": {}, "job": {}}
 
 
 def test_a_run_of_another_project_lacks_what_this_one_has(hub: HubUnderTest) -> None:
@@ -257,7 +260,7 @@ def test_a_run_of_another_project_lacks_what_this_one_has(hub: HubUnderTest) -> 
     assert error_of(submit(hub, project=project))["code"] == "invalid_secret_missing"
     hub.user.put(JUDGE, params={"project": project}, json={"value": OTHER})
     assert submit(hub, project=project).status_code == 201
-    assert given(hub, hub.claim()).json() == {"secrets": {"JUDGE_API_KEY": OTHER}}
+    assert given(hub, hub.claim()).json() == {"secrets": {"JUDGE_API_KEY": OTHER}, "job": {}}
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
@@ -383,7 +386,7 @@ def test_whoever_lost_the_lease_gets_nothing_and_the_next_attempt_all_of_it(
     again = any_hub.claim("worker-2")
     assert again["attempt"] == 2
     expected = {"JUDGE_API_KEY": VALUE, "SEARCH_API_KEY": OTHER}
-    assert given(any_hub, again).json() == {"secrets": expected}
+    assert given(any_hub, again).json() == {"secrets": expected, "job": {}}
 
 
 def test_an_attempt_gets_what_the_project_has_when_it_begins(hub: HubUnderTest) -> None:
@@ -392,7 +395,7 @@ def test_an_attempt_gets_what_the_project_has_when_it_begins(hub: HubUnderTest) 
     submit(hub)
     store(hub.user, value=OTHER)
     lease = hub.claim()
-    assert given(hub, lease).json() == {"secrets": {"JUDGE_API_KEY": OTHER}}
+    assert given(hub, lease).json() == {"secrets": {"JUDGE_API_KEY": OTHER}, "job": {}}
     hub.user.delete(JUDGE)
     gone = given(hub, lease)
     assert (gone.status_code, error_of(gone)["code"]) == (422, "invalid_secret_missing")
@@ -443,7 +446,7 @@ def test_secrets_outlive_a_restart_of_the_hub(hub: HubUnderTest) -> None:
     submit(hub, {"SEARCH_API_KEY": OTHER})
     with restarted(hub) as later:
         expected = {"JUDGE_API_KEY": VALUE, "SEARCH_API_KEY": OTHER}
-        assert given(later, later.claim()).json() == {"secrets": expected}
+        assert given(later, later.claim()).json() == {"secrets": expected, "job": {}}
 
 
 def test_a_replaced_key_still_reads_what_the_one_before_wrote(hub: HubUnderTest) -> None:
@@ -480,4 +483,4 @@ def test_a_lost_key_is_told_with_the_secret_s_name_and_the_way_out(hub: HubUnder
         assert "freesolo secrets set JUDGE_API_KEY" in error_of(answer)["hint"]
         # Whoever has it sets it again, and all is well.
         assert store(later.user).is_success
-        assert given(later, lease).json() == {"secrets": {"JUDGE_API_KEY": VALUE}}
+        assert given(later, lease).json() == {"secrets": {"JUDGE_API_KEY": VALUE}, "job": {}}

@@ -72,8 +72,8 @@ class PoliteJudge(ScriptedJudge):
 def write_template(name: str, folder: Path, *, rows: int | None = None, judge_url: str) -> Path:
     """Write a template as `local/<its name>`, with the first `rows` of its training rows, or all."""
     write_environment(find_template(name), folder, name=name, org="local")
-    config = folder / "configs" / "sft.toml"
-    config.write_text(config.read_text().replace("https://api.openai.com/v1", judge_url))
+    for config in (folder / "configs").iterdir():
+        config.write_text(config.read_text().replace("https://api.openai.com/v1", judge_url))
     train = folder / "dataset" / "train.jsonl"
     train.write_text("".join(train.read_text().splitlines(keepends=True)[:rows]))
     return folder

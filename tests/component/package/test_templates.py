@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from freesolo.datasets import target_messages
+from freesolo.domain.catalog import SMOLLM2_135M
+from freesolo.domain.train_spec import check_train_spec, parse_document, parse_train_spec
 from freesolo.errors import FolderNotEmpty, InvalidRef, TemplateNotFound
 from freesolo.package.checks import Severity, check_folder
 from freesolo.package.templates import TEMPLATES, find_template, write_environment
@@ -60,6 +62,18 @@ def test_a_template_has_no_fault(
     report = check_folder(folder, options, secrets=secrets_of(name))
 
     assert [finding for finding in report.findings if finding.severity is not Severity.INFO] == []
+
+
+@every_template
+@pytest.mark.parametrize("algorithm", ["sft", "grpo"])
+def test_a_template_says_how_to_train_on_it(name: str, algorithm: str, tmp_path: Path) -> None:
+    folder = write_template(name, tmp_path / "mine", rows=8, judge_url="http://127.0.0.1:1")
+    text = (folder / "configs" / f"{algorithm}.toml").read_text()
+
+    spec = parse_train_spec(parse_document(text))
+
+    check_train_spec(spec, SMOLLM2_135M)
+    assert spec.algorithm == algorithm
 
 
 @every_template

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from pydantic import SecretStr
 
+from freesolo.domain.secrets import TEACHER_API_KEY
 from freesolo.domain.train_spec import parse_train_spec
 from freesolo.errors import EnvironmentFailed, InvalidTrainSpec, Unauthorized
 from freesolo.runtime.client import EnvironmentHost, HostOptions, open_host
@@ -53,8 +53,8 @@ class Told:
     lines: list[str] = field(default_factory=list)
     shown: list[Sequence[Sample]] = field(default_factory=list)
 
-    def started(self, total_steps: int) -> None:
-        self.lines.append(f"{total_steps} steps")
+    def started(self, total_steps: int, *, sampler: str | None = None) -> None:
+        self.lines.append(f"{total_steps} steps, sampled by {sampler}")
 
     def log(self, message: str) -> None:
         self.lines.append(message)
@@ -147,7 +147,10 @@ def test_the_student_comes_closer_to_its_teacher_and_resumes_to_the_same_bytes(
     host: EnvironmentHost, tiny_folder: Path, teacher_folder: Path, tmp_path: Path
 ) -> None:
     task, told = make_task(host, tiny_folder, tmp_path / "whole", save_at_steps=[5])
-    assert opd.train(with_teacher(task, teacher_adapter=teacher_folder)) == 12
+    assert (
+        opd.train(with_teacher(task, teacher_model=tiny_folder, teacher_adapter=teacher_folder))
+        == 12
+    )
 
     gaps = [step["teacher_kl"] for step in told.steps]
     assert sum(gaps[-3:]) < 0.6 * sum(gaps[:3])
@@ -160,7 +163,12 @@ def test_the_student_comes_closer_to_its_teacher_and_resumes_to_the_same_bytes(
 
     again, resumed = make_task(host, tiny_folder, tmp_path / "resumed", save_at_steps=[5])
     opd.train(
-        with_teacher(again, teacher_adapter=teacher_folder, resume_from=told.folder / "step-5")
+        with_teacher(
+            again,
+            teacher_model=tiny_folder,
+            teacher_adapter=teacher_folder,
+            resume_from=told.folder / "step-5",
+        )
     )
     assert len(resumed.steps) == 7
     whole = (told.folder / "step-12" / _WEIGHTS).read_bytes()
@@ -200,7 +208,7 @@ def test_an_endpoint_with_the_same_tokens_is_asked_about_each(
         task, told = make_task(
             host, tiny_folder, tmp_path / "run", teacher=f"{url}/v1#base", max_steps=2
         )
-        opd.train(with_teacher(task, teacher_key=SecretStr(KEY)))
+        opd.train(with_teacher(task, secrets={TEACHER_API_KEY: KEY}))
     assert {step["coverage"] for step in told.steps} == {1.0}
     assert all(math.isfinite(step["teacher_kl"]) for step in told.steps)
 
@@ -213,7 +221,7 @@ def test_an_endpoint_with_other_tokens_is_asked_about_the_same_text(
         task, told = make_task(
             host, tiny_folder, tmp_path / "run", teacher=f"{url}/v1#base", max_steps=2
         )
-        opd.train(with_teacher(task, teacher_key=SecretStr(KEY)))
+        opd.train(with_teacher(task, secrets={TEACHER_API_KEY: KEY}))
     assert any("other tokens" in line for line in told.lines)
     assert all(step["coverage"] > 0.5 for step in told.steps)
 
@@ -226,7 +234,7 @@ def test_an_endpoint_that_tells_nothing_of_prompts_is_refused_by_its_name(
     with serving(vllm.app) as url:
         task, _ = make_task(host, tiny_folder, tmp_path / "run", teacher=f"{url}/v1#base")
         with pytest.raises(InvalidTrainSpec, match=rf"{url}/v1#base gives no prompt logprobs"):
-            opd.train(with_teacher(task, teacher_key=SecretStr(KEY)))
+            opd.train(with_teacher(task, secrets={TEACHER_API_KEY: KEY}))
 
 
 def test_an_endpoint_that_wants_another_key_is_named_without_it(
@@ -236,7 +244,7 @@ def test_an_endpoint_that_wants_another_key_is_named_without_it(
     with serving(vllm.app) as url:
         task, _ = make_task(host, tiny_folder, tmp_path / "run", teacher=f"{url}/v1#base")
         with pytest.raises(Unauthorized) as caught:
-            opd.train(with_teacher(task, teacher_key=SecretStr("wrong-key")))
+            opd.train(with_teacher(task, secrets={TEACHER_API_KEY: "wrong-key"}))
     assert "wrong-key" not in str(caught.value)
 
 
@@ -249,5 +257,5 @@ def test_a_teacher_that_says_nothing_ends_the_run(
     with serving(vllm.app) as url:
         task, told = make_task(host, tiny_folder, tmp_path / "run", teacher=f"{url}/v1#base")
         with pytest.raises(EnvironmentFailed, match="said nothing of any token"):
-            opd.train(with_teacher(task, teacher_key=SecretStr(KEY)))
+            opd.train(with_teacher(task, secrets={TEACHER_API_KEY: KEY}))
     assert [step["coverage"] for step in told.steps] == [0.0] * 4

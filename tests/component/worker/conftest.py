@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from freesolo import processes
+from freesolo.cli.main import run as freesolo
 from freesolo.client.hub import HubClient
 from freesolo.domain.lifecycle import RUN_ENDED, RunState
 from freesolo.domain.refs import EnvRef
@@ -67,11 +68,13 @@ class Platform:
         self.client.publish(EnvRef("local", name), "0.1.0", pack_folder(root))
 
     def submit(self, name: str, **train: object) -> Run:
-        """Queue a run on the tiny model."""
+        """Queue a run on the tiny model, of SFT unless an `algorithm` is named."""
+        algorithm = train.pop("algorithm", "sft")
         table = {"batch_size": 2, "lora_rank": 4, "learning_rate": 1e-3, **train}
         return self.client.create_run(
             {
                 "model": tiny_model.MODEL_ID,
+                "algorithm": algorithm,
                 "environment": {"id": f"local/{name}"},
                 "train": table,
             }
@@ -80,8 +83,10 @@ class Platform:
     def events(self, run: Run) -> list[RunEvent]:
         """Return all events of a run."""
         found: list[RunEvent] = []
-        while page := self.client.run_events(run.id, after=len(found)).events:
+        after = 0
+        while page := self.client.run_events(run.id, after=after).events:
             found += page
+            after = page[-1].seq
         return found
 
     def wait_for_state(self, run: Run, state: RunState) -> Run:
@@ -125,3 +130,24 @@ def platform(start_live_hub: Callable[..., LiveHub], tmp_path: Path) -> Iterator
     hub = start_live_hub(catalog=catalog, lease_seconds=LEASE_SECONDS)
     with HubClient(hub.url, hub.user_key) as client, ExitStack() as started:
         yield Platform(hub, client, tmp_path, started)
+
+
+# A command of the platform's user: its exit code, and what it printed.
+Command = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def command(
+    platform: Platform, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Command:
+    """Run a command as the platform's user."""
+    monkeypatch.setenv("FREESOLO_HUB_URL", platform.hub.url)
+    monkeypatch.setenv("FREESOLO_API_KEY", platform.hub.user_key)
+    monkeypatch.setenv("FREESOLO_HOME", str(platform.folder / "home"))
+
+    def call(*arguments: str) -> tuple[int, str]:
+        capsys.readouterr()
+        code = freesolo(list(arguments))
+        return code, capsys.readouterr().out
+
+    return call

@@ -1,28 +1,20 @@
 import json
-from pathlib import Path
 
-from freesolo.domain.train_spec import parse_train_spec
-from freesolo.schemas.environments import PinnedEnvironment
-from freesolo.schemas.leases import Lease
-from tests.tiny_model import MODEL_ID, REVISION, catalog_entry
-from training_backend.checkpoints import canonical_config, provenance
+import pytest
 
-DIGEST = f"sha256:{'ab' * 32}"
+from freesolo.errors import InvalidAdapter
+from tests.tiny_model import MODEL_ID
+from training_backend.checkpoints import canonical_config, check_adapter
 
-
-def make_lease(**changes: object) -> Lease:
-    lease = Lease(
-        run_id="run-ab12cd34ef",
-        attempt=1,
-        token="secret-token",
-        lease_seconds=30,
-        spec=parse_train_spec({"model": MODEL_ID, "environment": {"id": "local/agree"}}),
-        environment=PinnedEnvironment(
-            ref="local/agree", version="0.1.0", tree_digest=DIGEST, archive_digest=DIGEST, size=1
-        ),
-        model=catalog_entry(Path("/models/tiny")),
-    )
-    return lease.model_copy(update=changes)
+GOOD = {
+    "peft_type": "LORA",
+    "base_model_name_or_path": MODEL_ID,
+    "r": 4,
+    "lora_alpha": 8,
+    "rank_pattern": {},
+    "alpha_pattern": {},
+    "modules_to_save": None,
+}
 
 
 def test_an_adapter_config_does_not_tell_where_and_in_which_order_peft_saw_things() -> None:
@@ -36,21 +28,23 @@ def test_an_adapter_config_does_not_tell_where_and_in_which_order_peft_saw_thing
     assert json.loads(written)["base_model_name_or_path"] == MODEL_ID
 
 
-def test_provenance_names_everything_an_adapter_was_made_from() -> None:
-    made_by = json.loads(provenance(make_lease()))
-
-    assert made_by["environment"] == {
-        "ref": "local/agree",
-        "version": "0.1.0",
-        "tree_digest": DIGEST,
-    }
-    assert made_by["base_model"] == {"id": MODEL_ID, "revision": REVISION}
-    assert made_by["spec"]["train"]["lora_rank"] == 32
-    assert made_by["seed"] == 42
-    assert set(made_by["packages"]) == {"freesolo", "peft", "torch", "transformers", "trl"}
+def test_an_adapter_as_a_run_writes_it_can_be_gone_on_from() -> None:
+    check_adapter(json.dumps(GOOD), name="run-ab12cd34ef/step-2", base_model=MODEL_ID, rank=4)
 
 
-def test_provenance_is_the_same_for_another_run_of_the_same_work() -> None:
-    again = make_lease(run_id="run-zzzzzzzzzz", attempt=3, token="another-token")
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("r", 8),
+        ("lora_alpha", 4),
+        ("base_model_name_or_path", "acme/other"),
+        ("peft_type", "LOHA"),
+        ("rank_pattern", {"q_proj": 2}),
+        ("modules_to_save", ["lm_head"]),
+    ],
+)
+def test_an_adapter_of_another_shape_is_refused_by_the_key(key: str, value: object) -> None:
+    config = json.dumps(GOOD | {key: value})
 
-    assert provenance(make_lease()) == provenance(again)
+    with pytest.raises(InvalidAdapter, match=f"run-ab12cd34ef/step-2 has {key} "):
+        check_adapter(config, name="run-ab12cd34ef/step-2", base_model=MODEL_ID, rank=4)

@@ -17,6 +17,7 @@ NAMED = "http://127.0.0.1:8000"
         (AUTO, None, True, True, VLLM),
         (AUTO, NAMED, False, True, VLLM),
         (IN_PROCESS, None, False, True, IN_PROCESS),
+        (IN_PROCESS, None, True, True, IN_PROCESS),
         (VLLM, None, False, True, VLLM),
     ],
 )
@@ -27,20 +28,24 @@ def test_the_sampler_fits_the_machine_and_the_model(
     assert choose(options, on_gpu=on_gpu, attends_fully=attends_fully, vllm=True) is chosen
 
 
-@pytest.mark.parametrize(("on_gpu", "attends_fully"), [(True, True), (False, False)])
-def test_in_process_sampling_that_cannot_work_says_the_way_out(
-    on_gpu: bool, attends_fully: bool
-) -> None:
-    options = SamplingOptions(IN_PROCESS)
+def test_in_process_sampling_that_cannot_work_says_the_way_out() -> None:
     with pytest.raises(EngineUnavailable) as caught:
-        choose(options, on_gpu=on_gpu, attends_fully=attends_fully, vllm=True)
+        choose(SamplingOptions(IN_PROCESS), on_gpu=False, attends_fully=False, vllm=True)
     assert "FREESOLO_TRAIN_SAMPLER=vllm" in str(caught.value.hint)
 
 
-def test_without_vllm_a_gpu_run_says_what_to_install() -> None:
+@pytest.mark.parametrize(("kind", "attends_fully"), [(VLLM, True), (AUTO, False)])
+def test_where_only_vllm_can_sample_a_run_says_what_to_install(
+    kind: SamplerKind, attends_fully: bool
+) -> None:
     with pytest.raises(EngineUnavailable) as caught:
-        choose(SamplingOptions(), on_gpu=True, attends_fully=True, vllm=False)
+        choose(SamplingOptions(kind), on_gpu=True, attends_fully=attends_fully, vllm=False)
     assert "serve-gpu" in str(caught.value.hint)
+
+
+def test_a_gpu_without_vllm_still_trains() -> None:
+    chosen = choose(SamplingOptions(), on_gpu=True, attends_fully=True, vllm=False)
+    assert chosen is IN_PROCESS
 
 
 def test_a_named_server_needs_no_vllm_here() -> None:

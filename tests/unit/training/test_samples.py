@@ -28,9 +28,8 @@ def rewards(samples: Sequence[Sample]) -> list[float | None]:
     return [each.reward for each in samples]
 
 
-def test_all_samples_of_a_small_step_are_kept_as_they_came() -> None:
-    few = [sample(float(number)) for number in (3, 1, 2)]
-    assert spread(few) == few
+def test_all_samples_of_a_small_step_are_kept_the_best_last() -> None:
+    assert rewards(spread([sample(number) for number in (3.0, 1.0, None, 2.0)])) == [None, 1, 2, 3]
 
 
 def test_of_a_large_step_the_worst_the_best_and_some_between_are_kept() -> None:

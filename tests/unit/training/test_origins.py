@@ -1,0 +1,107 @@
+import json
+from typing import Any
+
+from freesolo.domain.train_spec import parse_train_spec
+from freesolo.schemas.adapters import AdapterPin, PinnedAdapter
+from freesolo.schemas.environments import EnvironmentPin, ResolvedVersion
+from freesolo.schemas.leases import Lease, PinnedTeacher
+from freesolo.schemas.provenance import TrainingDevice
+from tests.tiny_model import MODEL_ID, REVISION
+from tests.unit.training.leases import DIGEST, make_lease
+from training_backend.origins import as_text, provenance
+
+CPU = TrainingDevice(kind="cpu", instructions="AVX2", threads=2)
+TASK = EnvironmentPin(ref="local/agree", version="0.1.0", tree_digest=DIGEST)
+
+
+def made_by(lease: Lease) -> Any:  # noqa: ANN401 - JSON
+    return json.loads(as_text(provenance(lease, CPU, sampler="vllm")))
+
+
+def make_adapter(**changes: object) -> PinnedAdapter:
+    adapter = PinnedAdapter(
+        run_id="run-bb12cd34ef",
+        step=20,
+        tree_digest=DIGEST,
+        algorithm="sft",
+        environment=TASK,
+        ancestors=(
+            AdapterPin(
+                run_id="run-aa12cd34ef",
+                step=10,
+                tree_digest=DIGEST,
+                algorithm="sft",
+                environment=TASK,
+            ),
+        ),
+        archive_digest=DIGEST,
+        size=1,
+        rank=4,
+    )
+    return adapter.model_copy(update=changes)
+
+
+def test_provenance_names_everything_an_adapter_was_made_from() -> None:
+    base = {"ref": "local/base", "version": "2.0", "tree_digest": f"sha256:{'cd' * 32}"}
+    version = ResolvedVersion.model_validate(base | {"archive_digest": DIGEST, "size": 1})
+    lease = make_lease()
+    builds_on = lease.environment.model_copy(update={"builds_on": (version,)})
+
+    told = made_by(lease.model_copy(update={"environment": builds_on}))
+
+    assert told["environment"] == {
+        "ref": "local/agree",
+        "version": "0.1.0",
+        "tree_digest": DIGEST,
+        "builds_on": [base],
+    }
+    assert told["base_model"] == {"id": MODEL_ID, "revision": REVISION, "source": "path"}
+    assert told["spec"] == lease.spec.model_dump(mode="json")
+    assert (told["algorithm"], told["seed"], told["sampler"]) == ("sft", 42, "vllm")
+    assert told["device"] == {"kind": "cpu", "instructions": "AVX2", "threads": 2}
+    assert {"freesolo", "peft", "torch", "transformers", "trl"} <= set(told["packages"])
+
+
+def test_provenance_tells_where_a_warm_start_came_from_and_not_where_it_lies() -> None:
+    told = made_by(make_lease(warm_start=make_adapter()))
+
+    pinned = {"tree_digest": DIGEST, "algorithm": "sft", "environment": TASK.model_dump()}
+    assert told["warm_start"] == {
+        "run_id": "run-bb12cd34ef",
+        "step": 20,
+        **pinned,
+        "ancestors": [{"run_id": "run-aa12cd34ef", "step": 10, **pinned}],
+    }
+
+
+def test_provenance_names_the_teacher_whichever_kind_it_is() -> None:
+    lease = make_lease()
+    teacher = PinnedTeacher(model=lease.model, adapter=make_adapter())
+    endpoint = parse_train_spec(
+        {
+            "model": MODEL_ID,
+            "algorithm": "opd",
+            "environment": {"id": "local/agree"},
+            "train": {"teacher_model": "https://teacher.example/v1#large"},
+        }
+    )
+
+    by_adapter, by_endpoint = (
+        made_by(make_lease(teacher=teacher)),
+        made_by(make_lease(spec=endpoint)),
+    )
+
+    assert by_adapter["teacher"]["adapter"]["run_id"] == "run-bb12cd34ef"
+    assert by_adapter["teacher"]["base_model"]["id"] == MODEL_ID
+    assert by_endpoint["teacher"] == {
+        "base_model": None,
+        "adapter": None,
+        "endpoint": "https://teacher.example/v1#large",
+    }
+    assert made_by(lease)["teacher"] is None
+
+
+def test_provenance_is_the_same_for_another_run_of_the_same_work() -> None:
+    again = make_lease(run_id="run-zzzzzzzzzz", attempt=3, token="another-token")
+
+    assert made_by(make_lease()) == made_by(again)
