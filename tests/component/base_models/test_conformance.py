@@ -70,6 +70,8 @@ def test_a_model_that_breaks_no_rule_is_described(tiny: Path) -> None:
     assert {check.verdict for check in found.checks} == {Verdict.OK}
     assert (found.architecture, found.parameters, found.context) == ("llama", 90_624, 1024)
     assert (found.vocabulary, found.tied_embeddings, found.thinking) == (259, True, False)
+    assert found.shape is not None
+    assert (found.shape.vocabulary, found.shape.tied_embeddings) == (259, True)
     assert found.answers_extend_prompts
     assert found.template == TemplateFacts(append_only=True)
 

@@ -8,7 +8,7 @@ from freesolo.domain.catalog import SMOLLM2_135M
 from freesolo.domain.roles import Role
 from hub_server.settings import HubSettings
 from tests.component.hub.base_models import ADDED, COMMIT, added_entry
-from tests.component.hub.harness import Document, HubUnderTest, SettableClock, error_of
+from tests.component.hub.harness import MODEL, Document, HubUnderTest, SettableClock, error_of
 from tests.component.hub.people import make_key_of_org
 
 FOLDER = {"source": {"kind": "path", "path": "/models/small"}}
@@ -200,6 +200,25 @@ def test_a_model_that_something_needs_is_not_removed(any_hub: HubUnderTest) -> N
     assert any_hub.user.delete(f"/v1/models/{ADDED}").status_code == 204
     refused = any_hub.user.post("/v1/deployments", json={"adapter": run_id})
     assert error_of(refused)["code"] == "model_not_found"
+
+
+def test_a_model_teaches_as_it_was_added_and_is_not_removed_meanwhile(
+    any_hub: HubUnderTest,
+) -> None:
+    any_hub.publish()
+    add(any_hub)
+    spec = {
+        "model": MODEL,
+        "algorithm": "opd",
+        "environment": {"id": "local/agree"},
+        "train": {"teacher_model": ADDED},
+    }
+    submitted = any_hub.user.post("/v1/runs", json={"spec": spec})
+    assert submitted.status_code == 201, submitted.text
+    refused = any_hub.user.delete(f"/v1/models/{ADDED}")
+    assert error_of(refused)["code"] == "model_in_use_conflict"
+    teacher = any_hub.claim()["teacher"]
+    assert (teacher["model"]["id"], teacher["model"]["revision"]) == (ADDED, COMMIT)
 
 
 def test_an_org_has_only_so_many_models(hub: HubUnderTest) -> None:
