@@ -22,6 +22,7 @@ from typing import Any
 from benchmarks.side_by_side import Figures, machine, measure_in_turns, ratio, run_side, table
 from freesolo.base_models.store import local_path
 from freesolo.domain.catalog import SMOLLM2_135M
+from freesolo.domain.watchdog import Phase
 
 SIDES = ("platform", "trl")
 PROMPTS, GROUP, TOKENS = 4, 8, 48
@@ -60,6 +61,9 @@ class StepClock:
     def started(self, total_steps: int, *, sampler: str | None = None) -> None:
         """Nothing is to be told."""
 
+    def phase(self, phase: Phase) -> None:
+        """Nobody watches."""
+
     def log(self, message: str) -> None:
         """Say it where nobody measures."""
         print(message, file=sys.stderr)
@@ -89,6 +93,7 @@ def measure_platform(model_folder: Path, steps: int, scratch: Path) -> Figures:
     """Train by the platform's recipe, its environment in a host."""
     from freesolo.domain.train_spec import parse_train_spec
     from freesolo.runtime.client import HostOptions, open_host
+    from training_backend.machine import find_machine
     from training_backend.recipes import grpo
     from training_backend.recipes.task import Task
 
@@ -116,7 +121,9 @@ def measure_platform(model_folder: Path, steps: int, scratch: Path) -> Figures:
     clock = StepClock()
     lease: Any = SimpleNamespace(spec=spec, model=SMOLLM2_135M)
     with open_host(environment, HostOptions(cache_dir=scratch / "cache")) as host:
-        grpo.train(Task(lease, host, model_folder, scratch, clock, resume_from=None))
+        grpo.train(
+            Task(lease, host, model_folder, scratch, clock, find_machine(), resume_from=None)
+        )
     shares = {
         part: statistics.median(report[f"time/{part}"] for report in clock.reports[1:])
         for part in ("rollouts", "update")

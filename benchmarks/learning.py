@@ -29,6 +29,7 @@ from freesolo.base_models.store import local_path
 from freesolo.domain.catalog import SMOLLM2_135M
 from freesolo.domain.statistics import wilson_interval
 from freesolo.domain.train_spec import parse_train_spec
+from freesolo.domain.watchdog import Phase
 
 ROOT = Path(__file__).parent.parent
 METHODS = ("base", "sft", "grpo", "sft+grpo")
@@ -114,6 +115,9 @@ class Curve:
     def started(self, total_steps: int, *, sampler: str | None = None) -> None:
         """Nothing is to be told."""
 
+    def phase(self, phase: Phase) -> None:
+        """Nobody watches."""
+
     def log(self, message: str) -> None:
         """Say it where nobody measures."""
         print(message, file=sys.stderr)
@@ -159,6 +163,7 @@ def fill(cell: Cell, folder: Path, cache_dir: Path) -> dict[str, Any]:
 
 
 def _train(cell: Cell, folder: Path, cache_dir: Path, curve: Curve) -> None:
+    from training_backend.machine import find_machine
     from training_backend.recipes import RECIPES
     from training_backend.recipes.task import Task
 
@@ -175,6 +180,7 @@ def _train(cell: Cell, folder: Path, cache_dir: Path, curve: Curve) -> None:
             model_folder=local_path(SMOLLM2_135M, cache_dir),
             work_dir=Path(scratch),
             progress=curve,
+            machine=find_machine(),
             resume_from=None,
             warm_start=folder.parent / parent.name if parent else None,
         )
@@ -184,7 +190,7 @@ def _train(cell: Cell, folder: Path, cache_dir: Path, curve: Curve) -> None:
 def ask(cell: Cell, folder: Path, cache_dir: Path) -> list[dict[str, Any]]:
     """Return what each held-out question was worth, answered greedily."""
     from training_backend.lora import find_device, load_base_model, with_adapter
-    from training_backend.recipes.grpo import chat_format
+    from training_backend.recipes.model_chat import chat_format
     from training_backend.rollouts import Limits, Place, Stage, roll_out
     from training_backend.sampling.in_process import InProcessSampler
     from training_backend.sampling.sampler import Rules
@@ -195,8 +201,7 @@ def ask(cell: Cell, folder: Path, cache_dir: Path) -> list[dict[str, Any]]:
     base = load_base_model(model_folder, find_device())
     start = None if cell.method == "base" else folder
     model = with_adapter(base, 16, warm_start=start)
-    task: Any = SimpleNamespace(model_folder=model_folder, lease=SimpleNamespace(spec=spec))
-    chat = chat_format(task)
+    chat = chat_format(model_folder, thinking=spec.thinking)
     # As good as greedy: a token that is less likely by a hundredth is never drawn.
     rules = Rules(temperature=1e-4, stop_ids=chat.stop_ids)
     sampler = InProcessSampler(model, rules, decode=lambda ids: chat.decode(ids, special=False))

@@ -13,7 +13,12 @@ from torch import Tensor
 from torch.nn.functional import linear
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from freesolo.domain.memory import CPU_TOKENS_PER_PASS, GPU_TOKENS_PER_PASS
+from freesolo.domain.memory import (
+    CPU_SAMPLING_ROOM,
+    CPU_TOKENS_PER_PASS,
+    GPU_SAMPLING_ROOM,
+    GPU_TOKENS_PER_PASS,
+)
 from freesolo.errors import InvalidAdapter
 
 
@@ -33,8 +38,10 @@ class Device:
 def find_device() -> Device:
     """Look for an accelerator."""
     if torch.cuda.is_available():
-        return Device(gpu=True, tokens_per_pass=GPU_TOKENS_PER_PASS, sampling_room=16 << 30)
-    return Device(gpu=False, tokens_per_pass=CPU_TOKENS_PER_PASS, sampling_room=2 << 30)
+        return Device(
+            gpu=True, tokens_per_pass=GPU_TOKENS_PER_PASS, sampling_room=GPU_SAMPLING_ROOM
+        )
+    return Device(gpu=False, tokens_per_pass=CPU_TOKENS_PER_PASS, sampling_room=CPU_SAMPLING_ROOM)
 
 
 def load_base_model(folder: Path, device: Device) -> PreTrainedModel:

@@ -26,6 +26,9 @@ from freesolo.domain.train_spec import (
 # What goes through the model at once when it is trained; the rest of a batch is accumulated.
 CPU_TOKENS_PER_PASS = 1024
 GPU_TOKENS_PER_PASS = 16_384
+# Bytes of keys and values that are held at once while rollouts are sampled in the trainer's process.
+CPU_SAMPLING_ROOM = 2 << 30
+GPU_SAMPLING_ROOM = 16 << 30
 
 # Python with torch, transformers and TRL; on an accelerator its context and its libraries' workspaces.
 _CPU_RUNTIME = 500_000_000
@@ -111,8 +114,7 @@ def peak_memory(
 
     Weights: on a CPU the linear layers in bfloat16, the embeddings in float32 and the mapped file,
     all of it read as float32 first; on an accelerator all in bfloat16. Activations: see
-    `_activations`. Rollouts: keys and values of every rollout of a step, prompt and answers, at the
-    same time, and a row of logits for each.
+    `_activations`. Rollouts: see `_rollouts`.
     """
     shape = model.shape
     if shape is None:
@@ -126,7 +128,7 @@ def peak_memory(
         adapter=_ADAPTER_BYTES * shape.adapter_parameters(rank),
         activations=_activations(shape, load, gpu=gpu),
         logits=_LOGIT_BYTES * load.scored * shape.vocabulary,
-        rollouts=load.rollouts * _rollout(shape, load.row, gpu=gpu),
+        rollouts=_rollouts(shape, load, gpu=gpu),
     )
 
 
@@ -214,10 +216,16 @@ def _activations(shape: ModelShape, load: _Load, *, gpu: bool) -> int:
     return load.tokens * shape.layers * (layer + _SCORE_BYTES * shape.heads * load.row)
 
 
-def _rollout(shape: ModelShape, tokens: int, *, gpu: bool) -> int:
-    """Return what one rollout keeps: keys (float32 on a CPU) and values, and a row of logits."""
-    cache = (2 if gpu else 4) + 2
-    return tokens * shape.layers * shape.kv_width * cache + _SAMPLED_LOGIT_BYTES * shape.vocabulary
+def _rollouts(shape: ModelShape, load: _Load, *, gpu: bool) -> int:
+    """Return what a step's rollouts keep: keys and values in 16 bits, and a row of logits each.
+
+    The sampler takes no more of them at once than there is room for, and holds as much again of what
+    was read for their next turns.
+    """
+    cache = load.row * shape.layers * shape.kv_width * (2 + 2)
+    one = cache + _SAMPLED_LOGIT_BYTES * shape.vocabulary
+    room = 2 * (GPU_SAMPLING_ROOM if gpu else CPU_SAMPLING_ROOM)
+    return min(load.rollouts * one, max(one, room))
 
 
 def _bounds(

@@ -8,6 +8,7 @@ import json
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -67,7 +68,9 @@ class Follower:
         import xgrammar
 
         self._matcher = xgrammar.GrammarMatcher(compiled)
-        self._mask = xgrammar.allocate_token_bitmask(1, vocabulary)
+        # The matcher writes to the CPU's memory, wherever the model is.
+        shape = xgrammar.get_bitmask_shape(1, vocabulary)
+        self._mask = torch.full(shape, -1, dtype=xgrammar.bitmask_dtype, device="cpu")
         self._thinking_end = thinking_end
         self._thinking = bool(thinking_end)
 

@@ -129,13 +129,13 @@ def test_a_run_that_cannot_fit_into_what_it_asks_for_is_refused(
     hub: HubUnderTest, dry_run: bool
 ) -> None:
     publish(hub)
-    finish(hub, {"device": {"name": "cpu-1", "memory": 6 * 10**9}}, STEP)
+    finish(hub, {"device": {"name": "cpu-1", "memory": 5 * 10**9}}, STEP)
     spec = SPEC | {"algorithm": "grpo", "gpu": {"type": "cpu"}}
     refused = hub.user.post("/v1/runs", json={"spec": spec, "dry_run": dry_run})
     assert refused.status_code == 422
     error = error_of(refused)
     assert error["code"] == "invalid_train_spec"
-    assert "cpu-1 has 6.0 GB" in error["message"]
+    assert "cpu-1 has 5.0 GB" in error["message"]
     assert error["problems"][0]["path"] == "train.batch_size"
     fitting = int(error["hint"].split(" at ")[1].split(",")[0])
     smaller = spec | {"train": {"max_steps": 10, "batch_size": fitting}}
@@ -144,7 +144,7 @@ def test_a_run_that_cannot_fit_into_what_it_asks_for_is_refused(
 
 def test_a_run_that_asks_for_no_device_is_only_told(hub: HubUnderTest) -> None:
     publish(hub)
-    finish(hub, {"device": {"name": "cpu-1", "memory": 6 * 10**9}}, STEP)
+    finish(hub, {"device": {"name": "cpu-1", "memory": 5 * 10**9}}, STEP)
     found = estimate(hub, algorithm="grpo")
     assert found["fits"] is False
     assert [knob["key"] for knob in found["knobs"]] == ["train.batch_size"]

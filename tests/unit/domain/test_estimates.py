@@ -151,17 +151,17 @@ def test_more_never_costs_less(
 
 def test_a_run_that_does_not_fit_says_which_key_to_lower() -> None:
     spec = spec_of("grpo", max_steps=1)
-    found = estimated(spec, device=Device("cpu-2", memory=6 * 10**9))
+    found = estimated(spec, device=Device("cpu-2", memory=5 * 10**9))
     assert found.fits is False
     assert [knob.key for knob in found.knobs] == ["train.batch_size"]
 
 
 def test_a_device_that_is_too_small_is_refused_with_a_value_that_fits() -> None:
     spec = spec_of("grpo")
-    device = Device("cpu-1", memory=6 * 10**9)
+    device = Device("cpu-1", memory=5 * 10**9)
     with pytest.raises(InvalidTrainSpec) as refused:
         refuse_misfit(spec, SMOLLM2_135M, ROWS.lengths, device)
-    assert "cpu-1 has 6.0 GB" in refused.value.message
+    assert "cpu-1 has 5.0 GB" in refused.value.message
     assert "rollouts" in refused.value.message
     assert refused.value.problems[0].path == "train.batch_size"
     assert "`train.batch_size` at " in str(refused.value.hint)
@@ -183,8 +183,8 @@ def test_what_fits_and_what_nobody_knows_is_not_refused() -> None:
 
 
 def test_a_job_without_room_ends_with_the_same_words() -> None:
-    with pytest.raises(LimitExceeded, match=r"6\.0 GB are free") as refused:
-        require_room(spec_of("grpo"), SMOLLM2_135M, ROWS.lengths, gpu=False, room=6 * 10**9)
+    with pytest.raises(LimitExceeded, match=r"5\.0 GB are free") as refused:
+        require_room(spec_of("grpo"), SMOLLM2_135M, ROWS.lengths, gpu=False, room=5 * 10**9)
     assert "`train.batch_size` at " in str(refused.value.hint)
     require_room(spec_of(), SMOLLM2_135M, ROWS.lengths, gpu=False, room=24 * 10**9)
 

@@ -42,9 +42,12 @@ def test_without_vllm_a_gpu_run_is_sampled_in_the_process() -> None:
 
 
 @pytest.mark.parametrize("on_gpu", [True, False])
-def test_without_vllm_a_model_that_needs_it_says_what_to_install(on_gpu: bool) -> None:
+@pytest.mark.parametrize(("kind", "attends_fully"), [(VLLM, True), (AUTO, False)])
+def test_where_only_vllm_can_sample_a_run_says_what_to_install(
+    kind: SamplerKind, attends_fully: bool, on_gpu: bool
+) -> None:
     with pytest.raises(EngineUnavailable) as caught:
-        choose(SamplingOptions(), on_gpu=on_gpu, attends_fully=False, vllm=False)
+        choose(SamplingOptions(kind), on_gpu=on_gpu, attends_fully=attends_fully, vllm=False)
     assert "serve-gpu" in str(caught.value.hint)
 
 
