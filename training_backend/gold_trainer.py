@@ -16,12 +16,13 @@ from transformers import PrinterCallback, Trainer
 
 from freesolo.domain.train_tables import TrainTable
 from training_backend.data import GoldRow
-from training_backend.imitation import Imitated, OutputLayer, imitate
+from training_backend.imitation import Imitated, imitate
 from training_backend.lora import Device, lean
 from training_backend.packing import batches_by_length
 from training_backend.passes import Passes
 from training_backend.recipes.steps import Places, StepReports, arguments, refuse_unless_finite
 from training_backend.recipes.task import Progress
+from training_backend.token_scores import OutputLayer
 
 _WARMUP = 0.03
 # What a pass costs besides its tokens, as a share of the most that it may have.
@@ -80,7 +81,7 @@ class GoldTrainer(Trainer):  # type: ignore[misc]
             data_collator=list,
             callbacks=[StepReports(lessons.train, progress, self._summary.measure)],
         )
-        self._output = OutputLayer.of(model, torch.bfloat16)
+        self._output = OutputLayer.of(model.get_base_model(), torch.bfloat16)
 
     def training_step(
         self, model: PeftModel, inputs: list[int], num_items_in_batch: Tensor | None = None

@@ -12,24 +12,10 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from training_backend.data import GoldRow
+from training_backend.token_scores import OutputLayer
 
 # Tokens whose logits are in memory at once: a vocabulary is large.
 _SCORED_AT_ONCE = 256
-
-
-@dataclass(frozen=True)
-class OutputLayer:
-    """The layer that turns a hidden state into logits; it is frozen, and converted only once."""
-
-    weight: Tensor
-    bias: Tensor | None
-
-    @classmethod
-    def of(cls, model: PeftModel, dtype: torch.dtype) -> "OutputLayer":
-        """Take the output layer of a model."""
-        layer = model.get_base_model().get_output_embeddings()
-        bias = getattr(layer, "bias", None)
-        return cls(layer.weight.detach().to(dtype), None if bias is None else bias.to(dtype))
 
 
 @dataclass(frozen=True)

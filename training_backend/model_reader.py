@@ -14,6 +14,7 @@ from training_backend.packing import Row, make_batches, make_packs
 from training_backend.policy import likelihoods
 from training_backend.policy_trainer import attends_fully
 from training_backend.teachers import Question, Reading
+from training_backend.token_scores import OutputLayer
 
 TEACHER = "teacher"
 
@@ -48,10 +49,11 @@ class ModelReader:
         found: dict[int, list[float]] = {}
         training = self.causal.training
         self.causal.eval()
-        device = self.causal.get_input_embeddings().weight.device.type
+        output = OutputLayer.of(self.causal, torch.bfloat16)
+        device = output.weight.device.type
         with self.speaking(), torch.inference_mode(), torch.autocast(device, torch.bfloat16):
             for batch in make_batches(packs, max_tokens=self.tokens_per_pass):
-                logprobs, _ = likelihoods(self.causal, batch, self.temperature)
+                logprobs, _ = likelihoods(self.causal, output, batch, self.temperature)
                 left = iter(logprobs.tolist())
                 for row in (row for pack in batch for row in pack.rows):
                     found[id(row)] = list(islice(left, row.trained_tokens))

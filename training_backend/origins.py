@@ -20,8 +20,8 @@ from freesolo.schemas.provenance import (
 
 # Those whose code the numbers go through.
 _PACKAGES = (
-    *("accelerate", "datasets", "freesolo", "numpy", "peft", "safetensors", "tokenizers"),
-    *("torch", "transformers", "trl"),
+    *("accelerate", "freesolo", "numpy", "peft", "safetensors", "tokenizers", "torch"),
+    "transformers",
 )
 
 

@@ -15,7 +15,9 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from training_backend.lora import lean
 from training_backend.packing import Pack, Row
+from training_backend.token_scores import OutputLayer, score_tokens
 
 IMPORTANCE_CAP = 2.0
 
@@ -54,14 +56,17 @@ class Measured:
     importance_ratio: float
 
 
-def judge(model: PeftModel, packs: Sequence[Pack], objective: Objective) -> Judged:
+def judge(
+    model: PeftModel, output: OutputLayer, packs: Sequence[Pack], objective: Objective
+) -> Judged:
     """Let the policy judge the tokens of packs that carry loss, and its base too if it is asked."""
     causal = model.get_base_model()
-    logprobs, entropies = likelihoods(causal, packs, objective.temperature)
+    with lean(model):
+        logprobs, entropies = likelihoods(causal, output, packs, objective.temperature)
     if not objective.kl_penalty_coef:
         return Judged(logprobs, entropies)
     with torch.no_grad(), model.disable_adapter():
-        reference, _ = likelihoods(causal, packs, objective.temperature)
+        reference, _ = likelihoods(causal, output, packs, objective.temperature)
     return Judged(logprobs, entropies, reference)
 
 
@@ -100,12 +105,11 @@ def loss_of(
 
 
 def likelihoods(
-    causal: PreTrainedModel, packs: Sequence[Pack], temperature: float
+    causal: PreTrainedModel, output: OutputLayer, packs: Sequence[Pack], temperature: float
 ) -> tuple[Tensor, Tensor]:
     """Return how likely the tokens of packs that carry loss are to a model, and its entropies there."""
-    device = causal.get_input_embeddings().weight.device
+    device = output.weight.device
     hidden = causal.base_model(**_inputs(packs, device), use_cache=False).last_hidden_state
-    logits = causal.get_output_embeddings()(hidden[_places(packs, device)])
     targets = torch.tensor(
         [
             token
@@ -117,11 +121,7 @@ def likelihoods(
         dtype=torch.long,
         device=device,
     )
-    logits = logits.float() / temperature
-    log_probs = logits.log_softmax(-1)
-    with torch.no_grad():
-        entropies = -(log_probs.exp() * log_probs).sum(-1)
-    return log_probs.gather(1, targets[:, None]).squeeze(1), entropies
+    return score_tokens(hidden[_places(packs, device)], output, targets, temperature=temperature)
 
 
 def _inputs(packs: Sequence[Pack], device: torch.device) -> dict[str, Tensor]:

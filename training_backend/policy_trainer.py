@@ -22,6 +22,7 @@ from training_backend.passes import Passes
 from training_backend.policy import Measured, Objective, judge, loss_of
 from training_backend.recipes.steps import Places, StepReports, arguments, refuse_unless_finite
 from training_backend.recipes.task import Progress, Sample
+from training_backend.token_scores import OutputLayer
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class PolicyTrainer(Trainer):  # type: ignore[misc]
         self._practise = practise
         self._progress = progress
         self._passes = Passes(device.tokens_per_pass, tell=progress.log)
+        self._output = OutputLayer.of(model.get_base_model(), torch.bfloat16)
         self._shares_prompts = attends_fully(model.get_base_model())
         self._told: dict[str, float] = {}
         super().__init__(
@@ -118,11 +120,13 @@ class PolicyTrainer(Trainer):  # type: ignore[misc]
         practised = time.monotonic()
         model.train()
         measured = self._learn(step, practice.rows)
+        ended = time.monotonic()
         self._told = {
             **practice.metrics,
             **summary_of(measured),
             "time/rollouts": practised - began,
-            "time/update": time.monotonic() - practised,
+            "time/update": ended - practised,
+            "tokens_per_s": practice.metrics.get("tokens/sampled", 0.0) / (ended - began),
             "epoch": step * len(inputs) / max(1, len(set(self._course.order))),
         }
         self._progress.samples(step, practice.samples)
@@ -152,7 +156,7 @@ class PolicyTrainer(Trainer):  # type: ignore[misc]
         measured = []
         for batch in make_batches(packs, max_tokens=self._passes.tokens):
             with self.accelerator.autocast():
-                judged = judge(self.model, batch, objective)
+                judged = judge(self.model, self._output, batch, objective)
             of_batch = [row for pack in batch for row in pack.rows]
             loss, part = loss_of(judged, of_batch, objective, tokens=tokens)
             refuse_unless_finite("loss", part.loss, step, self._course.train)

@@ -1,16 +1,33 @@
 """How likely tokens are, straight from hidden states. Importing this imports torch."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
+from transformers import PreTrainedModel
 
 # Rows whose logits are in memory at once: a vocabulary is large.
 _AT_ONCE = 256
 
 
-class TokenScores(torch.autograd.Function):  # type: ignore[misc]
+@dataclass(frozen=True)
+class OutputLayer:
+    """The layer that turns a hidden state into logits; it is frozen, and converted only once."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    @classmethod
+    def of(cls, causal: PreTrainedModel, dtype: torch.dtype) -> "OutputLayer":
+        """Take the output layer of a model."""
+        layer = causal.get_output_embeddings()
+        bias = getattr(layer, "bias", None)
+        return cls(layer.weight.detach().to(dtype), None if bias is None else bias.to(dtype))
+
+
+class _TokenScores(torch.autograd.Function):  # type: ignore[misc]
     """Log probabilities of tokens, and the entropies of what they were drawn from.
 
     Logits are computed a few rows at a time, and again for the gradient: autograd would keep several
@@ -65,3 +82,13 @@ def _parts(count: int) -> list[slice]:
 
 def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, temperature: float) -> Tensor:
     return linear(hidden.to(weight.dtype), weight, bias).float() / temperature
+
+
+def score_tokens(
+    hidden: Tensor, output: OutputLayer, targets: Tensor, *, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Return the log probabilities of `targets` and the entropies there, each of shape (tokens,)."""
+    scores: tuple[Tensor, Tensor] = _TokenScores.apply(
+        hidden, output.weight, output.bias, targets, temperature
+    )
+    return scores

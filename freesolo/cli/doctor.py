@@ -56,7 +56,7 @@ def _checks(app: App) -> Iterator[Check]:
     yield _memory()
     yield _disk(app.settings.home_dir)
     yield _library("hub", "sqlalchemy", "the hub", extra="hub")
-    yield _library("training", "trl", "training", extra="train")
+    yield _library("training", "peft", "training", extra="train")
     yield _torch()
     yield _base_model()
     yield _vllm()

@@ -30,7 +30,7 @@ GPU_TOKENS_PER_PASS = 16_384
 CPU_SAMPLING_ROOM = 2 << 30
 GPU_SAMPLING_ROOM = 16 << 30
 
-# Python with torch, transformers and TRL; on an accelerator its context and its libraries' workspaces.
+# Python with torch and transformers; on an accelerator its context and its libraries' workspaces.
 _CPU_RUNTIME = 500_000_000
 _GPU_RUNTIME = 1_200_000_000
 # An adapter's weight and gradient and Adam's two moments in float32, and its copy in bfloat16.

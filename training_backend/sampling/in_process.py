@@ -419,11 +419,12 @@ def _lean_forward(module: LoraLinear, dtype: torch.dtype) -> Callable[[Tensor], 
         # A layer that only a teacher's adapter has.
         return lambda inputs, *_, **__: linear(inputs.to(dtype), weight, bias)
     down = module.lora_A[name].weight.to(dtype)
-    up = (module.lora_B[name].weight * module.scaling[name]).to(dtype)
+    up = (module.lora_B[name].weight * module.scaling[name]).to(dtype).t()
 
     def forward(inputs: Tensor, *_: object, **__: object) -> Tensor:
-        inputs = inputs.to(dtype)
-        return linear(inputs, weight, bias) + linear(linear(inputs, down), up)
+        rows = inputs.reshape(-1, inputs.shape[-1]).to(dtype)
+        said = torch.addmm(linear(rows, weight, bias), linear(rows, down), up)
+        return said.view(*inputs.shape[:-1], -1)
 
     return forward
 

@@ -10,6 +10,7 @@ from peft import PeftModel
 from training_backend.packing import Pack, Row
 from training_backend.policy import Objective, judge
 from training_backend.sampling.sampler import Ids
+from training_backend.token_scores import OutputLayer
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ class TrainedAdapter:
     def logprobs(self, prompt: Ids, after: Ids) -> Sequence[float]:
         """Return how likely the tokens of `after` are to the trainer, at the run's temperature."""
         row = Row(prompt, after, (True,) * len(after), (0.0,) * len(after), (0.0,) * len(after))
-        device = self.model.get_input_embeddings().weight.device.type
-        with torch.no_grad(), torch.autocast(device, torch.bfloat16):
-            judged = judge(self.model, [Pack(prompt, (row,))], Objective(self.temperature))
+        output = OutputLayer.of(self.model.get_base_model(), torch.bfloat16)
+        with torch.no_grad(), torch.autocast(output.weight.device.type, torch.bfloat16):
+            judged = judge(self.model, output, [Pack(prompt, (row,))], Objective(self.temperature))
         logprobs: list[float] = judged.logprobs.tolist()
         return logprobs

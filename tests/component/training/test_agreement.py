@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from tests.component.training.conftest import make_policy
 from training_backend.packing import Row, make_batches, make_packs
 from training_backend.policy import Objective, judge, loss_of
+from training_backend.token_scores import OutputLayer
 
 with warnings.catch_warnings():
     # What a peer and its friends say of themselves is no fault of ours.
@@ -51,12 +52,15 @@ def rows() -> list[Row]:
 def ours(model: PeftModel, objective: Objective, *, shared: bool) -> float:
     """Return our loss of the batch; the gradients are in the model."""
     tokens = sum(row.trained_tokens for row in rows())
+    output = OutputLayer.of(model.get_base_model(), torch.float32)
     total = 0.0
     for batch in make_batches(
         make_packs(rows(), max_tokens=64, share_prompts=shared), max_tokens=96
     ):
         of_batch = [row for pack in batch for row in pack.rows]
-        loss, measured = loss_of(judge(model, batch, objective), of_batch, objective, tokens=tokens)
+        loss, measured = loss_of(
+            judge(model, output, batch, objective), of_batch, objective, tokens=tokens
+        )
         loss.backward()
         total += measured.loss
     return total

@@ -22,7 +22,7 @@ from tests.environment_folders import write_environment
 from training_backend.chat import ChatFormat
 from training_backend.data import Conversation, GoldRow, build_rows, read_conversations, rows_of
 from training_backend.gold_trainer import GoldTrainer, Lessons
-from training_backend.imitation import Imitated, OutputLayer, imitate
+from training_backend.imitation import Imitated, imitate
 from training_backend.lora import Device, lean
 from training_backend.packing import batches_by_length
 from training_backend.passes import Passes
@@ -30,6 +30,7 @@ from training_backend.recipes.sft import Plan, fit
 from training_backend.recipes.task import Sample
 from training_backend.rollouts import Limits, Place, Stage, roll_out
 from training_backend.sampling.sampler import Finish, Request, Sampled
+from training_backend.token_scores import OutputLayer
 
 with warnings.catch_warnings():
     # What a peer and its friends say of themselves is no fault of ours.

@@ -18,6 +18,7 @@ from training_backend.packing import Row, make_packs
 from training_backend.policy import IMPORTANCE_CAP, Objective, judge, loss_of
 from training_backend.policy_trainer import Course, Practice, Practise, train_policy
 from training_backend.recipes.task import Sample
+from training_backend.token_scores import OutputLayer
 
 NAN = float("nan")
 
@@ -100,9 +101,17 @@ def weights(model: PeftModel) -> dict[str, Tensor]:
     }
 
 
+def output_of(model: PeftModel) -> OutputLayer:
+    return OutputLayer.of(model.get_base_model(), torch.float32)
+
+
 def likelihood(model: PeftModel, row: Row) -> float:
     with torch.no_grad():
-        return float(judge(model, make_packs([row], max_tokens=99), Objective()).logprobs.sum())
+        return float(
+            judge(
+                model, output_of(model), make_packs([row], max_tokens=99), Objective()
+            ).logprobs.sum()
+        )
 
 
 def test_what_beat_its_siblings_becomes_likelier_and_what_fell_behind_less_so(
@@ -208,7 +217,7 @@ def test_a_single_row_that_does_not_fit_ends_the_run_with_what_to_lower(
 def test_a_token_the_sampler_found_unlikely_counts_twice_at_the_most(policy: PeftModel) -> None:
     (row,) = rows(1.0)
     packs = make_packs([row], max_tokens=99)
-    judged = judge(policy, packs, Objective())
+    judged = judge(policy, output_of(policy), packs, Objective())
     plain, _ = loss_of(judged, [row], Objective(), tokens=6)
     assert plain.item() == pytest.approx(-1.0)
 
@@ -224,7 +233,7 @@ def test_a_token_the_sampler_found_unlikely_counts_twice_at_the_most(policy: Pef
 
 def test_only_the_tokens_the_model_was_least_sure_of_are_trained(policy: PeftModel) -> None:
     made = rows(1.0, 1.0, size=10)
-    judged = judge(policy, make_packs(made, max_tokens=99), Objective())
+    judged = judge(policy, output_of(policy), make_packs(made, max_tokens=99), Objective())
 
     loss, _ = loss_of(judged, made, Objective(entropy_quantile=0.2), tokens=20)
     (gradient,) = torch.autograd.grad(loss, judged.logprobs)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from training_backend.token_scores import TokenScores
+from training_backend.token_scores import OutputLayer, score_tokens
 
 
 @pytest.mark.parametrize("count", [0, 3, 600])
@@ -18,7 +18,9 @@ def test_scores_and_gradients_are_those_of_the_plain_formula(
     expected = plain.gather(1, targets[:, None]).squeeze(1)
     (wanted,) = torch.autograd.grad((expected * given).sum(), hidden)
 
-    logprobs, entropies = TokenScores.apply(hidden, weight, bias, targets, temperature)
+    logprobs, entropies = score_tokens(
+        hidden, OutputLayer(weight, bias), targets, temperature=temperature
+    )
     (found,) = torch.autograd.grad((logprobs * given).sum(), hidden)
 
     torch.testing.assert_close(logprobs, expected)

@@ -59,7 +59,7 @@ def test_provenance_names_everything_an_adapter_was_made_from() -> None:
     assert told["spec"] == lease.spec.model_dump(mode="json", exclude={"wandb", "trackio"})
     assert (told["algorithm"], told["seed"], told["sampler"]) == ("sft", 42, "vllm")
     assert told["device"] == {"kind": "cpu", "instructions": "AVX2", "threads": 2}
-    assert {"freesolo", "peft", "torch", "transformers", "trl"} <= set(told["packages"])
+    assert {"freesolo", "peft", "torch", "transformers"} <= set(told["packages"])
 
 
 def test_provenance_tells_where_a_warm_start_came_from_and_not_where_it_lies() -> None:
