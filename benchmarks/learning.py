@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -30,6 +31,8 @@ from freesolo.domain.catalog import SMOLLM2_135M
 from freesolo.domain.statistics import wilson_interval
 from freesolo.domain.train_spec import parse_train_spec
 from freesolo.domain.watchdog import Phase
+from freesolo.package.templates import find_template, write_environment
+from freesolo.runtime.client import EnvironmentHost, HostOptions, open_host
 
 ROOT = Path(__file__).parent.parent
 METHODS = ("base", "sft", "grpo", "sft+grpo")
@@ -40,9 +43,9 @@ WINDOW = 5
 
 @dataclass(frozen=True)
 class Trained:
-    """A task, and how it is trained on: what the tables of its configs say."""
+    """A task, a template or a folder of ours, and how it is trained on: the tables of its configs."""
 
-    folder: Path
+    environment: str | Path
     sft: Mapping[str, object]
     grpo: Mapping[str, object]
 
@@ -74,9 +77,9 @@ def _grpo(tokens: int, context: int, **more: object) -> dict[str, object]:
 # Imitation is cut short where practice is to go on from it: there must be something left to learn.
 TASKS = {
     "reviews": Trained(ROOT / "benchmarks" / "reviews", _sft(4, 256), _grpo(8, 256)),
-    "dates": Trained(ROOT / "env_templates" / "single-turn", _sft(15, 256), _grpo(16, 256)),
+    "dates": Trained("single-turn", _sft(15, 256), _grpo(16, 256)),
     "number hunt": Trained(
-        ROOT / "env_templates" / "multi-turn",
+        "multi-turn",
         _sft(15, 256),
         _grpo(8, 256, credit_assignment="per_turn"),
     ),
@@ -235,11 +238,16 @@ def _document(cell: Cell, algorithm: str, table: Mapping[str, object]) -> dict[s
     }
 
 
-def _open(cell: Cell, split: str, cache_dir: Path) -> Any:  # noqa: ANN401 - a context manager
-    from freesolo.runtime.client import HostOptions, open_host
-
-    folder = TASKS[cell.task].folder
-    return open_host(folder, HostOptions(cache_dir=cache_dir), params={"split": split})
+@contextmanager
+def _open(cell: Cell, split: str, cache_dir: Path) -> Iterator[EnvironmentHost]:
+    environment = TASKS[cell.task].environment
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = environment if isinstance(environment, Path) else Path(scratch)
+        if isinstance(environment, str):
+            write_environment(find_template(environment), folder, name="task", org="local")
+        options = HostOptions(cache_dir=cache_dir)
+        with open_host(folder, options, params={"split": split}) as host:
+            yield host
 
 
 def cells(tasks: Sequence[str], seeds: Sequence[int]) -> Iterator[Cell]:
