@@ -31,6 +31,7 @@ from freesolo.domain.catalog import SMOLLM2_135M
 from freesolo.domain.statistics import wilson_interval
 from freesolo.domain.train_spec import parse_train_spec
 from freesolo.domain.watchdog import Phase
+from freesolo.errors import EnvironmentFailed
 from freesolo.package.templates import find_template, write_environment
 from freesolo.runtime.client import EnvironmentHost, HostOptions, open_host
 
@@ -77,10 +78,10 @@ def _grpo(tokens: int, context: int, **more: object) -> dict[str, object]:
 # Imitation is cut short where practice is to go on from it: there must be something left to learn.
 TASKS = {
     "reviews": Trained(ROOT / "benchmarks" / "reviews", _sft(4, 256), _grpo(8, 256)),
-    "dates": Trained("single-turn", _sft(15, 256), _grpo(16, 256)),
+    "dates": Trained("single-turn", _sft(6, 256), _grpo(16, 256)),
     "number hunt": Trained(
         "multi-turn",
-        _sft(15, 256),
+        _sft(10, 256),
         _grpo(8, 256, credit_assignment="per_turn"),
     ),
 }
@@ -149,17 +150,23 @@ def fill(cell: Cell, folder: Path, cache_dir: Path) -> dict[str, Any]:
     began = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
     curve = Curve(folder)
+    refused = None
     if cell.method != "base":
-        _train(cell, folder, cache_dir, curve)
+        try:
+            _train(cell, folder, cache_dir, curve)
+        except EnvironmentFailed as error:
+            # What no answer ever earned anything in cannot be practised; the table says so.
+            refused = error.message
     trained = time.monotonic()
-    scores = ask(cell, folder, cache_dir)
+    scores = [] if refused else ask(cell, folder, cache_dir)
     return {
         "task": cell.task,
         "method": cell.method,
         "seed": cell.seed,
+        "refused": refused,
         "passed": sum(bool(score["success"]) for score in scores),
         "total": len(scores),
-        "mean_reward": fmean(score["reward"] for score in scores),
+        "mean_reward": fmean(score["reward"] for score in scores) if scores else 0.0,
         "steps": curve.steps,
         "train_seconds": round(trained - began, 1),
     }
@@ -266,6 +273,12 @@ def report(found: Sequence[Mapping[str, Any]]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for cell in found:
+        if cell["refused"]:
+            lines.append(
+                f"| {cell['task']} | {cell['method']} | {cell['seed']} | refused after "
+                f"{len(cell['steps'])} steps: nothing was ever right | | | {cell['train_seconds']} |"
+            )
+            continue
         low, high = wilson_interval(cell["passed"], cell["total"])
         rewards = [step["reward"] for step in cell["steps"] if "reward" in step]
         rise = f"{fmean(rewards[:WINDOW]):.2f} → {fmean(rewards[-WINDOW:]):.2f}" if rewards else ""

@@ -21,7 +21,7 @@ SUITE = "heldout"
 # A date takes about ten tokens; a model that talks instead is cut off here.
 MAX_TOKENS = 24
 # Practice goes on from where imitation was after so many steps: right now and then, and often not.
-IMITATED_STEPS = 10
+IMITATED_STEPS = 5
 PRACTISED_STEPS = 30
 
 console = Console(stderr=True, highlight=False)
@@ -103,7 +103,8 @@ def _steps(loop: Loop) -> dict[str, Any]:
     with loop.phase("publish"):
         published = loop.freesolo("publish", TASK)
     with loop.phase("train"):
-        run = loop.freesolo("train", f"{TASK}/configs/sft.toml")
+        saved = f"train.save_at_steps=[{IMITATED_STEPS}]"
+        run = loop.freesolo("train", f"{TASK}/configs/sft.toml", "--set", saved)
     with loop.phase("deploy"):
         deployed = loop.freesolo("deploy", run["id"], "--wait")
     practice = _practise(loop, run["id"])

@@ -15,6 +15,23 @@ from freesolo.domain.lifecycle import RUN_ENDED, RunState
 from freesolo.errors import Unavailable, from_wire
 from freesolo.schemas.runs import EventKind, EventPage, Run, RunDetail, RunEvent, StepMetrics
 
+# What a line or a row has room for, where it was measured, and what it is called there.
+MAIN_METRICS = {
+    "reward": "reward",
+    "reward_std": "std",
+    "frac_reward_zero_std": "flat groups",
+    "teacher_kl": "teacher kl",
+    "loss": "loss",
+    "grad_norm": "grad norm",
+    "entropy": "entropy",
+    "completions/mean_length": "length",
+    "completions/clipped_ratio": "cut off",
+    "rollout/unscorable_frac": "unscorable",
+    "learning_rate": "lr",
+    "tokens_per_s": "tokens/s",
+    "time/step": "seconds",
+}
+
 _POLL_SECONDS = 0.5
 # How long a hub may be away before following it ends; a restart takes a few seconds.
 _PATIENCE_SECONDS = 60.0
@@ -150,11 +167,12 @@ def run_document(run: Run, hints: Sequence[Hint] | None = None) -> dict[str, obj
 
 
 def event_line(event: RunEvent) -> str:
-    """Write an event on one line."""
+    """Write an event on one line: of metrics the main ones, for `runs metrics` has them all."""
     if event.kind is EventKind.METRICS:
+        measured = {name: event.data.get(name) for name in MAIN_METRICS}
         numbers = " ".join(
             f"{name}={value:.4g}"
-            for name, value in event.data.items()
+            for name, value in measured.items()
             if isinstance(value, int | float)
         )
         return f"step {event.step}: {numbers}"

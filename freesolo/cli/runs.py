@@ -8,6 +8,7 @@ import click
 
 from freesolo.cli.context import App, json_option, pass_app
 from freesolo.cli.follow import (
+    MAIN_METRICS,
     event_line,
     follow,
     hints_on,
@@ -128,9 +129,9 @@ def metrics(app: App, run_id: str, *, as_csv: bool) -> None:
     elif as_csv:
         app.out.data(_csv(steps), end="")
     else:
-        names = ["step", *(name for name in _MAIN if any(name in step for step in steps))]
+        names = ["step", *(name for name in MAIN_METRICS if any(name in step for step in steps))]
         app.out.table(
-            [_MAIN.get(name, name) for name in names],
+            [MAIN_METRICS.get(name, name) for name in names],
             [[_number(step.get(name)) for name in names] for step in steps],
         )
 
@@ -237,24 +238,6 @@ def reproduce(context: click.Context, run_id: str, *, background: bool) -> None:
         show_end(app, followed)
     if followed.state is not RunState.DONE or not found.identical:
         context.exit(1)
-
-
-# The columns of `runs metrics`, where they were measured, and what heads them.
-_MAIN = {
-    "reward": "reward",
-    "reward_std": "std",
-    "frac_reward_zero_std": "flat groups",
-    "teacher_kl": "teacher kl",
-    "loss": "loss",
-    "grad_norm": "grad norm",
-    "entropy": "entropy",
-    "completions/mean_length": "length",
-    "completions/clipped_ratio": "cut off",
-    "rollout/unscorable_frac": "unscorable",
-    "learning_rate": "lr",
-    "tokens_per_s": "tokens/s",
-    "time/step": "seconds",
-}
 
 
 def _csv(steps: Sequence[Mapping[str, float]]) -> str:
