@@ -62,9 +62,12 @@ def test_a_run_practises_and_a_killed_one_ends_with_the_same_bytes(platform: Pla
     events = platform.events(run)
     steps = [event for event in events if event.kind is EventKind.METRICS]
     assert [event.step for event in steps] == list(range(1, 13))
-    told = {"loss", "reward", "reward_std", "frac_reward_zero_std", "entropy", "grad_norm"}
-    told |= {"completions/mean_length", "num_turns/mean", "sampling/logp_difference_mean"}
+    told = {"loss", "reward", "reward_std", "frac_reward_zero_std", "grad_norm", "tokens_per_s"}
+    told |= {"completions/mean_length", "num_turns/mean"}
     assert all(told <= set(event.data) for event in steps)
+    # Where nobody was better than its siblings, nothing was judged.
+    judged = {"entropy", "sampling/logp_difference_mean"}
+    assert any(judged <= set(event.data) for event in steps)
     assert any(abs(float(str(event.data["loss"]))) > 0 for event in steps)
 
     again = platform.submit("vowels", **settings)
