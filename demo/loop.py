@@ -107,7 +107,6 @@ def _steps(loop: Loop) -> dict[str, Any]:
         run = loop.freesolo("train", f"{TASK}/configs/sft.toml", "--set", saved)
     with loop.phase("deploy"):
         deployed = loop.freesolo("deploy", run["id"], "--wait")
-    practice = _practise(loop, run["id"])
     with loop.phase("eval base"):
         base = _evaluate(loop, BASE_MODEL)
     with loop.phase("eval tuned"):
@@ -115,6 +114,8 @@ def _steps(loop: Loop) -> dict[str, Any]:
     with loop.phase("chat"):
         question = tuned["cases"][0]["prompt"]
         chat = _chat(deployed["openai_base_url"], platform["api_key"], run["id"], question)
+    # It deploys an earlier step under the run's name, so it comes last.
+    practice = _practise(loop, run["id"])
     return {
         "environment": {
             "ref": published["ref"],
