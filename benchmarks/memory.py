@@ -12,13 +12,12 @@ import json
 import os
 import platform
 import random
-import resource
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from benchmarks.side_by_side import Figures, measure_apart, run_side
 from freesolo.base_models.store import local_path
 from freesolo.domain.catalog import SMOLLM2_135M, BaseModelEntry, LocalSource
 from freesolo.domain.memory import Memory, peak_memory
@@ -101,8 +100,8 @@ def foretold(case: Case, model: BaseModelEntry) -> Memory:
     return memory
 
 
-def measure(case: Case, model_folder: Path) -> float:
-    """Train in this process; return its peak in GB."""
+def measure(case: Case, model_folder: Path) -> Figures:
+    """Train in this process, and note nothing but the memory that takes."""
     from training_backend.recipes.sft import Plan, fit
 
     class Quiet:
@@ -129,24 +128,7 @@ def measure(case: Case, model_folder: Path) -> float:
     spec = parse_train_spec(spec_document(case, SMOLLM2_135M.id))
     with tempfile.TemporaryDirectory() as output:
         fit(Plan(made_rows(case), model_folder, Path(output), spec.train, SEED), Quiet())
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-
-
-def measured_apart(case: Case, model_folder: Path, *, threads: int) -> float:
-    """Measure one case in a process of its own."""
-    command = [sys.executable, __file__, "--measure", json.dumps(case)]
-    command += ["--model-folder", str(model_folder)]
-    quiet = {
-        "OMP_NUM_THREADS": str(threads),
-        "OMP_WAIT_POLICY": "passive",
-        "HF_HUB_OFFLINE": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-    }
-    environment = {**os.environ, **quiet}  # noqa: TID251 - handed on, not read
-    output = subprocess.run(
-        command, env=environment, stdout=subprocess.PIPE, check=True, text=True
-    ).stdout
-    return float(output.splitlines()[-1])
+    return {}
 
 
 def main() -> None:
@@ -159,7 +141,7 @@ def main() -> None:
     parser.add_argument("--model-folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
-        print(measure(tuple(json.loads(options.measure)), options.model_folder))
+        run_side(lambda: measure(tuple(json.loads(options.measure)), options.model_folder))
         return
     embedded = local_path(SMOLLM2_135M, options.cache_dir)
     lines = [
@@ -174,7 +156,12 @@ def main() -> None:
         for case in CASES:
             name, batch, row, answer, rank = case
             said = foretold(case, models[name]).total / 1e9
-            found = measured_apart(case, folders[name], threads=options.threads)
+            found = measure_apart(
+                Path(__file__),
+                json.dumps(case),
+                threads=options.threads,
+                arguments=["--model-folder", str(folders[name])],
+            )["peak GB"]
             lines.append(
                 f"| {name} | {batch} x {row} ({answer}) | {rank} | {said:.2f} | {found:.2f} "
                 f"| {said / found - 1:+.0%} |"

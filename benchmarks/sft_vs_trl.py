@@ -14,23 +14,18 @@ The model is the embedded base model, or one of random weights in a shape of Qwe
 
 import argparse
 import calendar
-import json
-import os
-import platform
 import random
-import resource
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from benchmarks.side_by_side import Figures, machine, measure_in_turns, ratio, run_side, table
 from freesolo.base_models.store import local_path
 from freesolo.datasets.types import Message
 from freesolo.domain.catalog import SMOLLM2_135M
@@ -46,21 +41,6 @@ TARGET_RATIO = 0.8
 MAX_TOKENS = 1024
 QWEN3_06B = "qwen3-0.6b"
 MONTHS = tuple(calendar.month_name)[1:]
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One side's round: the median of its steps' seconds and processor seconds, losses, peak memory.
-
-    The latter hardly change when the machine has other work.
-    """
-
-    step_seconds: float
-    step_cpu_seconds: float
-    first_loss: float
-    final_loss: float
-    tokens_per_row: float
-    peak_gb: float
 
 
 @dataclass(frozen=True)
@@ -99,20 +79,15 @@ class StepClock:
         self.cpu_times.append(time.process_time())
         self.losses.append(loss)
 
-    def measurement(self, rows: list[GoldRow]) -> Measurement:
-        """Sum up."""
-        import torch
-
-        on_gpu = torch.cuda.is_available()
-        peak = torch.cuda.max_memory_allocated() / 1e9 if on_gpu else 0.0
-        return Measurement(
-            step_seconds=median_step(self.times),
-            step_cpu_seconds=median_step(self.cpu_times),
-            first_loss=self.losses[0],
-            final_loss=self.losses[-1],
-            tokens_per_row=statistics.mean(len(row.ids) for row in rows),
-            peak_gb=peak or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
-        )
+    def figures(self, rows: Sequence[GoldRow]) -> Figures:
+        """Sum up. Processor seconds hardly change when the machine has other work."""
+        return {
+            "tokens a row": statistics.mean(len(row.ids) for row in rows),
+            "seconds a step": median_step(self.times),
+            "processor seconds": median_step(self.cpu_times),
+            "first loss": self.losses[0],
+            "last loss": self.losses[-1],
+        }
 
 
 def median_step(times: Sequence[float]) -> float:
@@ -180,7 +155,7 @@ def build_shape(folder: Path, model_folder: Path) -> Path:
     return folder
 
 
-def measure_platform(work: Work, output_dir: Path) -> Measurement:
+def measure_platform(work: Work, output_dir: Path) -> Figures:
     """Train with the platform's recipe."""
     from training_backend.recipes.sft import Plan, fit
     from training_backend.recipes.task import Sample
@@ -212,10 +187,10 @@ def measure_platform(work: Work, output_dir: Path) -> Measurement:
         max_steps=work.steps, batch_size=BATCH_SIZE, learning_rate=1e-3, lora_rank=16, save_every=0
     )
     fit(Plan(rows, work.model_folder, output_dir, table, SEED), Reported())
-    return clock.measurement(list(rows))
+    return clock.figures(list(rows))
 
 
-def measure_trl(work: Work, output_dir: Path) -> Measurement:
+def measure_trl(work: Work, output_dir: Path) -> Figures:
     """Train with TRL's trainer as it comes, on rows whose tokens and labels are ours.
 
     Its own way from messages to tokens trains on what others say, or needs a template of its own.
@@ -263,102 +238,34 @@ def measure_trl(work: Work, output_dir: Path) -> Measurement:
         callbacks=[Reported()],
     )
     trainer.train()
-    return clock.measurement(list(made))
+    return clock.figures(list(made))
 
 
-MEASURES: Mapping[str, Callable[[Work, Path], Measurement]] = {
+MEASURES: Mapping[str, Callable[[Work, Path], Figures]] = {
     "platform": measure_platform,
     "trl": measure_trl,
 }
 
 
-def measured_apart(side: str, work: Work, *, threads: int) -> Measurement:
-    """Measure one round in a process of its own."""
-    command = [sys.executable, __file__, "--measure", side, "--steps", str(work.steps)]
-    command += ["--model-folder", str(work.model_folder), "--load", work.load]
-    quiet = {
-        "OMP_NUM_THREADS": str(threads),
-        "OMP_WAIT_POLICY": "passive",
-        "HF_HUB_OFFLINE": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-    }
-    environment = {**os.environ, **quiet}  # noqa: TID251 - handed on, not read
-    output = subprocess.run(
-        command, env=environment, stdout=subprocess.PIPE, check=True, text=True
-    ).stdout
-    return Measurement(**json.loads(output.splitlines()[-1]))
-
-
-def table_of(load: str, rounds: Mapping[str, list[Measurement]]) -> list[str]:
-    """Return the lines of one work load's table."""
-    ours, theirs = rounds["platform"], rounds["trl"]
-    return [
-        *(
-            f"| {load}, {one[0].tokens_per_row:.0f} tokens a row: {side} "
-            f"| {statistics.median(each.step_seconds for each in one):.2f} "
-            f"| {statistics.median(each.step_cpu_seconds for each in one):.2f} "
-            f"| {one[0].first_loss:.4f} | {one[0].final_loss:.4f} "
-            f"| {max(each.peak_gb for each in one):.2f} |"
-            for side, one in rounds.items()
-        ),
-        f"| platform / trl | {ratio(ours, theirs, 'step_seconds'):.2f} "
-        f"| {ratio(ours, theirs, 'step_cpu_seconds'):.2f} | | | |",
-    ]
-
-
-def ratio(ours: Sequence[Measurement], theirs: Sequence[Measurement], figure: str) -> float:
-    """Return the median of the rounds' ratios: rounds that follow each other meet the same noise."""
-    return statistics.median(
-        getattr(one, figure) / getattr(other, figure)
-        for one, other in zip(ours, theirs, strict=True)
-    )
-
-
 def report(
-    model: str, rounds: Mapping[str, Mapping[str, list[Measurement]]], *, steps: int, threads: int
+    model: str, loads: Mapping[str, Mapping[str, Sequence[Figures]]], *, steps: int, threads: int
 ) -> str:
-    """Write the comparison as Markdown."""
-    packages = ", ".join(
-        f"{name} {version(name)}" for name in ("torch", "transformers", "trl", "peft")
-    )
-    count = len(next(iter(rounds.values()))["platform"])
+    """Write the comparison as Markdown, a table for each work load."""
+    rounds = len(next(iter(loads.values()))["platform"])
     lines = [
         f"Work: {model}, LoRA rank 16, {steps} steps of {BATCH_SIZE} rows, {threads} threads, "
-        f"{count} rounds each, alternating.",
-        f"Machine: {machine()}, load {os.getloadavg()[0]:.1f} at the end; Python "
-        f"{platform.python_version()}, {packages}.",
-        "",
-        f"| | seconds a step, median round (target: at most {TARGET_RATIO} of TRL's) "
-        "| processor seconds | loss of the first step | of the last | peak memory, GB |",
-        "|---|---|---|---|---|---|",
+        f"{rounds} rounds each, alternating.",
+        machine(("torch", "transformers", "trl", "peft")),
     ]
-    for load, sides in rounds.items():
-        lines += table_of(load, sides)
+    for load, measured in loads.items():
+        lines += [
+            *("", f"{load}:", "", *table(measured), ""),
+            "Platform over TRL, median of the rounds: "
+            f"**{ratio(measured, 'seconds a step', *SIDES):.2f}** of its time (target: at most "
+            f"{TARGET_RATIO}), {ratio(measured, 'processor seconds', *SIDES):.2f} of its processor "
+            f"time, {ratio(measured, 'peak GB', *SIDES):.2f} of its memory.",
+        ]
     return "\n".join(lines)
-
-
-def machine() -> str:
-    """Name what this runs on."""
-    import torch
-
-    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU"
-    return f"{platform.machine()}, {os.cpu_count()} cores{gpu}"
-
-
-def compare(work: Work, *, rounds: int, threads: int) -> dict[str, list[Measurement]]:
-    """Measure both sides by turns."""
-    measured: dict[str, list[Measurement]] = {side: [] for side in SIDES}
-    for number in range(rounds):
-        for side in SIDES:
-            one = measured_apart(side, work, threads=threads)
-            measured[side].append(one)
-            print(
-                f"{work.load}, round {number + 1}, {side}: {one.step_seconds:.2f} s a step "
-                f"({one.step_cpu_seconds:.2f} of the processor), loss {one.first_loss:.4f} to "
-                f"{one.final_loss:.4f}, peak {one.peak_gb:.2f} GB",
-                file=sys.stderr,
-            )
-    return measured
 
 
 def main() -> None:
@@ -378,21 +285,28 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         if options.measure:
             work = Work(folder, options.load, options.steps)
-            print(json.dumps(asdict(MEASURES[options.measure](work, Path(scratch)))))
+            run_side(lambda: MEASURES[options.measure](work, Path(scratch)))
             return
         if options.model_shape:
             folder = build_shape(Path(scratch, "model"), folder)
         rounds = {
-            load: compare(
-                Work(folder, load, options.steps), rounds=options.rounds, threads=options.threads
+            load: measure_in_turns(
+                Path(__file__),
+                SIDES,
+                rounds=options.rounds,
+                threads=options.threads,
+                arguments=[
+                    *("--steps", str(options.steps), "--load", load),
+                    *("--model-folder", str(folder)),
+                ],
             )
             for load in ([options.load] if options.load else LOADS)
         }
     model = options.model_shape or (options.model_folder or SMOLLM2_135M.id)
-    table = report(str(model), rounds, steps=options.steps, threads=options.threads)
-    print(table)
+    text = report(str(model), rounds, steps=options.steps, threads=options.threads)
+    print(text)
     if options.markdown:
-        options.markdown.write_text(table + "\n")
+        options.markdown.write_text(text + "\n")
 
 
 if __name__ == "__main__":

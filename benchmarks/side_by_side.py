@@ -59,9 +59,16 @@ def quiet_environment(threads: int) -> dict[str, str]:
 
 
 def run_side(measure: Callable[[], Figures]) -> None:
-    """Measure one side in this process, and print it for `measure_apart`, with the memory it took."""
+    """Measure one side in this process, and print it for `measure_apart`, with the memory it took.
+
+    That is the accelerator's where there is one.
+    """
+    import torch
+
     figures = measure()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    if torch.cuda.is_available():
+        peak = torch.cuda.max_memory_allocated() / 1e9
     print(json.dumps({**figures, "peak GB": peak}))
 
 
@@ -85,8 +92,11 @@ def table(measured: Mapping[str, Sequence[Figures]]) -> list[str]:
 
 def machine(packages: Sequence[str]) -> str:
     """Return what this was measured on."""
+    import torch
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     return (
-        f"Machine: {platform.machine()}, {os.cpu_count()} cores, load "
+        f"Machine: {platform.machine()}, {os.cpu_count()} cores, {gpu}, load "
         f"{os.getloadavg()[0]:.1f} at the end; Python {platform.python_version()}, {versions}."
     )

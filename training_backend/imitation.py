@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import torch
 from peft import PeftModel
 from torch import Tensor
-from torch.nn.functional import linear
 
 from training_backend.data import GoldRow
 from training_backend.token_scores import OutputLayer
@@ -85,7 +84,7 @@ def _score(
         for start in range(0, len(said), _SCORED_AT_ONCE):
             part = slice(start, start + _SCORED_AT_ONCE)
             wanted = targets[part, None]
-            logits = linear(said[part].to(output.weight.dtype), output.weight, output.bias).float()
+            logits = output.logits(said[part])
             log_probs = logits.log_softmax(-1)
             probs = log_probs.exp()
             sums += torch.stack(

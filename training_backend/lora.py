@@ -105,21 +105,27 @@ def lora_config(rank: int) -> LoraConfig:
     )
 
 
-@contextmanager
-def lean(model: PeftModel) -> Iterator[None]:
-    """Let a model's layers compute the same with fewer copies, as long as its adapter is at work.
-
-    PEFT widens what a layer reads for the adapter, autocast narrows it again, and what the adapter
-    says is scaled and added in passes of their own. Here it is narrowed once, the small matrix is
-    scaled, and its product is added as it is made.
-    """
-    layers = [
+def layers_of(model: PeftModel) -> list[LoraLinear]:
+    """Return the linear layers that have an adapter."""
+    return [
         module
         for module in model.modules()
         if isinstance(module, LoraLinear) and isinstance(module.base_layer, torch.nn.Linear)
     ]
+
+
+@contextmanager
+def lean(model: PeftModel, *, fixed: bool = False) -> Iterator[None]:
+    """Let a model's layers compute the same with fewer copies, as long as its adapter is at work.
+
+    PEFT widens what a layer reads for the adapter, autocast narrows it again, and what the adapter
+    says is scaled and added in passes of their own. Here it is narrowed once, the small matrix is
+    scaled, and its product is added as it is made. With `fixed` the adapter does not change
+    meanwhile, and is converted at the beginning: no gradient reaches it.
+    """
+    layers = layers_of(model)
     for layer in layers:
-        layer.forward = _lean_forward(layer)
+        layer.forward = _lean_forward(layer, fixed=fixed)
     try:
         yield
     finally:
@@ -127,16 +133,24 @@ def lean(model: PeftModel) -> Iterator[None]:
             del layer.forward
 
 
-def _lean_forward(layer: LoraLinear) -> Callable[[Tensor], Tensor]:
+def _lean_forward(layer: LoraLinear, *, fixed: bool) -> Callable[[Tensor], Tensor]:
     base = layer.base_layer
+    dtype = base.weight.dtype
     (name,) = layer.active_adapters
-    down, up, scaling = layer.lora_A[name], layer.lora_B[name], layer.scaling[name]
+    if name not in layer.lora_A:
+        # A layer that only a teacher's adapter is on.
+        return lambda inputs, *_, **__: linear(inputs.to(dtype), base.weight, base.bias)
+
+    def adapter() -> tuple[Tensor, Tensor]:
+        up = layer.lora_B[name].weight * layer.scaling[name]
+        return layer.lora_A[name].weight.to(dtype), up.to(dtype).t()
+
+    kept = adapter() if fixed else None
 
     def forward(inputs: Tensor, *_: object, **__: object) -> Tensor:
-        rows = inputs.reshape(-1, inputs.shape[-1]).to(base.weight.dtype)
-        read = linear(rows, down.weight.to(rows.dtype))
-        said = linear(rows, base.weight, base.bias)
-        said = torch.addmm(said, read, (up.weight * scaling).to(rows.dtype).t())
+        rows = inputs.reshape(-1, inputs.shape[-1]).to(dtype)
+        down, up = kept or adapter()
+        said = torch.addmm(linear(rows, base.weight, base.bias), linear(rows, down), up)
         return said.view(*inputs.shape[:-1], -1)
 
     return forward

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PrinterCallback, Trainer
 from freesolo.domain.train_tables import TrainTable
 from freesolo.domain.watchdog import Phase
 from training_backend.lora import Device
-from training_backend.packing import Row, make_batches, make_packs
+from training_backend.packing import Row, make_batches, make_packs, tokens_of
 from training_backend.passes import Passes
 from training_backend.policy import Measured, Objective, judge, loss_of
 from training_backend.recipes.steps import Places, StepReports, arguments, refuse_unless_finite
@@ -89,6 +89,7 @@ class PolicyTrainer(Trainer):  # type: ignore[misc]
         self._passes = Passes(device.tokens_per_pass, tell=progress.log)
         self._output = OutputLayer.of(model.get_base_model(), torch.bfloat16)
         self._shares_prompts = attends_fully(model.get_base_model())
+        self._pool = max(1, len(set(course.order)))
         self._told: dict[str, float] = {}
         super().__init__(
             model=model,
@@ -126,8 +127,9 @@ class PolicyTrainer(Trainer):  # type: ignore[misc]
             **summary_of(measured),
             "time/rollouts": practised - began,
             "time/update": ended - practised,
-            "tokens_per_s": practice.metrics.get("tokens/sampled", 0.0) / (ended - began),
-            "epoch": step * len(inputs) / max(1, len(set(self._course.order))),
+            "tokens_per_s": tokens_of(practice.rows, share_prompts=self._shares_prompts)
+            / (ended - began),
+            "epoch": step * len(inputs) / self._pool,
         }
         self._progress.samples(step, practice.samples)
         return torch.tensor(sum(part.loss for part in measured))

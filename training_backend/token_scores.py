@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -21,10 +22,22 @@ class OutputLayer:
 
     @classmethod
     def of(cls, causal: PreTrainedModel, dtype: torch.dtype) -> "OutputLayer":
-        """Take the output layer of a model."""
+        """Take the output layer of a model; all who ask for it get the same copy."""
         layer = causal.get_output_embeddings()
-        bias = getattr(layer, "bias", None)
-        return cls(layer.weight.detach().to(dtype), None if bias is None else bias.to(dtype))
+        converted = _CONVERTED.setdefault(layer, {})
+        if dtype not in converted:
+            bias = getattr(layer, "bias", None)
+            weight = layer.weight.detach().to(dtype)
+            converted[dtype] = cls(weight, None if bias is None else bias.detach().to(dtype))
+        return converted[dtype]
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return the logits after hidden states, in float32."""
+        return linear(hidden.to(self.weight.dtype), self.weight, self.bias).float()
+
+
+# A vocabulary is large: the sampler, the trainer and a teacher on the same base share one copy.
+_CONVERTED: WeakKeyDictionary[torch.nn.Module, dict[torch.dtype, OutputLayer]] = WeakKeyDictionary()
 
 
 class _TokenScores(torch.autograd.Function):  # type: ignore[misc]
@@ -81,7 +94,7 @@ def _parts(count: int) -> list[slice]:
 
 
 def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, temperature: float) -> Tensor:
-    return linear(hidden.to(weight.dtype), weight, bias).float() / temperature
+    return OutputLayer(weight, bias).logits(hidden) / temperature
 
 
 def score_tokens(

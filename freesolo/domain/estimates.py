@@ -79,7 +79,7 @@ class Seconds:
 class Price:
     """Pico-dollars for what is trained and sampled; `most` if every answer is as long as it may be.
 
-    The prompts of rollouts cost nothing apart: they are trained on, and paid for there.
+    The prompts of rollouts cost nothing apart: each is trained on once for its group, and paid there.
     """
 
     trained: int
@@ -219,7 +219,9 @@ def _tokens(
         prompt = min(lengths.prompt, context - 1)
         answer = max(1, round(said * completion_tokens(spec))) * lengths.turns
         sampled = rollouts * min(answer, context - prompt)
-        return Tokens(rollouts * prompt, sampled, rollouts * prompt + sampled)
+        # Rollouts of a group share their prompt: it is read and trained on once.
+        prompts = steps * spec.train.batch_size * prompt
+        return Tokens(prompts, sampled, prompts + sampled)
     rows = steps * spec.train.batch_size
     # Rows that are longer than the context are left out.
     prompt = min(lengths.prompt, context)

@@ -12,14 +12,15 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor
-from torch.nn.functional import linear, scaled_dot_product_attention
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.cache_utils import Cache
 
+from training_backend.lora import layers_of, lean
 from training_backend.sampling.grammar import Follower, Grammar
 from training_backend.sampling.sampler import Finish, Ids, Request, Rules, Sampled
+from training_backend.token_scores import OutputLayer
 
 _ATTENTION = "freesolo-sampling"
 # Columns by which the room for keys grows.
@@ -134,8 +135,8 @@ class _Memory(Cache):  # type: ignore[misc]
 class InProcessSampler:
     """Samples from a model with full attention in every layer, and the adapter on it.
 
-    It multiplies in `dtype`, and holds at most about `room` bytes of keys and values. `decode` gives
-    the text of ids, in which stop sequences are looked for.
+    It holds at most about `room` bytes of keys and values. `decode` gives the text of ids, in which
+    stop sequences are looked for.
     """
 
     def __init__(
@@ -145,18 +146,18 @@ class InProcessSampler:
         *,
         decode: Callable[[Ids], str],
         room: int = 2 << 30,
-        dtype: torch.dtype = torch.bfloat16,
         grammar: Grammar | None = None,
     ) -> None:
         self._model = model
         self._rules = rules
         self._decode = decode
-        self._dtype = dtype
+        # That of the frozen weights, which are most of what is multiplied.
+        self._dtype = layers_of(model)[0].base_layer.weight.dtype
         self._grammar = grammar
         self._causal: PreTrainedModel = model.get_base_model()
-        self._output = self._causal.get_output_embeddings().weight.detach().to(dtype)
+        self._output = OutputLayer.of(self._causal, self._dtype)
         self._layers = self._causal.config.num_hidden_layers
-        self._tokens_held = room // _bytes_of_token(self._causal, dtype)
+        self._tokens_held = room // _bytes_of_token(self._causal, self._dtype)
         self._kept: dict[Ids, tuple[_Memory, int]] = {}
 
     def policy_changed(self) -> None:
@@ -172,7 +173,7 @@ class InProcessSampler:
         answers: dict[int, Sampled] = {}
         kept: dict[Ids, tuple[_Memory, int]] = {}
         held = 0
-        with torch.inference_mode(), self._output.device, self._sampling():
+        with torch.inference_mode(), self._output.weight.device, self._sampling():
             for places, memory in self._read(requests):
                 batch = _Batch(
                     memory, [requests[place] for place in places], self._rules, self._grammar
@@ -259,7 +260,7 @@ class InProcessSampler:
         while batch.active:
             new = torch.ones(batch.active, 1, dtype=torch.bool)
             hidden = self._forward(batch.memory, batch.last[: batch.active, None], new)
-            logits = linear(hidden[:, -1].to(self._dtype), self._output).float()
+            logits = self._output.logits(hidden[:, -1])
             batch.say(logits, self._decode)
 
     def _forward(self, memory: "_Memory", tokens: Tensor, real: Tensor) -> Tensor:
@@ -281,14 +282,10 @@ class InProcessSampler:
         training = self._model.training
         self._model.eval()
         self._causal.set_attn_implementation(_ATTENTION)
-        lean = [module for module in self._causal.modules() if isinstance(module, LoraLinear)]
-        for module in lean:
-            module.forward = _lean_forward(module, self._dtype)
         try:
-            yield
+            with lean(self._model, fixed=True):
+                yield
         finally:
-            for module in lean:
-                del module.forward
             self._causal.set_attn_implementation(attention)
             self._model.train(training)
 
@@ -408,25 +405,6 @@ def _draw(probabilities: Tensor, draws: Tensor) -> Tensor:
         .squeeze(1)
         .clamp(max=probabilities.shape[1] - 1)
     )
-
-
-def _lean_forward(module: LoraLinear, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
-    """Return what the layer computes, on weights that are converted once for all tokens."""
-    weight, bias = module.base_layer.weight.to(dtype), module.base_layer.bias
-    bias = None if bias is None else bias.to(dtype)
-    (name,) = module.active_adapters
-    if name not in module.lora_A:
-        # A layer that only a teacher's adapter has.
-        return lambda inputs, *_, **__: linear(inputs.to(dtype), weight, bias)
-    down = module.lora_A[name].weight.to(dtype)
-    up = (module.lora_B[name].weight * module.scaling[name]).to(dtype).t()
-
-    def forward(inputs: Tensor, *_: object, **__: object) -> Tensor:
-        rows = inputs.reshape(-1, inputs.shape[-1]).to(dtype)
-        said = torch.addmm(linear(rows, weight, bias), linear(rows, down), up)
-        return said.view(*inputs.shape[:-1], -1)
-
-    return forward
 
 
 def _attend(

@@ -23,7 +23,6 @@ def sampler_of(
         chosen,
         decode=lambda ids: chat.decode(ids, special=False),
         room=room,
-        dtype=torch.float32,
     )
 
 

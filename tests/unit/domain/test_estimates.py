@@ -51,7 +51,7 @@ def test_the_tokens_of_sft_are_those_of_its_rows() -> None:
 def test_the_tokens_of_grpo_are_those_of_its_rollouts() -> None:
     spec = spec_of("grpo", max_steps=3, batch_size=2, group_size=4, max_completion_tokens=40)
     found = estimated(spec)
-    assert found.tokens == Tokens(prompt=24 * 60, sampled=24 * 20, trained=24 * 80)
+    assert found.tokens == Tokens(prompt=6 * 60, sampled=24 * 20, trained=6 * 60 + 24 * 20)
 
 
 def test_rows_that_are_longer_than_the_context_count_no_more_than_it() -> None:
@@ -72,8 +72,8 @@ def test_the_price_is_tokens_times_what_the_catalog_asks() -> None:
     grpo = estimated(
         spec_of("grpo", max_steps=3, batch_size=2, group_size=4, max_completion_tokens=40)
     ).price
-    assert (grpo.trained, grpo.sampled) == (24 * 80 * 4_800, 24 * 20 * 9_600)
-    assert grpo.most == 24 * 100 * 4_800 + 24 * 40 * 9_600
+    assert (grpo.trained, grpo.sampled) == ((6 * 60 + 24 * 20) * 4_800, 24 * 20 * 9_600)
+    assert grpo.most == (6 * 60 + 24 * 40) * 4_800 + 24 * 40 * 9_600
 
 
 def test_the_phases_add_up_and_stay_within_their_span() -> None:

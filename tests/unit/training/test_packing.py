@@ -3,7 +3,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training_backend.packing import Row, batches_by_length, make_batches, make_packs
+from training_backend.packing import Row, batches_by_length, make_batches, make_packs, tokens_of
 
 ids = st.lists(st.integers(1, 3), min_size=1, max_size=5).map(tuple)
 
@@ -34,6 +34,13 @@ def test_a_pack_that_would_be_too_long_is_closed() -> None:
 def test_prompts_are_not_shared_where_the_model_would_mix_the_branches() -> None:
     packs = make_packs([row((7,), (1,)), row((7,), (2,))], max_tokens=99, share_prompts=False)
     assert [len(pack.rows) for pack in packs] == [1, 1]
+
+
+@given(rows)
+def test_tokens_are_counted_as_packs_of_any_size_hold_them(given_rows: list[Row]) -> None:
+    for share in (True, False):
+        packs = make_packs(given_rows, max_tokens=10**6, share_prompts=share)
+        assert tokens_of(given_rows, share_prompts=share) == sum(pack.tokens for pack in packs)
 
 
 @given(rows, st.integers(1, 40))
