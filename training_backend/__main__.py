@@ -25,6 +25,9 @@ _TIMEOUT = 10.0
 # How long a job goes on without a hub that answers; then its machine is better used otherwise.
 _PATIENCE = 3600.0
 
+# Apart from the attempts of a worker on the same machine, which sweeps its own.
+_REMOTE = "remote"
+
 
 @click.group()
 def main() -> None:
@@ -68,7 +71,7 @@ def remote_job(run: str, ticket: str) -> None:
     run_id.set(run)
     hub = LeaseHub(_transport(settings), patience=_PATIENCE)
     lease = hub.collect(run, ticket)
-    with attempt_folder(settings.work_dir, f"{run}-{lease.attempt}") as folder:
+    with attempt_folder(settings.work_dir / _REMOTE, f"{run}-{lease.attempt}") as folder:
         run_job(lease, hub, settings=settings, work_dir=folder)
 
 

@@ -93,7 +93,8 @@ class GoldTrainer(Trainer):  # type: ignore[misc]
             model, lambda: self._accumulate(rows), longest=max(len(row.ids) for row in rows)
         )
         self._summary.parts = parts
-        return torch.tensor(sum(part.loss for part in parts) / sum(part.tokens for part in parts))
+        loss = sum(part.loss for part in parts) / sum(part.tokens for part in parts)
+        return torch.tensor(loss, device=self.args.device)
 
     def _accumulate(self, rows: Sequence[GoldRow]) -> list[Imitated]:
         tokens = sum(row.trained_tokens for row in rows)

@@ -11,10 +11,7 @@ from peft import PeftModel
 from torch import Tensor
 
 from training_backend.data import GoldRow
-from training_backend.token_scores import OutputLayer
-
-# Tokens whose logits are in memory at once: a vocabulary is large.
-_SCORED_AT_ONCE = 256
+from training_backend.token_scores import OutputLayer, parts_of
 
 
 @dataclass(frozen=True)
@@ -81,8 +78,7 @@ def _score(
     gradient = torch.empty_like(said)
     sums = torch.zeros(3, dtype=torch.float64, device=said.device)
     with torch.no_grad():
-        for start in range(0, len(said), _SCORED_AT_ONCE):
-            part = slice(start, start + _SCORED_AT_ONCE)
+        for part in parts_of(len(said)):
             wanted = targets[part, None]
             logits = output.logits(said[part])
             log_probs = logits.log_softmax(-1)

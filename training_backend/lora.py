@@ -116,7 +116,7 @@ def layers_of(model: PeftModel) -> list[LoraLinear]:
 
 @contextmanager
 def lean(model: PeftModel, *, fixed: bool = False) -> Iterator[None]:
-    """Let a model's layers compute the same with fewer copies, as long as its adapter is at work.
+    """Let a model's layers compute the same with fewer copies, with its adapter or without.
 
     PEFT widens what a layer reads for the adapter, autocast narrows it again, and what the adapter
     says is scaled and added in passes of their own. Here it is narrowed once, the small matrix is
@@ -148,6 +148,8 @@ def _lean_forward(layer: LoraLinear, *, fixed: bool) -> Callable[[Tensor], Tenso
     kept = adapter() if fixed else None
 
     def forward(inputs: Tensor, *_: object, **__: object) -> Tensor:
+        if layer.disable_adapters:
+            return linear(inputs.to(dtype), base.weight, base.bias)
         rows = inputs.reshape(-1, inputs.shape[-1]).to(dtype)
         down, up = kept or adapter()
         said = torch.addmm(linear(rows, base.weight, base.bias), linear(rows, down), up)

@@ -41,6 +41,8 @@ class ModelReader:
 
     def _answers(self, rows: Sequence[Row]) -> dict[int, list[float]]:
         """Return the log-probabilities of each row's tokens, by the row's identity."""
+        if not rows:
+            return {}
         packs = make_packs(
             rows,
             max_tokens=self.tokens_per_pass,

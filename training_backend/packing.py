@@ -93,12 +93,10 @@ def make_packs(rows: Sequence[Row], *, max_tokens: int, share_prompts: bool = Tr
     return packs
 
 
-def tokens_of(rows: Sequence[Row], *, share_prompts: bool) -> int:
-    """Return how many tokens rows are to the model, each prompt counted once if it is shared."""
-    prompts = [row.prompt for row in rows]
-    return sum(map(len, set(prompts) if share_prompts else prompts)) + sum(
-        len(row.after) for row in rows
-    )
+def tokens_of(rows: Sequence[Row]) -> int:
+    """Count the tokens of rows, a prompt that they share once, however they are computed."""
+    prompts = {row.prompt for row in rows}
+    return sum(map(len, prompts)) + sum(len(row.after) for row in rows)
 
 
 def make_batches(packs: Sequence[Pack], *, max_tokens: int) -> list[list[Pack]]:

@@ -15,7 +15,6 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from training_backend.lora import lean
 from training_backend.packing import Pack, Row
 from training_backend.token_scores import OutputLayer, score_tokens
 
@@ -61,8 +60,7 @@ def judge(
 ) -> Judged:
     """Let the policy judge the tokens of packs that carry loss, and its base too if it is asked."""
     causal = model.get_base_model()
-    with lean(model):
-        logprobs, entropies = likelihoods(causal, output, packs, objective.temperature)
+    logprobs, entropies = likelihoods(causal, output, packs, objective.temperature)
     if not objective.kl_penalty_coef:
         return Judged(logprobs, entropies)
     with torch.no_grad(), model.disable_adapter():

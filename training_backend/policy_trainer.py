@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PrinterCallback, Trainer
 
 from freesolo.domain.train_tables import TrainTable
 from freesolo.domain.watchdog import Phase
-from training_backend.lora import Device
+from training_backend.lora import Device, lean
 from training_backend.packing import Row, make_batches, make_packs, tokens_of
 from training_backend.passes import Passes
 from training_backend.policy import Measured, Objective, judge, loss_of
@@ -127,12 +127,11 @@ class PolicyTrainer(Trainer):  # type: ignore[misc]
             **summary_of(measured),
             "time/rollouts": practised - began,
             "time/update": ended - practised,
-            "tokens_per_s": tokens_of(practice.rows, share_prompts=self._shares_prompts)
-            / (ended - began),
+            "tokens_per_s": tokens_of(practice.rows) / (ended - began),
             "epoch": step * len(inputs) / self._pool,
         }
         self._progress.samples(step, practice.samples)
-        return torch.tensor(sum(part.loss for part in measured))
+        return torch.tensor(sum(part.loss for part in measured), device=self.args.device)
 
     def _save(self, output_dir: str | None = None, state_dict: object = None) -> None:
         """Save the adapter that is trained: a teacher's may be on the model beside it."""
@@ -156,14 +155,16 @@ class PolicyTrainer(Trainer):  # type: ignore[misc]
             share_prompts=self._shares_prompts,
         )
         measured = []
-        for batch in make_batches(packs, max_tokens=self._passes.tokens):
-            with self.accelerator.autocast():
-                judged = judge(self.model, self._output, batch, objective)
-            of_batch = [row for pack in batch for row in pack.rows]
-            loss, part = loss_of(judged, of_batch, objective, tokens=tokens)
-            refuse_unless_finite("loss", part.loss, step, self._course.train)
-            self.accelerator.backward(loss)
-            measured.append(part)
+        # To the end of `backward`, which may compute activations a second time.
+        with lean(self.model):
+            for batch in make_batches(packs, max_tokens=self._passes.tokens):
+                with self.accelerator.autocast():
+                    judged = judge(self.model, self._output, batch, objective)
+                of_batch = [row for pack in batch for row in pack.rows]
+                loss, part = loss_of(judged, of_batch, objective, tokens=tokens)
+                refuse_unless_finite("loss", part.loss, step, self._course.train)
+                self.accelerator.backward(loss)
+                measured.append(part)
         return measured
 
 

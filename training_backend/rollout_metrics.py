@@ -89,6 +89,8 @@ def _sample(rollout: Rollout, advantages: tuple[float, ...], example: int) -> Sa
         finish=str(rollout.transcript.ending),
         tokens=rollout.said_tokens,
         error=error.message if error else None,
+        metrics={"turns": rollout.turns}
+        | ({"thinking_tokens": rollout.thinking} if rollout.thinking else {}),
     )
 
 

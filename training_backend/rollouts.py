@@ -5,6 +5,7 @@ episode that the environment failed is played once more from its beginning; one 
 unscorable, which is not zero.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -124,7 +125,10 @@ class Rollout:
 
 @dataclass
 class Stage:
-    """What rollouts need: the environment, who speaks, in which format, how long, and the run's seed."""
+    """What rollouts need: the environment, who speaks, in which format, how long, and the run's seed.
+
+    `scoring_seconds` adds up how long the environment took to score.
+    """
 
     host: EnvironmentHost
     sampler: Sampler
@@ -132,6 +136,7 @@ class Stage:
     limits: Limits
     seed: int
     stop_sequences: tuple[str, ...] = ()
+    scoring_seconds: float = 0.0
 
 
 @dataclass
@@ -247,12 +252,14 @@ def _scored(
     stage: Stage, examples: Sequence[TaskExample], rollouts: Sequence[Rollout]
 ) -> list[Rollout]:
     """Score every group in which a rollout has no score yet, all of the group together."""
+    began = time.monotonic()
     scored: list[Rollout] = []
     pairs = zip(examples, rollouts, strict=True)
     for _, found in groupby(pairs, key=lambda pair: pair[1].place.group):
         group = list(found)
         example, members = group[0][0], [rollout for _, rollout in group]
         scored += members if all(map(_settled, members)) else _score_group(stage, example, members)
+    stage.scoring_seconds += time.monotonic() - began
     return scored
 
 

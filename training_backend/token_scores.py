@@ -60,7 +60,7 @@ class _TokenScores(torch.autograd.Function):  # type: ignore[misc]
         """Score `targets` (tokens,) after hidden states (tokens, size); return two of (tokens,)."""
         logprobs = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
         entropies, totals = torch.empty_like(logprobs), torch.empty_like(logprobs)
-        for part in _parts(len(targets)):
+        for part in parts_of(len(targets)):
             logits = _logits(hidden[part], weight, bias, temperature)
             totals[part] = logits.logsumexp(-1)
             log_probs = logits.sub_(totals[part, None])
@@ -80,7 +80,7 @@ class _TokenScores(torch.autograd.Function):  # type: ignore[misc]
         """Return the gradient for the hidden states, given that for the log probabilities."""
         hidden, weight, bias, targets, totals = ctx.saved_tensors
         gradient = torch.empty_like(hidden)
-        for part in _parts(len(targets)):
+        for part in parts_of(len(targets)):
             logits = _logits(hidden[part], weight, bias, ctx.temperature)
             weighed = (logits - totals[part, None]).exp_().mul_(-given[part, None])
             weighed.scatter_add_(1, targets[part, None], given[part, None])
@@ -89,7 +89,8 @@ class _TokenScores(torch.autograd.Function):  # type: ignore[misc]
         return gradient, None, None, None, None
 
 
-def _parts(count: int) -> list[slice]:
+def parts_of(count: int) -> list[slice]:
+    """Divide so many tokens into those whose logits are in memory at once."""
     return [slice(start, start + _AT_ONCE) for start in range(0, count, _AT_ONCE)]
 
 

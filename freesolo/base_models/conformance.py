@@ -74,11 +74,8 @@ def _look_at_config(subject: Subject) -> Inspection:
         checks.append(_weights(parameters))
     return Inspection(
         checks=tuple(checks),
-        architecture=config.get("model_type"),
         parameters=parameters,
         context=context if isinstance(context, int) else None,
-        vocabulary=text.get("vocab_size"),
-        tied_embeddings=bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings"))),
         shape=shape_from_config(config),
     )
 
@@ -118,9 +115,11 @@ def count_parameters(folder: Path) -> int | None:
                 length = int.from_bytes(file.read(8), "little")
                 header = json.loads(file.read(length)) if length <= _LARGEST_HEADER else {}
             total += sum(
-                math.prod(tensor["shape"]) for name, tensor in header.items() if name[0] != "_"
+                math.prod(tensor["shape"])
+                for name, tensor in header.items()
+                if not name.startswith("_")
             )
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
     return total or None
 

@@ -10,11 +10,11 @@ the network also where a training process must not::
 import errno
 import glob
 import hashlib
-import importlib.util
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,17 +69,14 @@ def _download(order: Order, folder: Path) -> Fetched:
     info = HfApi().model_info(order.repo, revision=order.revision, files_metadata=True, token=token)
     wanted = _wanted(order, info.siblings or [])
     _require_room(order, folder, wanted)
-    snapshot_download(
-        order.repo,
-        revision=info.sha,
-        local_dir=folder,
-        allow_patterns=[glob.escape(file.rfilename) for file in wanted],
-        token=token,
-    )
+    get = partial(snapshot_download, order.repo, revision=info.sha, local_dir=folder, token=token)
+    if order.weights:
+        # A look at what it is, before gigabytes of it arrive.
+        get(allow_patterns=["config.json"])
+        _require_native(order, folder)
+    get(allow_patterns=[glob.escape(file.rfilename) for file in wanted])
     for file in wanted:
         _require_whole(order, folder, file)
-    if order.weights:
-        _require_native(order, folder)
     return Fetched(
         commit=info.sha or order.revision,
         parameters=info.safetensors.total if info.safetensors else None,
@@ -143,18 +140,19 @@ def _require_native(order: Order, folder: Path) -> None:
     """Raise `InvalidBaseModel` for a model that `transformers` knows only with code of the model's."""
     config = json.loads((folder / "config.json").read_text())
     kind = str(config.get("model_type"))
-    if "auto_map" in config and kind.replace("-", "_") not in _architectures():
+    if "auto_map" in config and kind not in _architectures():
         raise InvalidBaseModel(
             f"{order.repo} is a {kind!r} with code of its own, which is not run.",
             hint="Use a model whose architecture the installed `transformers` knows.",
         )
 
 
-def _architectures() -> set[str]:
-    # Read off its files: importing what knows them takes longer than to fetch a small model.
-    spec = importlib.util.find_spec("transformers")
-    places = spec.submodule_search_locations if spec else None
-    return {path.name for place in places or () for path in Path(place, "models").iterdir()}
+def _architectures() -> Collection[str]:
+    # It takes seconds to import, and is asked only of models that bring code along.
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    names: Collection[str] = CONFIG_MAPPING_NAMES.keys()
+    return names
 
 
 @contextmanager

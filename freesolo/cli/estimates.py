@@ -20,6 +20,11 @@ def show_estimate(out: Output, found: Estimate) -> None:
     out.table(("memory", "size"), list(_memory(found)))
     for assumption in found.assumptions:
         out.talk(f"Note: {assumption}")
+    tell_misfit(out, found)
+
+
+def tell_misfit(out: Output, found: Estimate) -> None:
+    """Say that a run does not fit, and what to lower, if that is known."""
     if found.fits is False:
         out.talk(f"It does not fit. {way_out(found.knobs)}")
 

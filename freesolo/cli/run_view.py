@@ -31,7 +31,7 @@ class RunView:
         self.sample: RunSample | None = None
         self._log: list[str] = []
         self._steps: dict[int, dict[str, float]] = {}
-        self._attempts: dict[int, int] = {}
+        self._attempt = 0
 
     def hear(self, event: RunEvent) -> None:
         """Take in one event."""
@@ -43,7 +43,7 @@ class RunView:
 
     @property
     def steps(self) -> Sequence[Mapping[str, float]]:
-        """What was measured in each step, each as the newest attempt measured it."""
+        """What was measured in each step, up to where the newest attempt is."""
         return [self._steps[step] for step in sorted(self._steps)]
 
     def __rich_console__(self, _: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
@@ -63,14 +63,19 @@ class RunView:
         yield Panel(Group(*parts), title=title, title_align="left", padding=(0, 1))
 
     def _measure(self, step: int, event: RunEvent) -> None:
-        if self._attempts.get(step) != event.attempt:
-            self._steps[step] = {}
-        self._attempts[step] = event.attempt
-        self._steps[step] |= {"step": step} | {
-            name: float(value)
-            for name, value in event.data.items()
-            if isinstance(value, int | float) and not isinstance(value, bool)
-        }
+        if event.attempt > self._attempt:
+            # It goes on from a checkpoint: what the one before it did since then is done again.
+            self._attempt = event.attempt
+            self._steps = {done: told for done, told in self._steps.items() if done < step}
+        self._steps[step] = (
+            self._steps.get(step, {})
+            | {"step": step}
+            | {
+                name: float(value)
+                for name, value in event.data.items()
+                if isinstance(value, int | float) and not isinstance(value, bool)
+            }
+        )
 
     def _head(self) -> Text:
         run = self.run
@@ -80,14 +85,14 @@ class RunView:
         )
 
     def _progress(self, width: int) -> RenderableType:
-        done = max(self._attempts, default=0, key=lambda step: (self._attempts[step], step))
+        done = max(self._steps, default=0)
         total = self.run.total_steps
         if not total:
             return _line(_WAITING.get(self.run.state, ""), style="dim")
         words = [f"{done} of {total} steps"]
         if (pace := recent(self.steps, "time/step")) is not None:
             words.append(f"{pace:.2g} s each")
-        left = seconds_left(self.steps[:done], total)
+        left = seconds_left(self.steps, total)
         if left and self.run.state is RunState.RUNNING:
             words.append(f"{duration(left)} left")
         row = Table.grid(padding=(0, 2))

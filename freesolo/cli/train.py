@@ -6,14 +6,14 @@ from pathlib import Path
 import click
 
 from freesolo.cli.context import App, json_option
-from freesolo.cli.estimates import show_estimate, summary
+from freesolo.cli.estimates import show_estimate, summary, tell_misfit
 from freesolo.cli.follow import show_outcome, watch
 from freesolo.cli.lineage import adapter_line, teacher_line
 from freesolo.cli.run_secrets import RunSecrets, find_run_secrets
 from freesolo.domain.lifecycle import RunState
 from freesolo.domain.refs import EnvRef
 from freesolo.domain.train_spec import parse_document, parse_train_spec
-from freesolo.errors import InvalidTrainSpec, Unavailable
+from freesolo.errors import InvalidTrainSpec
 from freesolo.schemas.runs import RunPlan
 
 
@@ -81,10 +81,6 @@ def _read(config: Path) -> str:
 
 
 def _show_cost(app: App, plan: RunPlan) -> None:
-    if plan.estimate is None:
-        raise Unavailable(
-            "This hub makes no estimates.", hint="Ask whoever operates it for a newer release."
-        )
     app.out.document({"estimate": plan.model_dump(mode="json")["estimate"]})
     show_estimate(app.out, plan.estimate)
     app.out.talk("Nothing was submitted.")
@@ -100,10 +96,11 @@ def _show_plan(app: App, plan: RunPlan, secrets: RunSecrets) -> None:
             "algorithm": plan.spec.algorithm,
             **({"goes on from": adapter_line(plan.warm_start)} if plan.warm_start else {}),
             **({"teacher": teacher_line(plan.teacher)} if plan.teacher else {}),
-            **({"estimate": summary(plan.estimate)} if plan.estimate else {}),
+            "estimate": summary(plan.estimate),
             **{name: f"from {secrets.source(name)}" for name in (*plan.secrets, *plan.job_secrets)},
         }
     )
+    tell_misfit(app.out, plan.estimate)
     for warning in plan.warnings:
         app.out.talk(f"Warning: {warning}")
     app.out.talk("The config is good. Nothing was submitted.")

@@ -36,11 +36,8 @@ class Inspection(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     checks: tuple[Check, ...]
-    architecture: str | None = None
     parameters: int | None = None
     context: int | None = None
-    vocabulary: int | None = None
-    tied_embeddings: bool | None = None
     shape: ModelShape | None = None
     thinking: bool = False
     # Whether an answer in a conversation begins as a prompt for it ends, without which SFT cannot

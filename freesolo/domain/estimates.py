@@ -219,7 +219,7 @@ def _tokens(
         prompt = min(lengths.prompt, context - 1)
         answer = max(1, round(said * completion_tokens(spec))) * lengths.turns
         sampled = rollouts * min(answer, context - prompt)
-        # Rollouts of a group share their prompt: it is read and trained on once.
+        # As training counts: a prompt once for its group, whether or not it is computed so.
         prompts = steps * spec.train.batch_size * prompt
         return Tokens(prompts, sampled, prompts + sampled)
     rows = steps * spec.train.batch_size

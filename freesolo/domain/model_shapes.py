@@ -1,6 +1,6 @@
 """How large the parts of a decoder are: what memory is counted from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -45,13 +45,16 @@ def shape_from_config(config: Mapping[str, object]) -> ModelShape | None:
     """Read the shape out of a model's `config.json`; None if that does not tell it.
 
     Models that also see keep the decoder's numbers under `text_config`. A mixture of experts is of
-    another kind: its shape is not told either.
+    another kind, and so are layers that do not attend to all before them: those shapes are not told.
     """
     nested = config.get("text_config")
     decoder = {**config, **nested} if isinstance(nested, Mapping) else config
     if any(
         _count(decoder, key) for key in ("num_experts", "num_local_experts", "n_routed_experts")
     ):
+        return None
+    kinds = decoder.get("layer_types")
+    if isinstance(kinds, Sequence) and set(kinds) != {"full_attention"}:
         return None
     hidden, heads = _count(decoder, "hidden_size"), _count(decoder, "num_attention_heads")
     layers, vocabulary = _count(decoder, "num_hidden_layers"), _count(decoder, "vocab_size")

@@ -6,7 +6,7 @@ from statistics import median, quantiles
 from types import MappingProxyType
 
 from freesolo.domain.catalog import BaseModelEntry
-from freesolo.domain.devices import Device
+from freesolo.domain.devices import Device, answers_to
 
 # However alike some runs were, the next is not sure to be.
 _LEAST_SPREAD = 1.1
@@ -102,9 +102,11 @@ def speed_of(
         rate, updating = step.get("tokens_per_s", 0.0), step.get("time/update", whole)
         if updating > 0:
             trained.append(rate * whole / updating)
-        if step.get("time/rollouts", 0.0) > 0:
+        # Practice is timed whole: to sample, to score, and with a teacher to be judged.
+        apart = step.get("time/scoring", 0.0) + step.get("time/teacher", 0.0)
+        if (sampling := step.get("time/rollouts", 0.0) - apart) > 0:
             said = rollouts * step.get("completions/mean_length", 0.0)
-            sampled.append(said / step["time/rollouts"])
+            sampled.append(said / sampling)
         if rollouts and "time/scoring" in step:
             scoring.append(step["time/scoring"] / rollouts)
     return RunSpeed(trained, sampled, scoring, start_up)
@@ -159,8 +161,7 @@ def anchored(device: Device, model: BaseModelEntry) -> Throughput | None:
 def _anchor_of(device: Device) -> _Anchor | None:
     if not device.gpu:
         return _CPU
-    words = device.name.casefold().replace("-", " ").split()
-    return next((anchor for word, anchor in _GPUS.items() if word in words), None)
+    return next((anchor for word, anchor in _GPUS.items() if answers_to(device.name, word)), None)
 
 
 def _relative_cost(size: float, *, gpu: bool) -> float:

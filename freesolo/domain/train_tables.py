@@ -91,12 +91,24 @@ def _adapter(text: str) -> str:
     return str(AdapterRef.parse(text))
 
 
+Epochs = Annotated[
+    float, Field(gt=0, le=1000, description="Passes over the examples, rounded up to a step.")
+]
+BatchSize = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=1024,
+        validation_alias=AliasChoices("batch_size", "prompts_per_step"),
+        description="Prompts in an update, with SFT rows. `prompts_per_step` is the older spelling.",
+    ),
+]
+
+
 class TrainTable(Table):
     """What every algorithm is told. The last step is always saved."""
 
-    epochs: float = Field(
-        default=1.0, gt=0, le=1000, description="Passes over the examples, rounded up to a step."
-    )
+    epochs: Epochs = 1.0
     max_steps: int = Field(
         default=0, ge=0, le=1_000_000, description="Exact number of updates; 0: `epochs` decides."
     )
@@ -105,13 +117,7 @@ class TrainTable(Table):
         ge=0,
         description="Only the first so many examples, in the dataset's order; 0: all.",
     )
-    batch_size: int = Field(
-        default=8,
-        ge=1,
-        le=1024,
-        validation_alias=AliasChoices("batch_size", "prompts_per_step"),
-        description="Prompts in an update. `prompts_per_step` is the older spelling.",
-    )
+    batch_size: BatchSize = 8
     learning_rate: float = Field(
         default=1e-5, gt=0, le=1, description="Learning rate, the same in every step."
     )
@@ -158,16 +164,8 @@ class TrainTable(Table):
 class SftTable(TrainTable):
     """`[train]` of SFT. The learning rate falls linearly to zero after 3 % of warm-up."""
 
-    epochs: float = Field(
-        default=2.0, gt=0, le=1000, description="Passes over the examples, rounded up to a step."
-    )
-    batch_size: int = Field(
-        default=32,
-        ge=1,
-        le=1024,
-        validation_alias=AliasChoices("batch_size", "prompts_per_step"),
-        description="Rows in an update. `prompts_per_step` is the older spelling.",
-    )
+    epochs: Epochs = 2.0
+    batch_size: BatchSize = 32
     learning_rate: float = Field(default=1e-4, gt=0, le=1, description="Peak learning rate.")
 
 
@@ -186,8 +184,8 @@ class RolloutTable(TrainTable):
         default=0,
         ge=0,
         le=_MAX_COMPLETION,
-        description="Most tokens of one answer of the model, in each turn anew. "
-        "0: the algorithm's default.",
+        description="Most tokens of one answer of the model, in each turn anew. 0: 320 with GRPO, 512 "
+        "with OPD, and 1536 with `thinking`.",
     )
     stop_sequences: Annotated[
         tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_texts)
@@ -216,25 +214,12 @@ class RolloutTable(TrainTable):
 class GrpoTable(RolloutTable):
     """`[train]` of GRPO. A step samples `batch_size` times `group_size` rollouts."""
 
-    batch_size: int = Field(
-        default=64,
-        ge=1,
-        le=1024,
-        validation_alias=AliasChoices("batch_size", "prompts_per_step"),
-        description="Prompts in an update. `prompts_per_step` is the older spelling.",
-    )
+    batch_size: BatchSize = 64
     group_size: int = Field(
         default=8,
         ge=2,
         le=256,
         description="Rollouts of each prompt; each is compared with the mean of its group.",
-    )
-    max_completion_tokens: int = Field(
-        default=0,
-        ge=0,
-        le=_MAX_COMPLETION,
-        description="Most tokens of one answer of the model, in each turn anew. "
-        "0: 320, or 1536 with `thinking`.",
     )
     kl_penalty_coef: float = Field(
         default=0.0,
@@ -277,13 +262,6 @@ class OpdTable(RolloutTable):
         description="Who teaches: a base model's id, an adapter (`RUN_ID`, `RUN_ID/step-N`), or a "
         "vLLM endpoint that gives prompt logprobs, as `https://host/v1#model`. Its key, if it wants "
         "one, is the secret TEACHER_API_KEY.",
-    )
-    max_completion_tokens: int = Field(
-        default=0,
-        ge=0,
-        le=_MAX_COMPLETION,
-        description="Most tokens of one answer of the model, in each turn anew. "
-        "0: 512, or 1536 with `thinking`.",
     )
     kl_penalty_coef: float = Field(
         default=1.0,

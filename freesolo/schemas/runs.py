@@ -139,9 +139,7 @@ class RunPlan(Wire):
     teacher: TeacherPin | None = None
     secrets: list[str] = Field(default_factory=list, description="Their names.")
     job_secrets: list[str] = Field(default_factory=list, description="Their names.")
-    estimate: Estimate | None = Field(
-        default=None, description="What it would take; None from a hub that does not tell."
-    )
+    estimate: Estimate = Field(description="What it would take.")
     warnings: list[str] = Field(
         default_factory=list, description="What would not keep the run from being queued."
     )

@@ -1,7 +1,7 @@
 """GRPO: practise, be scored, and move towards what was better than its siblings."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby
 
 from freesolo.domain.train_spec import GrpoSpec
@@ -17,7 +17,7 @@ from training_backend.recipes.task import Progress, Task
 from training_backend.rollout_metrics import metrics_of, samples_of
 from training_backend.rollouts import Rollout, Stage
 
-# Steps from the beginning in which no group told anything, after which it is in vain to go on.
+# Steps of an attempt in which no group has told anything yet, after which it is in vain to go on.
 _VAIN_STEPS = 20
 
 
@@ -51,25 +51,27 @@ class GroupPractice:
     examples: Examples
     train: GrpoTable
     progress: Progress
-    _told: bool = field(default=False)
+    _silent: int = 0
+    _told: bool = False
 
     def practise(self, step: int, numbers: Sequence[int]) -> Practice:
         """Roll out, score, compare. Raise `EnvironmentFailed` where most rollouts have no score."""
-        rollouts, rows = play(
+        played = play(
             self.stage, self.examples, numbers, step=step, group_size=self.train.group_size
         )
+        rollouts = played.rollouts
         refuse_failures(rollouts, step=step, context=self.stage.limits.context)
         shaped = [self._credited(rollout) for rollout in rollouts]
         compared = compare(rollouts, shaped, self.train)
-        self._refuse_vain(step, compared)
+        self._refuse_vain(compared)
         return Practice(
             rows=[
                 row
                 for rollout, turns in zip(rollouts, compared, strict=True)
                 for row in rows_of(rollout, turns)
             ],
-            metrics=metrics_of(rollouts),
-            samples=samples_of(rollouts, compared, rows),
+            metrics=metrics_of(rollouts) | {"time/scoring": played.scoring_seconds},
+            samples=samples_of(rollouts, compared, played.rows),
         )
 
     def _credited(self, rollout: Rollout) -> Credited:
@@ -77,11 +79,12 @@ class GroupPractice:
         reward = None if rollout.reward is None else rollout.reward - penalty
         return Credited(reward, rollout.turns, rollout.turn_rewards)
 
-    def _refuse_vain(self, step: int, compared: Sequence[tuple[float, ...]]) -> None:
+    def _refuse_vain(self, compared: Sequence[tuple[float, ...]]) -> None:
         self._told = self._told or any(map(any, compared))
-        if not self._told and step >= _VAIN_STEPS:
+        self._silent += 1
+        if not self._told and self._silent >= _VAIN_STEPS:
             raise EnvironmentFailed(
-                f"In {step} steps, no two rollouts of a prompt were scored differently: there is "
+                f"In {self._silent} steps, no two rollouts of a prompt were scored differently: there is "
                 "nothing to learn from.",
                 hint="The task is too hard for this model, or the reward does not tell answers "
                 "apart: `freesolo validate` tries it. Training by SFT first may help.",

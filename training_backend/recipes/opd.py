@@ -96,9 +96,10 @@ class TaughtPractice:
 
     def practise(self, step: int, numbers: Sequence[int]) -> Practice:
         """Roll out, ask, compare. Raise `EnvironmentFailed` where most episodes broke off."""
-        rollouts, examples = play(
+        played = play(
             self.stage, self.examples, numbers, step=step, group_size=self.train.group_size
         )
+        rollouts = played.rollouts
         refuse_unread(rollouts, step=step, context=self.stage.limits.context)
         refuse_broken(rollouts, step=step)
         lessons = self._lessons(rollouts)
@@ -110,13 +111,14 @@ class TaughtPractice:
         taught = {
             "teacher/tokens": float(self.teacher.tokens - read_before),
             "time/teacher": seconds,
+            "time/scoring": played.scoring_seconds,
         }
         return Practice(
             rows=[
                 row_of(lesson, of_row, coef) for lesson, of_row in zip(lessons, gaps, strict=True)
             ],
             metrics=metrics_of(rollouts) | taught_metrics(lessons, gaps) | taught,
-            samples=samples_of(rollouts, list(by_turn(rollouts, gaps, coef)), examples),
+            samples=samples_of(rollouts, list(by_turn(rollouts, gaps, coef)), played.rows),
         )
 
     def _lessons(self, rollouts: Sequence[Rollout]) -> list[Lesson]:

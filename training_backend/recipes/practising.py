@@ -90,17 +90,28 @@ def practising(task: Task, spec: GrpoSpec | OpdSpec) -> Iterator[Practising]:
         yield Practising(model, device, stage, examples, pool, kind)
 
 
+@dataclass(frozen=True)
+class Played:
+    """The rollouts of a step, the number of each one's row, and the seconds that scoring them took."""
+
+    rollouts: list[Rollout]
+    rows: list[int]
+    scoring_seconds: float
+
+
 def play(
     stage: Stage, examples: Examples, numbers: Sequence[int], *, step: int, group_size: int
-) -> tuple[list[Rollout], list[int]]:
-    """Roll out the groups of a step with the policy as it is now; return their rows' numbers too."""
+) -> Played:
+    """Roll out the groups of a step with the policy as it is now."""
     stage.sampler.policy_changed()
+    scored_before = stage.scoring_seconds
     places = [
         Place(step, group, number) for group in range(len(numbers)) for number in range(group_size)
     ]
     found: dict[int, TaskExample] = {row: examples[row] for row in numbers}
     rows = [numbers[place.group] for place in places]
-    return roll_out(stage, [found[row] for row in rows], places), rows
+    rollouts = roll_out(stage, [found[row] for row in rows], places)
+    return Played(rollouts, rows, stage.scoring_seconds - scored_before)
 
 
 def refuse_unread(rollouts: Sequence[Rollout], *, step: int, context: int) -> None:

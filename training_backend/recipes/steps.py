@@ -38,7 +38,7 @@ def arguments(
     **schedule: str | int,
 ) -> TrainingArguments:
     """Describe an optimizer's loop of exactly so many steps, each of which gets its rows as numbers."""
-    return TrainingArguments(
+    made = TrainingArguments(
         output_dir=str(output_dir),
         max_steps=steps,
         per_device_train_batch_size=train.batch_size,
@@ -59,6 +59,10 @@ def arguments(
         report_to=[],
         **schedule,
     )
+    if device.gpu and made.n_gpu > 1:
+        # A process trains on one device; with several in sight a step would get the rows of all.
+        made._n_gpu = 1  # noqa: SLF001 - as the library itself does
+    return made
 
 
 class StepReports(TrainerCallback):  # type: ignore[misc]

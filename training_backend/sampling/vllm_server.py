@@ -69,6 +69,7 @@ class OwnEngine:
     log: Path
     reasoning: bool = False
     _child: "Popen[bytes] | None" = None
+    _client: VllmClient | None = None
 
     def start(self) -> Engine:
         """Start the server on a free port of loopback, with a key of its own."""
@@ -87,11 +88,15 @@ class OwnEngine:
             client.close()
             self.stop()
             raise
+        self._client = client
         requests = _GPU_REQUESTS if self.on_gpu else _CPU_REQUESTS
         return Engine(client, _BASE_MODEL, self.context, requests)
 
     def is_alive(self) -> bool:
-        """Say whether the API server runs; it ends itself when the engine behind it dies."""
+        """Say whether the server runs and its engine too, which it outlives by a moment."""
+        return self._runs() and self._client is not None and self._client.is_healthy()
+
+    def _runs(self) -> bool:
         return self._child is not None and self._child.poll() is None
 
     def stop(self) -> None:
@@ -122,7 +127,7 @@ class OwnEngine:
     def _await_health(self, client: VllmClient) -> None:
         deadline = time.monotonic() + _START_SECONDS
         while not client.is_healthy():
-            if not self.is_alive() or time.monotonic() > deadline:
+            if not self._runs() or time.monotonic() > deadline:
                 raise EngineUnavailable(
                     f"The job's vLLM did not start. Its log ends: {self._last_words()}",
                     hint="FREESOLO_TRAIN_SAMPLER=in-process does without it on a CPU.",

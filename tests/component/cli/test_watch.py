@@ -294,8 +294,12 @@ def test_a_step_that_is_repeated_is_drawn_as_it_went_last(
         events = client.run_events(training.id, after=0).events
     (tenth,) = [event for event in events if event.step == 10]
     view.hear(tenth.model_copy(update={"attempt": 2, "data": {"reward": 0.9}}))
-    assert view.steps[9] == {"step": 10, "reward": 0.9}
-    assert "10 of 20 steps" in drawn(view)
+    assert view.steps[-1] == {"step": 10, "reward": 0.9}
+    assert len(view.steps) == 10
+    shown = drawn(view)
+    assert "10 of 20 steps" in shown
+    # Nothing of the steps that are still to be done again.
+    assert "0.9  (" in shown
 
 
 def test_a_run_that_waits_says_so(view: RunView) -> None:

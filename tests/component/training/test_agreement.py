@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from tests.component.training.conftest import make_policy
+from training_backend.lora import lean
 from training_backend.packing import Row, make_batches, make_packs
 from training_backend.policy import Objective, judge, loss_of
 from training_backend.token_scores import OutputLayer
@@ -54,15 +55,14 @@ def ours(model: PeftModel, objective: Objective, *, shared: bool) -> float:
     tokens = sum(row.trained_tokens for row in rows())
     output = OutputLayer.of(model.get_base_model(), torch.float32)
     total = 0.0
-    for batch in make_batches(
-        make_packs(rows(), max_tokens=64, share_prompts=shared), max_tokens=96
-    ):
-        of_batch = [row for pack in batch for row in pack.rows]
-        loss, measured = loss_of(
-            judge(model, output, batch, objective), of_batch, objective, tokens=tokens
-        )
-        loss.backward()
-        total += measured.loss
+    packs = make_packs(rows(), max_tokens=64, share_prompts=shared)
+    with lean(model):
+        for batch in make_batches(packs, max_tokens=96):
+            of_batch = [row for pack in batch for row in pack.rows]
+            judged = judge(model, output, batch, objective)
+            loss, measured = loss_of(judged, of_batch, objective, tokens=tokens)
+            loss.backward()
+            total += measured.loss
     return total
 
 

@@ -64,10 +64,15 @@ def test_a_schema_is_kept(policy: PeftModel, chat: ChatFormat) -> None:
 
 def test_thinking_is_not_narrowed(policy: PeftModel, chat: ChatFormat) -> None:
     shape = StructuredOutputs(choice=("yes",))
-    for answer in sample(policy, chat, shape, thinking=True):
-        text = chat.decode(answer.ids, special=False)
-        if answer.finish is Finish.STOP and "a" in text:
-            assert text.partition("a")[2] == "yes"
+    answers = sample(policy, chat, shape, thinking=True)
+    texts = [chat.decode(answer.ids, special=False) for answer in answers]
+    ended = [
+        text.partition("a")
+        for text, answer in zip(texts, answers, strict=True)
+        if answer.finish is Finish.STOP and "a" in text
+    ]
+    assert {after for _, _, after in ended} == {"yes"}
+    assert any(thought for thought, _, _ in ended)
 
 
 def test_what_is_told_of_a_token_is_what_it_was_before_the_grammar(

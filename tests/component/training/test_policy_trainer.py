@@ -205,6 +205,22 @@ def test_a_step_that_does_not_fit_is_computed_in_smaller_parts(
         assert likelihood(policy, row) == pytest.approx(likelihood(whole, row), rel=0.01)
 
 
+def test_activations_that_are_computed_twice_come_out_alike(
+    policy: PeftModel, tiny_folder: Path, tmp_path: Path
+) -> None:
+    practice = Practice(rows(1.0, -0.5, -0.5), {})
+    plain = make_policy(tiny_folder)
+    learn(plain, lambda *_: practice, tmp_path / "plain", kl=0.1)
+    policy.gradient_checkpointing_enable({"use_reentrant": False})
+
+    learn(policy, lambda *_: practice, tmp_path / "twice", kl=0.1)
+
+    assert policy.is_gradient_checkpointing
+    policy.gradient_checkpointing_disable()
+    for row in practice.rows:
+        assert likelihood(policy, row) == pytest.approx(likelihood(plain, row), rel=0.01)
+
+
 def test_a_single_row_that_does_not_fit_ends_the_run_with_what_to_lower(
     policy: PeftModel, tmp_path: Path
 ) -> None:

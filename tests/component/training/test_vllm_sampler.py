@@ -1,10 +1,12 @@
 """The sampler over vLLM, against a stand-in that can be deaf, broken or dead."""
 
 import math
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from subprocess import PIPE, Popen
 
 import pytest
 
@@ -15,7 +17,7 @@ from tests.fake_vllm import BASE, KEY, FakeVllm, TinyTokens, effect_of, logprob
 from tests.hubs import serving
 from training_backend.sampling.sampler import Finish, Ids, Request, Rules, Sampled
 from training_backend.sampling.vllm import Residence, VllmSampler
-from training_backend.sampling.vllm_server import Engine
+from training_backend.sampling.vllm_server import Engine, OwnEngine
 from training_backend.vllm_client import VllmClient
 
 PROMPT = (5, 6, 7, 8)
@@ -227,3 +229,16 @@ def test_at_the_end_nothing_is_left(scene: Scene) -> None:
     scene.opened.close()
     assert not scene.folder.exists()
     assert not scene.vllm.adapters
+
+
+def test_a_server_whose_engine_does_not_answer_is_not_alive(tmp_path: Path) -> None:
+    # A process that runs, and an address at which nobody listens.
+    with closing(VllmClient("http://127.0.0.1:9", None, named="the engine")) as client:
+        child = Popen([sys.executable, "-c", "input()"], stdin=PIPE)
+        try:
+            engine = OwnEngine(tmp_path, 4, 512, on_gpu=False, log=tmp_path / "vllm.log")
+            engine._child, engine._client = child, client
+            assert child.poll() is None
+            assert not engine.is_alive()
+        finally:
+            child.communicate()

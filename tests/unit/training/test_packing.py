@@ -37,10 +37,9 @@ def test_prompts_are_not_shared_where_the_model_would_mix_the_branches() -> None
 
 
 @given(rows)
-def test_tokens_are_counted_as_packs_of_any_size_hold_them(given_rows: list[Row]) -> None:
-    for share in (True, False):
-        packs = make_packs(given_rows, max_tokens=10**6, share_prompts=share)
-        assert tokens_of(given_rows, share_prompts=share) == sum(pack.tokens for pack in packs)
+def test_tokens_are_counted_as_packs_hold_them(given_rows: list[Row]) -> None:
+    packs = make_packs(given_rows, max_tokens=10**6)
+    assert tokens_of(given_rows) == sum(pack.tokens for pack in packs)
 
 
 @given(rows, st.integers(1, 40))
