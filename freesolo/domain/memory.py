@@ -38,12 +38,14 @@ _ADAPTER_BYTES = 4 + 4 + 8 + 2
 
 # What autograd keeps of a token in one layer, in bytes for each element of a vector as wide as the
 # residual stream and as the feed-forward network: fitted to two models of different proportions.
-_HIDDEN_BYTES = 82
-_INTERMEDIATE_BYTES = 4
+_HIDDEN_BYTES = 56
+_INTERMEDIATE_BYTES = 6
 # An attention score: in float32, and in bfloat16 for the product with the values.
 _SCORE_BYTES = 4 + 2
 # A score of the vocabulary: in bfloat16, in float32, its logarithm, and the gradient.
 _LOGIT_BYTES = 2 + 4 + 4 + 4
+# Positions whose scores are there at once.
+_SCORED_AT_ONCE = 256
 # One while it is sampled: in float32, sorted, and as a probability.
 _SAMPLED_LOGIT_BYTES = 12
 
@@ -174,7 +176,7 @@ _KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class _Load:
-    """Tokens of the longest row, those of a pass of training, how many are scored; rollouts."""
+    """Tokens of the longest row, those of a pass of training, how many are scored at once; rollouts."""
 
     row: int
     tokens: int
@@ -191,7 +193,7 @@ def _load_of(spec: TrainSpec, model: BaseModelEntry, lengths: RowLengths, *, gpu
     row = min(whole, context_tokens(spec.train, model))
     bound = GPU_TOKENS_PER_PASS if gpu else CPU_TOKENS_PER_PASS
     tokens = max(row, min(rows * row, bound))
-    return _Load(row, tokens, math.ceil(tokens * answer / whole), rollouts)
+    return _Load(row, tokens, min(_SCORED_AT_ONCE, math.ceil(tokens * answer / whole)), rollouts)
 
 
 def _weights(model: BaseModelEntry, shape: ModelShape, *, gpu: bool) -> int:
@@ -206,7 +208,7 @@ def _activations(shape: ModelShape, load: _Load, *, gpu: bool) -> int:
 
     On a CPU everything that the layers' operations need again: of a token in a layer some vectors
     as wide as the residual stream and as the feed-forward network, and, as attention is eager, a row
-    of scores for each head. On an accelerator activations are recomputed: the residual stream before
+    of scores for each head. On an accelerator activations are recomputed where memory runs out: the residual stream before
     each layer, and one layer in full, without scores.
     """
     layer = _HIDDEN_BYTES * max(shape.hidden, shape.attention_width)
