@@ -197,12 +197,18 @@ def test_a_ticket_gets_a_lease_once(local_place: Place) -> None:
         hub.collect(run.id, ticket_of(lease.token))
 
 
-class LosesAnswers(httpx.HTTPTransport):
-    """A network over which requests arrive, and no answer comes back."""
+class LosesAnAnswer(httpx.HTTPTransport):
+    """A network over which every request arrives, but the first answer does not come back."""
+
+    lost = False
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request, and lose the answer."""
-        super().handle_request(request).close()
+        """Send a request, and lose the first answer."""
+        response = super().handle_request(request)
+        if self.lost:
+            return response
+        self.lost = True
+        response.close()
         raise httpx.ReadError("The connection was reset.")
 
 
@@ -210,7 +216,7 @@ def test_a_lost_answer_to_a_ticket_is_not_taken_for_a_lost_lease(local_place: Pl
     run, lease = local_place.lease("stuck")
     hub = local_place.platform.hub
     with (
-        httpx.Client(transport=LosesAnswers()) as http,
+        httpx.Client(transport=LosesAnAnswer()) as http,
         closing(Transport(hub.url, hub.worker_key, http=http)) as transport,
         pytest.raises(Unavailable),
     ):
