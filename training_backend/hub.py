@@ -47,7 +47,8 @@ class LeaseHub:
 
     While the hub does not answer, what must be told or fetched is tried again for `patience`
     seconds, then `HubUnavailable` is raised; `claim`, `look`, `heartbeat` and `release` raise
-    `Unavailable` at once, because their caller comes back anyway. Every call on a lease raises `LeaseLost` once the run is no longer ours.
+    `Unavailable` at once, because their caller comes back anyway, and so does `collect`, which cannot
+    be repeated. Every call on a lease raises `LeaseLost` once the run is no longer ours.
     """
 
     def __init__(self, transport: Transport, *, patience: float = 0.0) -> None:
@@ -67,9 +68,9 @@ class LeaseHub:
     def collect(self, run_id: str, ticket: str) -> Lease:
         """Get the lease for which a worker gave this process the ticket."""
         body = Collection(ticket=ticket).model_dump()
-        response = self._patiently(
-            lambda: self._transport.request("POST", f"/v1/leases/{run_id}/collect", json_body=body)
-        )
+        # Not patiently: a ticket counts once, so after a lost answer a second try would be told that
+        # the lease is lost. As it is the job ends, and its worker gives the run back to be tried again.
+        response = self._transport.request("POST", f"/v1/leases/{run_id}/collect", json_body=body)
         return Lease.model_validate_json(response.content)
 
     def look(self, lease: Lease) -> LeaseStatus:

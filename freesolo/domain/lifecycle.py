@@ -33,6 +33,8 @@ DEPLOYMENT_ENDED = frozenset(
     {DeploymentState.READY, DeploymentState.FAILED, DeploymentState.UNDEPLOYED}
 )
 DEPLOYMENT_LEASED = frozenset({DeploymentState.LOADING, DeploymentState.SMOKING})
+# Served, or on its way to be.
+DEPLOYMENT_CURRENT = DEPLOYMENT_LEASED | {DeploymentState.QUEUED, DeploymentState.READY}
 
 # A leased run goes back to `queued` when its worker is lost.
 _RUN_NEXT = {

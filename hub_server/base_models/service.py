@@ -3,6 +3,7 @@
 Where both have an id, that of all is meant: what an operator offers cannot be hidden by an org.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -18,23 +19,62 @@ from freesolo.domain.catalog import (
     find_model,
     with_models,
 )
-from freesolo.domain.lifecycle import RUN_ENDED, DeploymentState
+from freesolo.domain.lifecycle import DEPLOYMENT_CURRENT, RUN_ENDED
 from freesolo.domain.roles import Role
-from freesolo.errors import Conflict, Forbidden, InvalidInput, LimitExceeded, ModelInUse
+from freesolo.errors import (
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    LimitExceeded,
+    ModelInUse,
+    ModelNotFound,
+)
 from freesolo.schemas import base_models as wire
 from freesolo.schemas.audit import Action
 from hub_server.accounts.service import Member
 from hub_server.audit import service as audit
-from hub_server.models import AddedModel, Deployment, Run
+from hub_server.models import AddedModel, Deployment, Org, Run
 
 _MAX_ADDED = 100
-_NOT_SERVED = (DeploymentState.UNDEPLOYED, DeploymentState.FAILED)
 
 
 def catalog_of(session: Session, org_id: UUID, shared: Catalog) -> Catalog:
     """Return the base models that an org's runs can have."""
     added = session.scalars(select(AddedModel.entry).where(AddedModel.org_id == org_id)).all()
     return with_models({entry.id: entry for entry in added}, shared.values())
+
+
+def model_of(
+    session: Session, org_id: UUID, model_id: str, shared: Catalog
+) -> BaseModelEntry | None:
+    """Return one entry of an org's catalog, without reading the others."""
+    added = select(AddedModel.entry).where(
+        AddedModel.org_id == org_id, AddedModel.model_id == model_id
+    )
+    return shared.get(model_id) or session.scalars(added).one_or_none()
+
+
+def hold(
+    session: Session, org_id: UUID, models: Iterable[BaseModelEntry], *, shared: Catalog
+) -> None:
+    """Let none of these models be removed before this transaction ends.
+
+    Raise `ModelNotFound` for one that was removed since it was found.
+    """
+    wanted = {model.id: model.revision for model in models if model.id not in shared}
+    added = (
+        select(AddedModel.model_id, AddedModel.revision)
+        .where(AddedModel.org_id == org_id, AddedModel.model_id.in_(wanted))
+        .order_by(AddedModel.model_id)
+        .with_for_update(read=True)
+    )
+    held = {row.model_id: row.revision for row in session.execute(added)}
+    for model_id, revision in wanted.items():
+        if held.get(model_id) != revision:
+            raise ModelNotFound(
+                f"{model_id} {revision} was just removed from the catalog.",
+                hint="`freesolo models` lists what is there.",
+            )
 
 
 def in_catalog(
@@ -73,7 +113,8 @@ def add(
     """Put a base model into the org's catalog. The same again changes nothing; `paths` allows folders."""
     _require_admin(by)
     _check_source(entry, paths=paths)
-    known = catalog_of(session, by.org_id, shared).get(entry.id)
+    _lock(session, by)
+    known = model_of(session, by.org_id, entry.id, shared)
     if known == entry and entry.id not in shared:
         return
     if known is not None:
@@ -135,6 +176,12 @@ def _require_admin(by: Member) -> None:
     by.require_unconfined("base models are for all runs of an org")
 
 
+def _lock(session: Session, by: Member) -> None:
+    """Wait for whoever else adds to the org's catalog, so that an id is added once and all count."""
+    # The weaker lock lets others refer to the org meanwhile.
+    session.execute(select(Org.id).where(Org.id == by.org_id).with_for_update(key_share=True))
+
+
 def _check_source(entry: BaseModelEntry, *, paths: bool) -> None:
     if "/" not in entry.id:
         raise InvalidInput(
@@ -177,7 +224,7 @@ def _require_unused(session: Session, row: AddedModel) -> None:
         Deployment.org_id == row.org_id,
         Deployment.base_model == row.model_id,
         Deployment.base_revision == row.revision,
-        Deployment.state.not_in(_NOT_SERVED),
+        Deployment.state.in_(DEPLOYMENT_CURRENT),
     )
     if deployments := session.execute(served).scalar_one():
         raise ModelInUse(

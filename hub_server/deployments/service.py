@@ -7,7 +7,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from freesolo.domain.catalog import BaseModelEntry, Catalog, find_model
-from freesolo.domain.lifecycle import DeploymentState, next_deployment_state
+from freesolo.domain.lifecycle import DEPLOYMENT_CURRENT, DeploymentState, next_deployment_state
 from freesolo.domain.refs import AdapterRef
 from freesolo.domain.suggest import did_you_mean
 from freesolo.errors import Conflict, DeploymentNotFound
@@ -21,14 +21,6 @@ from hub_server.models import Alias, ApiKey, Checkpoint, Deployment, Run, Usage
 from hub_server.runs import adapters
 from hub_server.runs import service as runs
 from hub_server.runs.adapters import Adapter
-
-# Served, or on its way to be.
-_CURRENT = (
-    DeploymentState.QUEUED,
-    DeploymentState.LOADING,
-    DeploymentState.SMOKING,
-    DeploymentState.READY,
-)
 
 
 def find_adapter(session: Session, member: Member, ref: AdapterRef) -> Adapter:
@@ -48,7 +40,11 @@ def deploy(
     newest = session.scalars(
         _of_alias(member, alias.name).where(Deployment.generation == alias.issued)
     ).one_or_none()
-    if newest is not None and newest.revision == adapter.revision and newest.state in _CURRENT:
+    if (
+        newest is not None
+        and newest.revision == adapter.revision
+        and newest.state in DEPLOYMENT_CURRENT
+    ):
         return newest
     # Locked, so that retention either sees this deployment or has been here before.
     point = (adapter.run.id, adapter.step)
@@ -85,7 +81,7 @@ def undeploy(session: Session, member: Member, name: str, *, now: datetime) -> N
     """Stop serving an alias, and stop what was on its way to be served under it."""
     current = session.scalars(
         _of_alias(member, name)
-        .where(Deployment.state.in_(_CURRENT))
+        .where(Deployment.state.in_(DEPLOYMENT_CURRENT))
         # The order in which an activation locks them: the new one, then the one it replaces.
         .order_by(Deployment.generation.desc())
         .with_for_update()
@@ -119,7 +115,7 @@ def list_deployments(session: Session, member: Member, *, everything: bool) -> S
     """Return what is live or coming, newest first; with `everything`, also what ended."""
     query = select(Deployment).where(Deployment.org_id == member.org_id)
     if not everything:
-        query = query.where(Deployment.state.in_(_CURRENT))
+        query = query.where(Deployment.state.in_(DEPLOYMENT_CURRENT))
     return session.scalars(
         query.order_by(Deployment.created_at.desc(), Deployment.generation.desc())
     ).all()

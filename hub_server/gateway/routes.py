@@ -3,7 +3,6 @@
 from fastapi import APIRouter, Response, status
 
 from freesolo.schemas import deployments as wire
-from hub_server.base_models.service import catalog_of
 from hub_server.dependencies import (
     Catalog,
     DbReader,
@@ -54,11 +53,10 @@ def claim_deployment(
     gateway: Gateway, session: DbSession, catalog: Catalog, settings: Settings, now: Now
 ) -> wire.DeploymentTask | Response:
     """Lease the deployment that has waited longest; 204 if none waits."""
-    deployment = service.claim(
-        session, catalog=catalog, now=now, lease_seconds=settings.lease_seconds
-    )
-    if deployment is None:
+    claimed = service.claim(session, catalog=catalog, now=now, lease_seconds=settings.lease_seconds)
+    if claimed is None:
         return Response(status_code=status.HTTP_204_NO_CONTENT)
+    deployment = claimed.deployment
     return wire.DeploymentTask(
         id=deployment.id,
         token=str(deployment.lease_token),
@@ -66,7 +64,7 @@ def claim_deployment(
         model=deployment.alias,
         revision=deployment.revision,
         adapter=service.adapter_of(session, deployment),
-        base_model=service.base_of(deployment, catalog_of(session, deployment.org_id, catalog)),
+        base_model=claimed.base_model,
     )
 
 

@@ -3,6 +3,7 @@
 import hmac
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -27,7 +28,7 @@ from freesolo.schemas.accounts import Scope
 from freesolo.schemas.base import Artifact
 from freesolo.schemas.runs import RunError
 from hub_server.accounts.service import Member, check_key
-from hub_server.base_models.service import catalog_of
+from hub_server.base_models.service import catalog_of, model_of
 from hub_server.db import insert_if_absent
 from hub_server.identifiers import new_secret
 from hub_server.models import Alias, ApiKey, Checkpoint, Deployment, Usage
@@ -39,6 +40,14 @@ MAX_ATTEMPTS = 3
 
 # Queued again is for the hub to say, which counts the attempts; undeployed, for the owner.
 _GATEWAY_STATES = DEPLOYMENT_LEASED | {DeploymentState.READY, DeploymentState.FAILED}
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A deployment that was just leased, and its base model."""
+
+    deployment: Deployment
+    base_model: BaseModelEntry
 
 
 def chatting_member(session: Session, key_hash: str, *, now: datetime) -> Member:
@@ -53,9 +62,12 @@ def chatting_member(session: Session, key_hash: str, *, now: datetime) -> Member
 
 def resolve(session: Session, member: Member, model: str, *, catalog: Catalog) -> wire.Target:
     """Return what a model name means to a member: a base model, or an adapter on one."""
-    catalog = catalog_of(session, member.org_id, catalog)
     deployment = session.scalars(_active(member).where(Deployment.alias == model)).one_or_none()
-    base_model = base_of(deployment, catalog) if deployment else catalog.get(model)
+    base_model = (
+        _base_of(session, deployment, catalog)
+        if deployment
+        else model_of(session, member.org_id, model, catalog)
+    )
     if base_model is None:
         known = [served.id for served in served_models(session, member, catalog=catalog)]
         raise ModelNotFound(
@@ -88,28 +100,29 @@ def served_models(session: Session, member: Member, *, catalog: Catalog) -> list
             created_at=deployment.ready_at,
         )
         for deployment in session.scalars(_active(member).order_by(Deployment.alias))
-        if _has_base(catalog, deployment)
+        if _is_base_of(deployment, catalog.get(deployment.base_model))
     ]
     return base_models + adapters
 
 
-def base_of(deployment: Deployment, catalog: Catalog) -> BaseModelEntry:
+def _base_of(session: Session, deployment: Deployment, catalog: Catalog) -> BaseModelEntry:
     """Return the base model of a deployment.
 
     Raise `ModelNotFound` unless the catalog has the very weights that its adapter was made on.
     """
-    if not _has_base(catalog, deployment):
+    model = model_of(session, deployment.org_id, deployment.base_model, catalog)
+    if model is None or not _is_base_of(deployment, model):
         raise ModelNotFound(
             f"{deployment.alias!r} was made on {deployment.base_model} {deployment.base_revision}, "
             "which is not in the catalog.",
             hint="If the catalog has another revision now, train on that and deploy again.",
         )
-    return catalog[deployment.base_model]
+    return model
 
 
 def claim(
     session: Session, *, catalog: Catalog, now: datetime, lease_seconds: float
-) -> Deployment | None:
+) -> Claimed | None:
     """Lease the deployment that has waited longest, or return None.
 
     Those that wait for a base model which left the catalog are failed on the way.
@@ -117,12 +130,12 @@ def claim(
     until = now + timedelta(seconds=lease_seconds)
     while (deployment := _take_longest_waiting(session, now=now, until=until)) is not None:
         try:
-            base_of(deployment, catalog_of(session, deployment.org_id, catalog))
+            base_model = _base_of(session, deployment, catalog)
         except ModelNotFound as error:
             deployment.error = RunError(code=error.code, message=error.message, hint=error.hint)
             _leave_gateway(deployment, DeploymentState.FAILED)
         else:
-            return deployment
+            return Claimed(deployment, base_model)
     return None
 
 
@@ -267,8 +280,7 @@ def _activate(session: Session, deployment: Deployment, *, now: datetime) -> Non
     )
 
 
-def _has_base(catalog: Catalog, deployment: Deployment) -> bool:
-    model = catalog.get(deployment.base_model)
+def _is_base_of(deployment: Deployment, model: BaseModelEntry | None) -> bool:
     return model is not None and model.revision == deployment.base_revision
 
 

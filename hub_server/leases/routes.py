@@ -133,8 +133,8 @@ def record_checkpoint(
     body: wire.NewCheckpoint, run: HeldRun, session: DbSession, blobs: Blobs, now: Now
 ) -> runs_wire.Checkpoint:
     """Record a checkpoint whose blobs are stored. The same again changes nothing."""
-    for saved in (body.adapter, body.state):
-        storage.require(session, blobs, saved.archive_digest, now=now)
+    digests = {body.adapter.archive_digest, body.state.archive_digest}
+    storage.require(session, blobs, digests, now=now)
     return checkpoint_view(service.record_checkpoint(session, run, body, now=now))
 
 

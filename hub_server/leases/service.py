@@ -207,13 +207,14 @@ def _take_longest_waiting(
 def _begin_attempt(session: Session, run: Run, worker: Claimant, *, now: datetime) -> None:
     run.worker_id = worker.worker_id
     point = newest_checkpoint(session, run)
+    run.step = point.step if point else 0
     session.add(
         RunAttempt(
             run_id=run.id,
             attempt=run.attempt,
             worker_id=worker.worker_id,
             started_at=now,
-            first_step=point.step if point else 0,
+            first_step=run.step,
         )
     )
 
@@ -403,5 +404,12 @@ def _lease_expired(now: datetime) -> ColumnElement[bool]:
 
 
 def _storable(value: JsonValue) -> JsonValue:
-    """Return `value` with None for a number that JSON cannot write."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    """Return `value` with None for each number that JSON cannot write."""
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case list():
+            return [_storable(each) for each in value]
+        case dict():
+            return {name: _storable(each) for name, each in value.items()}
+    return value

@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import JSON, ForeignKey, Index, String, false, true
+from sqlalchemy import JSON, ForeignKey, Index, String, false, text, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from freesolo.domain.lifecycle import RunState
@@ -122,6 +122,15 @@ class Checkpoint(Base):
     """
 
     __tablename__ = "checkpoints"
+    # What may be dropped is looked for all the time, and few states are kept.
+    __table_args__ = (
+        Index(
+            None,
+            "run_id",
+            sqlite_where=text("state IS NOT NULL"),
+            postgresql_where=text("state IS NOT NULL"),
+        ),
+    )
 
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.id"), primary_key=True)
     step: Mapped[int] = mapped_column(primary_key=True)

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from freesolo.domain.catalog import Algorithm, BaseModelEntry
 from freesolo.domain.refs import AdapterRef, adapter_revision
 from freesolo.errors import AdapterNotFound, InvalidAdapter
-from freesolo.schemas.adapters import AdapterPin, PinnedAdapter
+from freesolo.schemas.adapters import PinnedAdapter
 from freesolo.schemas.base import Artifact
 from freesolo.schemas.environments import EnvironmentPin
 from hub_server.models import Checkpoint, Run
@@ -66,7 +66,7 @@ def pin(adapter: Adapter) -> PinnedAdapter:
         tree_digest=adapter.saved.tree_digest,
         algorithm=Algorithm(str(run.spec["algorithm"])),
         environment=EnvironmentPin.model_validate(run.environment, from_attributes=True),
-        ancestors=(_pin_alone(parent), *parent.ancestors) if parent else (),
+        ancestors=(parent, *parent.ancestors) if parent else (),
         archive_digest=adapter.saved.archive_digest,
         size=adapter.saved.size,
         rank=_rank(run),
@@ -98,10 +98,6 @@ def _rank(run: Run) -> int:
         case {"train": {"lora_rank": int(rank)}}:
             return rank
     raise InvalidAdapter(f"The config of {run.id} does not tell its adapter's rank.")
-
-
-def _pin_alone(lineage: AdapterPin) -> AdapterPin:
-    return AdapterPin.model_validate(lineage, from_attributes=True)
 
 
 def _what_is_saved(session: Session, run: Run) -> str:

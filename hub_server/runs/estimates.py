@@ -23,6 +23,7 @@ from freesolo.schemas.contents import Column, DatasetReport, Lengths, Split
 from freesolo.schemas.runs import EventKind
 from hub_server.accounts.service import Member
 from hub_server.models import EnvironmentVersion, Run, RunEvent, VersionContents
+from hub_server.runs.history import numbers
 
 # Where no run has told on what it was trained.
 _DEFAULT_DEVICE = "cpu-2"
@@ -70,14 +71,12 @@ def refuse_misfit(
 def _devices(session: Session, member: Member, wanted: str | None) -> Sequence[Device]:
     """Return the devices that the org's runs were trained on, the last one first; never none."""
     recent = session.scalars(
-        select(Run)
+        select(Run.device)
         .where(Run.org_id == member.org_id, Run.device.is_not(None))
         .order_by(Run.created_at.desc())
         .limit(_RECENT_RUNS)
     ).all()
-    met = dict.fromkeys(
-        Device(run.device.name, run.device.memory) for run in recent if run.device is not None
-    )
+    met = dict.fromkeys(Device(on.name, on.memory) for on in recent if on is not None)
     asked_for = [device for device in met if answers_to(device.name, wanted)]
     return asked_for or [named_device(wanted or _DEFAULT_DEVICE)]
 
@@ -119,10 +118,7 @@ def _speed(session: Session, run: Run) -> RunSpeed:
         .order_by(RunEvent.seq.desc())
         .limit(_STEPS)
     ).all()
-    reported = [
-        {name: float(value) for name, value in step.data.items() if isinstance(value, int | float)}
-        for step in steps
-    ]
+    reported = [numbers(step.data) for step in steps]
     return speed_of(reported, rollouts=_rollouts(run), start_up=_start_up(session, run))
 
 

@@ -89,9 +89,11 @@ def _of_kind(run: Run, kind: wire.EventKind) -> ColumnElement[bool]:
 
 
 def _sample_view(event: RunEvent) -> wire.RunSample:
+    measured = event.data.get("metrics")
     return wire.RunSample.model_validate(
         {
             **event.data,
+            "metrics": numbers(measured) if isinstance(measured, dict) else {},
             "step": event.step,
             "attempt": event.attempt,
             "created_at": event.created_at,

@@ -3,34 +3,60 @@
 import logging
 from collections.abc import Sequence
 
-from sqlalchemy import func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, and_, exists, or_, select
+from sqlalchemy.orm import Session, aliased
 
-from freesolo.domain.lifecycle import RUN_ENDED, DeploymentState
+from freesolo.domain.lifecycle import DEPLOYMENT_CURRENT, RUN_ENDED
 from freesolo.domain.retention import Saved, droppable
 from hub_server.models import Checkpoint, Deployment, Run
 
 logger = logging.getLogger(__name__)
 
-_OUT_OF_USE = (DeploymentState.FAILED, DeploymentState.UNDEPLOYED)
+# So many runs are seen to at a time; the others come next.
+_AT_ONCE = 100
 
 
 def candidates(session: Session, *, keep_adapters: int | None) -> Sequence[str]:
-    """Return the runs that may hold something to drop; few of them when all is in order."""
-    states, adapters = func.count(Checkpoint.state), func.count().filter(Checkpoint.adapter_kept)
-    too_many = [
-        states > 1,
-        # A run that ended needs no state, one that goes on needs one.
-        (states > 0) & func.max(Run.state).in_(RUN_ENDED),
-    ]
+    """Return some of the runs that hold something to drop; none when all is in order.
+
+    The conditions are those of `droppable`: a run without anything to drop would come again each time.
+    """
+    unneeded = and_(
+        Checkpoint.state.is_not(None), or_(Run.state.in_(RUN_ENDED), _is_followed_by(1))
+    )
     if keep_adapters is not None:
-        too_many.append(adapters > keep_adapters)
+        unneeded = or_(unneeded, and_(Checkpoint.adapter_kept, *_is_old(keep_adapters)))
     return session.scalars(
         select(Checkpoint.run_id)
         .join(Run, Run.id == Checkpoint.run_id)
-        .group_by(Checkpoint.run_id)
-        .having(or_(*too_many))
+        .where(unneeded)
+        .distinct()
+        .limit(_AT_ONCE)
     ).all()
+
+
+def _is_old(keep_adapters: int) -> tuple[ColumnElement[bool], ...]:
+    """Select the checkpoints whose adapter is among the newest no more, no result, and not served."""
+    served = exists().where(
+        Deployment.run_id == Checkpoint.run_id,
+        Deployment.step == Checkpoint.step,
+        Deployment.state.in_(DEPLOYMENT_CURRENT),
+    )
+    result = and_(Run.final_step.is_not(None), Run.final_step == Checkpoint.step)
+    return _is_followed_by(keep_adapters), ~result, ~served
+
+
+def _is_followed_by(count: int) -> ColumnElement[bool]:
+    """Select the checkpoints after which their run has saved `count` times, or more."""
+    later = aliased(Checkpoint)
+    return (
+        select(later.step)
+        .where(later.run_id == Checkpoint.run_id, later.step > Checkpoint.step)
+        .order_by(later.step)
+        .offset(count - 1)
+        .limit(1)
+        .exists()
+    )
 
 
 def drop(session: Session, run_id: str, *, keep_adapters: int | None) -> None:
@@ -49,7 +75,7 @@ def drop(session: Session, run_id: str, *, keep_adapters: int | None) -> None:
     in_use = set(
         session.scalars(
             select(Deployment.step).where(
-                Deployment.run_id == run_id, Deployment.state.not_in(_OUT_OF_USE)
+                Deployment.run_id == run_id, Deployment.state.in_(DEPLOYMENT_CURRENT)
             )
         )
     )

@@ -11,7 +11,7 @@ from freesolo.domain.lifecycle import RunState
 from freesolo.schemas import runs as wire
 from freesolo.schemas.uses import UseKind
 from hub_server.accounts.service import Member, Repeatable, once
-from hub_server.base_models.service import catalog_of
+from hub_server.base_models.service import catalog_of, hold
 from hub_server.dependencies import (
     DbReader,
     DbSession,
@@ -107,6 +107,7 @@ def _queue(
     resources: Resources,
     now: datetime,
 ) -> str:
+    hold(session, member.org_id, planned.models, shared=resources.catalog)
     resources.uses.note(planned.version.id, UseKind.RUN, on=now.date())
     run = service.submit(
         session, member, planned, vault=resources.vault, blobs=resources.blobs, now=now

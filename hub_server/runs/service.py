@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from pydantic import JsonValue
-from sqlalchemy import and_, delete, or_, select
+from sqlalchemy import ColumnElement, and_, delete, exists, not_, or_, select
 from sqlalchemy.orm import Session
 
 from freesolo.domain.catalog import BaseModelEntry, Catalog, find_model
@@ -28,7 +28,7 @@ from freesolo.domain.train_spec import (
 )
 from freesolo.errors import FreesoloError, IllegalTransition, InvalidTrainSpec, Problem, RunNotFound
 from freesolo.schemas import runs as wire
-from freesolo.schemas.adapters import AdapterLineage, PinnedAdapter
+from freesolo.schemas.adapters import PinnedAdapter
 from freesolo.schemas.audit import Action
 from freesolo.schemas.environments import EnvironmentPin, PinnedEnvironment
 from freesolo.schemas.leases import PinnedTeacher
@@ -98,6 +98,11 @@ class Plan:
     version: EnvironmentVersion
     secrets: GivenSecrets
     reproduces: str | None = None
+
+    @property
+    def models(self) -> list[BaseModelEntry]:
+        """Return the base models that the run needs: its own, and its teacher's."""
+        return [self.model, *([self.pins.teacher.model] if self.pins.teacher else [])]
 
 
 def plan(session: Session, member: Member, new: wire.NewRun, *, catalog: Catalog) -> Plan:
@@ -202,8 +207,8 @@ def submit(
     now: datetime,
 ) -> Run:
     """Queue a run. Its row is the queue's entry; there is no other."""
-    for adapter in planned.pins.adapters:
-        storage.require(session, blobs, adapter.archive_digest, now=now)
+    digests = [adapter.archive_digest for adapter in planned.pins.adapters]
+    storage.require(session, blobs, digests, now=now)
     teacher = planned.pins.teacher
     run = Run(
         id=new_id("run"),
@@ -302,21 +307,22 @@ def device_needs(gpu_type: str, gpu_count: int) -> Devices:
 
 def why_it_waits(session: Session, needs: Devices, *, now: datetime) -> str | None:
     """Say why a run would wait if no worker that is known can serve it, else None."""
-    training = select(Run.worker_id).where(Run.state.in_(RUN_LEASED))
-    known = session.scalars(
-        select(KnownWorker).where(
-            or_(KnownWorker.last_seen_at >= now - _KNOWN, KnownWorker.worker_id.in_(training))
-        )
-    )
+    asked_lately = KnownWorker.last_seen_at >= now - _KNOWN
+    known = session.scalars(select(KnownWorker).where(or_(asked_lately, _trains())))
     return why_none_serves(
         needs, (Devices(worker.device_type, worker.device_count) for worker in known)
     )
 
 
 def forget_workers(session: Session, *, now: datetime) -> None:
-    """Forget the workers that have not asked for work for a day."""
+    """Forget the workers that have not asked for work for a day, and train nothing."""
     old = KnownWorker.last_seen_at < now - timedelta(days=1)
-    session.execute(delete(KnownWorker).where(old))
+    session.execute(delete(KnownWorker).where(old, not_(_trains())))
+
+
+def _trains() -> ColumnElement[bool]:
+    """Select the workers that hold a lease: these ask for no work meanwhile."""
+    return exists().where(Run.worker_id == KnownWorker.worker_id, Run.state.in_(RUN_LEASED))
 
 
 def end_attempt(
@@ -397,7 +403,7 @@ def run_view(run: Run, *, waits_because: str | None = None) -> wire.Run:
         environment=environment_pin(run.environment),
         project=run.project_id,
         model_revision=run.model_revision,
-        warm_start=run.warm_start and lineage(run.warm_start),
+        warm_start=run.warm_start,
         teacher=_teacher_view(run),
         reproduces=run.reproduces,
         adapter_revision=run.adapter_revision,
@@ -416,17 +422,17 @@ def run_view(run: Run, *, waits_because: str | None = None) -> wire.Run:
 
 def plan_view(planned: Plan, estimate: Estimate, warnings: Sequence[str]) -> wire.RunPlan:
     """Return what a dry run answers."""
-    warm_start, teacher = planned.pins.warm_start, planned.pins.teacher
+    teacher = planned.pins.teacher
     return wire.RunPlan(
         spec=planned.spec,
         environment=environment_pin(planned.environment),
         model_revision=planned.model.revision,
-        warm_start=warm_start and lineage(warm_start),
+        warm_start=planned.pins.warm_start,
         teacher=teacher
         and wire.TeacherPin(
             model=teacher.model.id,
             model_revision=teacher.model.revision,
-            adapter=teacher.adapter and lineage(teacher.adapter),
+            adapter=teacher.adapter,
         ),
         secrets=list(planned.secrets.environment),
         job_secrets=list(planned.secrets.job),
@@ -435,18 +441,13 @@ def plan_view(planned: Plan, estimate: Estimate, warnings: Sequence[str]) -> wir
     )
 
 
-def lineage(adapter: PinnedAdapter) -> AdapterLineage:
-    """Return the part of a pinned adapter that says which it is and where it came from."""
-    return AdapterLineage.model_validate(adapter, from_attributes=True)
-
-
 def _teacher_view(run: Run) -> wire.TeacherPin | None:
     if run.teacher_model_id is None or run.teacher_model_revision is None:
         return None
     return wire.TeacherPin(
         model=run.teacher_model_id,
         model_revision=run.teacher_model_revision,
-        adapter=run.teacher_adapter and lineage(run.teacher_adapter),
+        adapter=run.teacher_adapter,
     )
 
 

@@ -5,7 +5,7 @@ before whatever refers to them. Whoever removes a blob first locks its row and t
 that a publish either finds the bytes still there or comes after they and the row are gone.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -60,13 +60,15 @@ def keep(
         blobs.put(digest, file)
 
 
-def require(session: Session, blobs: BlobStore, digest: str, *, now: datetime) -> None:
+def require(session: Session, blobs: BlobStore, digests: Collection[str], *, now: datetime) -> None:
     """Raise `BlobNotFound` unless the bytes are stored, and will be when this transaction ends."""
-    blob = session.get(Blob, digest, with_for_update=True)
-    if blob is None:
-        raise BlobNotFound(f"No bytes with the digest {digest} are stored here.")
-    blobs.size(digest)
-    blob.last_seen_at = now
+    # In one order, as `keep` has it.
+    for digest in sorted(digests):
+        blob = session.get(Blob, digest, with_for_update=True)
+        if blob is None:
+            raise BlobNotFound(f"No bytes with the digest {digest} are stored here.")
+        blobs.size(digest)
+        blob.last_seen_at = now
 
 
 def references(session: Session) -> Iterator[Reference]:

@@ -6,12 +6,14 @@ from datetime import timedelta
 
 import pytest
 from httpx2 import Response
+from sqlalchemy import event
+from sqlalchemy.orm import Session
 
 from freesolo.domain.catalog import with_models
 from freesolo.domain.refs import adapter_revision
 from hub_server.maintenance.checking import check
 from hub_server.maintenance.collecting import collect
-from hub_server.models import Checkpoint, Run
+from hub_server.models import Blob, Checkpoint, Run
 from tests.component.hub.harness import MODEL, Document, HubUnderTest, error_of
 
 ENVIRONMENT = {"id": "local/agree"}
@@ -263,3 +265,41 @@ def test_no_environment_gets_the_teacher_s_key_by_declaring_it(hub: HubUnderTest
     response = ask(hub, greedy)
     assert (response.status_code, error_of(response)["code"]) == (422, "invalid_secret")
     assert "training process alone" in error_of(response)["message"]
+
+
+def test_what_owners_are_told_of_an_adapter_is_only_which_it_is(hub: HubUnderTest) -> None:
+    hub.publish()
+    first = hub.train()
+    train = {"init_from_adapter": first, "teacher_model": first}
+    spec = {"algorithm": "opd", "train": train}
+    planned, run = ask(hub, spec, dry_run=True).json(), ask(hub, spec).json()
+    pin = {"run_id", "step", "tree_digest", "algorithm", "environment"}
+    for told in (planned, run, hub.run(run["id"])):
+        for adapter in (told["warm_start"], told["teacher"]["adapter"]):
+            assert adapter.keys() == pin | {"ancestors"}
+
+    lease = hub.claim()
+    hub.report(lease, "start", {"total_steps": 1})
+    hub.save(lease, 1, b"second")
+    hub.report(lease, "complete", {"step": 1})
+    warm(hub, run["id"])
+    (ancestor,) = hub.claim()["warm_start"]["ancestors"]
+    assert ancestor.keys() == pin
+
+
+def test_runs_that_build_on_the_same_adapters_do_not_wait_for_each_other(
+    hub: HubUnderTest,
+) -> None:
+    hub.publish()
+    one, other = hub.train(content=b"one"), hub.train(content=b"other")
+    locked: list[str] = []
+
+    def note(session: Session, loaded: object) -> None:
+        if isinstance(loaded, Blob):
+            locked.append(loaded.digest)
+
+    event.listen(hub.resources.sessions, "loaded_as_persistent", note)
+    for begins, teaches in ((one, other), (other, one)):
+        train = {"init_from_adapter": begins, "teacher_model": teaches}
+        assert ask(hub, {"algorithm": "opd", "train": train}).status_code == 201
+    assert locked == sorted(locked[:2]) * 2

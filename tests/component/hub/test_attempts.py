@@ -231,3 +231,29 @@ def test_a_worker_is_known_while_it_trains_and_forgotten_when_it_is_gone(
     any_hub.clock.advance(2 * DAY)
     sweep(any_hub.resources, now=any_hub.clock())
     assert any_hub.run(waiting)["waits_because"] is not None
+
+
+def test_a_worker_that_trains_for_days_is_not_forgotten(any_hub: HubUnderTest) -> None:
+    any_hub.publish()
+    any_hub.submit()
+    lease = claim_with(any_hub, "NVIDIA H200", 1)
+    waiting = submit_for(any_hub, type="H200")
+    any_hub.clock.advance(2 * DAY)
+    any_hub.report(lease, "heartbeat")
+    sweep(any_hub.resources, now=any_hub.clock())
+    assert any_hub.run(waiting)["waits_because"] is None
+
+
+def test_an_attempt_that_dies_silently_came_as_far_as_it_began(hub: HubUnderTest) -> None:
+    hub.publish()
+    run_id = hub.submit()
+    lease = hub.claim("first")
+    hub.save(lease, 5)
+    step = {"kind": "metrics", "step": 7, "data": {"loss": 1.0}}
+    hub.report(lease, "events", {"first": 0, "events": [step]})
+    for worker in ("second", "third"):
+        hub.clock.advance(LEASE_SECONDS + 1)
+        hub.claim(worker)
+    told = attempts(hub, run_id)
+    assert [(made["first_step"], made["last_step"]) for made in told] == [(0, 7), (5, 5), (5, None)]
+    assert hub.run(run_id)["step"] == 5

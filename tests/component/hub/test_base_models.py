@@ -1,11 +1,15 @@
 """Base models that orgs add: who may, who sees them, and what needs them."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from sqlalchemy import event, text
+from sqlalchemy.orm import Session
 
 from freesolo.domain.catalog import SMOLLM2_135M
 from freesolo.domain.roles import Role
+from hub_server.models import EnvironmentVersion
 from hub_server.settings import HubSettings
 from tests.component.hub.base_models import ADDED, COMMIT, added_entry
 from tests.component.hub.harness import MODEL, Document, HubUnderTest, SettableClock, error_of
@@ -233,3 +237,62 @@ def test_an_unknown_model_is_not_found(hub: HubUnderTest) -> None:
     spec = {"model": "acme/none", "environment": {"id": "local/agree"}}
     refused = hub.user.post("/v1/runs", json={"spec": spec, "dry_run": True})
     assert "freesolo models add acme/none" in error_of(refused)["hint"]
+
+
+def test_of_many_that_add_one_id_at_once_those_with_the_first_revision_succeed(
+    any_hub: HubUnderTest,
+) -> None:
+    def post(number: int) -> tuple[int, str]:
+        revision = f"{number % 2}" * 40
+        answer = any_hub.user.post("/v1/models", json=added_entry(revision=revision))
+        return answer.status_code, revision
+
+    with ThreadPoolExecutor(8) as threads:
+        answers = set(threads.map(post, range(8)))
+    (first,) = (revision for status, revision in answers if status == 201)
+    other = ({"0" * 40, "1" * 40} - {first}).pop()
+    assert answers == {(201, first), (409, other)}
+    added = any_hub.user.get("/v1/audit", params={"action": "model.added"}).json()["events"]
+    assert len(added) == 1
+
+
+@pytest.mark.parametrize("spec", [{"model": ADDED}, {"algorithm": "opd", "teacher": ADDED}])
+def test_no_run_is_queued_on_a_model_that_is_removed_meanwhile(
+    hub_settings: HubSettings, postgres_url: str, spec: Document
+) -> None:
+    settings = hub_settings.model_copy(update={"database_url": postgres_url})
+    with HubUnderTest(settings, SettableClock()) as hub:
+        hub.publish()
+        add(hub)
+        removed: list[int] = []
+
+        def remove_once(session: Session, loaded: object) -> None:
+            # By now the model was found, and the run is not there yet.
+            if isinstance(loaded, EnvironmentVersion) and not removed:
+                removed.append(0)
+                removed[0] = hub.user.delete(f"/v1/models/{ADDED}").status_code
+
+        event.listen(hub.resources.sessions, "loaded_as_persistent", remove_once)
+        body = {"model": MODEL, "environment": {"id": "local/agree"}, **spec}
+        if teacher := body.pop("teacher", None):
+            body["train"] = {"teacher_model": teacher}
+        answer = hub.user.post("/v1/runs", json={"spec": body})
+        assert removed == [204]
+        assert error_of(answer)["code"] == "model_not_found"
+        assert hub.user.get("/v1/runs").json()["runs"] == []
+
+
+def test_an_added_model_that_cannot_be_read_holds_up_no_other(any_hub: HubUnderTest) -> None:
+    any_hub.publish()
+    add(any_hub)
+    run_id = any_hub.train()
+    add(any_hub, model_id="acme/bad")
+    with any_hub.resources.sessions.begin() as session:
+        session.execute(text("UPDATE added_models SET entry = '[]' WHERE model_id = 'acme/bad'"))
+    assert any_hub.resolve(ADDED).json()["base_model"]["id"] == ADDED
+    assert any_hub.resolve(MODEL).json()["base_model"]["id"] == MODEL
+    with any_hub.resources.sessions.begin() as session:
+        session.execute(text("DELETE FROM added_models WHERE model_id = 'acme/bad'"))
+    any_hub.deploy(run_id)
+    task = any_hub.claim_deployment()
+    assert task["base_model"]["id"] == MODEL

@@ -1,9 +1,12 @@
 """How a run learned: its metrics step by step, and its samples."""
 
+import json
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
+from hub_server.models import RunEvent
 from hub_server.paging import encode_cursor
 from tests.component.hub.harness import Document, HubUnderTest, error_of
 
@@ -129,6 +132,25 @@ def test_a_sample_that_is_none_is_refused(hub: HubUnderTest, event: Event) -> No
     hub.submit()
     response = hub.report(hub.claim(), "events", {"first": 0, "events": [event]})
     assert response.status_code == 422
+
+
+def test_a_sample_s_metric_that_is_not_finite_is_left_out(any_hub: HubUnderTest) -> None:
+    any_hub.publish()
+    run_id = any_hub.submit()
+    told = sample(1, metrics={"exact": 1.0, "ratio": float("nan")}, extra=[{"at": float("inf")}])
+    response = any_hub.worker.post(
+        f"/v1/leases/{run_id}/events",
+        content=json.dumps({"first": 0, "events": [told]}),
+        headers={"Freesolo-Lease": any_hub.claim()["token"], "Content-Type": "application/json"},
+    )
+    assert response.status_code == 204
+    (kept,) = read(any_hub, run_id, "samples")["samples"]
+    assert kept["metrics"] == {"exact": 1.0}
+    with any_hub.resources.readers() as session:
+        (data,) = session.scalars(
+            select(RunEvent.data).where(RunEvent.run_id == run_id, RunEvent.kind == "sample")
+        )
+    assert (data["metrics"], data["extra"]) == ({"exact": 1.0, "ratio": None}, [{"at": None}])
 
 
 def test_a_run_that_has_told_nothing_has_no_steps_and_no_samples(hub: HubUnderTest) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from hub_server.runs.retention import candidates
 from hub_server.settings import HubSettings
 from hub_server.upkeep import drop_checkpoints, sweep
 from tests.component.hub.harness import HubUnderTest, SettableClock, error_of
@@ -27,6 +28,12 @@ def kept(hub: HubUnderTest, run_id: str) -> dict[int, tuple[bool, bool]]:
     """Return which checkpoints have their adapter, and which their state."""
     points = hub.user.get(f"/v1/runs/{run_id}/checkpoints").json()["checkpoints"]
     return {point["step"]: (point["adapter_kept"], point["state_kept"]) for point in points}
+
+
+def to_drop(hub: HubUnderTest) -> list[str]:
+    """Return the runs that the next round of dropping looks at."""
+    with hub.resources.readers() as session:
+        return list(candidates(session, keep_adapters=hub.resources.settings.keep_adapters))
 
 
 def blobs(hub: HubUnderTest) -> int:
@@ -82,7 +89,9 @@ def test_only_the_newest_adapters_are_kept_where_that_is_set(thrifty_hub: HubUnd
         thrifty_hub.save(lease, step, str(step).encode())
     thrifty_hub.deploy(f"{run_id}/step-2")
     before = blobs(thrifty_hub)
+    assert to_drop(thrifty_hub) == [run_id]
     drop_checkpoints(thrifty_hub.resources)
+    assert to_drop(thrifty_hub) == []
     assert kept(thrifty_hub, run_id) == {
         1: (False, False),
         2: (True, False),
@@ -107,6 +116,7 @@ def test_a_result_is_kept_when_it_is_not_the_newest(thrifty_hub: HubUnderTest) -
         thrifty_hub.save(lease, step, str(step).encode())
     thrifty_hub.report(lease, "complete", {"step": 2})
     drop_checkpoints(thrifty_hub.resources)
+    assert to_drop(thrifty_hub) == []
     assert kept(thrifty_hub, run_id) == {1: (False, False), 2: (True, False), 3: (True, False)}
 
 
@@ -119,3 +129,14 @@ def test_the_same_checkpoint_told_again_brings_nothing_back(hub: HubUnderTest) -
     drop_checkpoints(hub.resources)
     hub.save(lease, 1, b"one")
     assert kept(hub, run_id) == {1: (True, False), 2: (True, True)}
+
+
+def test_what_was_withdrawn_is_dropped_at_last(thrifty_hub: HubUnderTest) -> None:
+    thrifty_hub.publish()
+    run_id = thrifty_hub.train()
+    thrifty_hub.deploy(f"{run_id}/step-1")
+    drop_checkpoints(thrifty_hub.resources)
+    assert (to_drop(thrifty_hub), kept(thrifty_hub, run_id)[1]) == ([], (True, False))
+    thrifty_hub.user.delete(f"/v1/deployments/{run_id}")
+    drop_checkpoints(thrifty_hub.resources)
+    assert (to_drop(thrifty_hub), kept(thrifty_hub, run_id)[1]) == ([], (False, False))

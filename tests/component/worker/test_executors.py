@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from freesolo.client.transport import Transport
 from freesolo.domain.devices import CPU, Devices
-from freesolo.errors import InvalidInput, LeaseLost
+from freesolo.errors import InvalidInput, LeaseLost, Unavailable
 from freesolo.schemas.leases import Lease, ticket_of
 from freesolo.schemas.runs import Run
 from tests.component.worker.test_watching import STUCK, SUM, gone
@@ -195,6 +195,32 @@ def test_a_ticket_gets_a_lease_once(local_place: Place) -> None:
     assert hub.collect(run.id, ticket_of(lease.token)) == lease
     with pytest.raises(LeaseLost):
         hub.collect(run.id, ticket_of(lease.token))
+
+
+class LosesAnAnswer(httpx.HTTPTransport):
+    """A network over which every request arrives, but the first answer does not come back."""
+
+    lost = False
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request, and lose the first answer."""
+        response = super().handle_request(request)
+        if self.lost:
+            return response
+        self.lost = True
+        response.close()
+        raise httpx.ReadError("The connection was reset.")
+
+
+def test_a_lost_answer_to_a_ticket_is_not_taken_for_a_lost_lease(local_place: Place) -> None:
+    run, lease = local_place.lease("stuck")
+    hub = local_place.platform.hub
+    with (
+        httpx.Client(transport=LosesAnAnswer()) as http,
+        closing(Transport(hub.url, hub.worker_key, http=http)) as transport,
+        pytest.raises(Unavailable),
+    ):
+        LeaseHub(transport, patience=5.0).collect(run.id, ticket_of(lease.token))
 
 
 @pytest.mark.parametrize(
