@@ -155,7 +155,7 @@ def test_many_rollouts_ask_for_fewer_prompts() -> None:
 
 def test_two_keys_are_lowered_where_one_is_not_enough() -> None:
     spec = spec_of("grpo", batch_size=64, group_size=8)
-    knobs = knobs_that_fit(spec, SMOLLM2_135M, LENGTHS, gpu=False, room=3_000_000_000)
+    knobs = knobs_that_fit(spec, SMOLLM2_135M, LENGTHS, gpu=False, room=2_600_000_000)
     assert len(knobs) == 2
 
 
