@@ -24,6 +24,7 @@ from hub_server.settings import HubSettings
 from tests import tiny_model
 from tests.factories import make_environment, pack_folder
 from tests.hubs import LiveHub, live_hub
+from tests.system_packages import require_package
 
 # Long enough for a busy machine to keep it; the tests of lost leases wait as long.
 LEASE_SECONDS = 10.0
@@ -41,7 +42,7 @@ def wait_for(condition: Callable[[], bool], *, seconds: float = 180.0) -> None:
 class WorkerProcess:
     """A worker of its own, and the folder in which it keeps its attempts."""
 
-    process: psutil.Popen
+    process: psutil.Process
     work_dir: Path
 
     def job(self, run: Run, *, attempt: int = 1) -> psutil.Process:
@@ -114,18 +115,35 @@ class Platform:
         }
         return {f"FREESOLO_TRAIN_{name}".upper(): str(it) for name, it in settings.items()}
 
-    def start_worker(self, **changes: object) -> WorkerProcess:
-        """Start a worker; whatever it leaves is ended with the test."""
+    def start_worker(self, *, disk: int | None = None, **changes: object) -> WorkerProcess:
+        """Start a worker; whatever it leaves is ended with the test.
+
+        With `disk` it works on a disk of its own with that many bytes, which no other process sees.
+        """
         work_dir = self.folder / "worker"
         command = [sys.executable, "-m", "training_backend", "worker"]
+        if disk is not None:
+            command = [*_on_own_disk(work_dir, disk), *command]
         settings = self.worker_settings(**changes)
         environment = {**os.environ, **settings}  # noqa: TID251 - handed on, not read
-        process = psutil.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+        process: psutil.Process = psutil.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+        if disk is not None:
+            # What made the disk stays as the worker's parent, and ends with it.
+            self.processes.callback(process.wait)
+            wait_for(lambda: bool(process.children()))
+            (process,) = process.children()
         self.processes.callback(_end, process, work_dir)
         return WorkerProcess(process, work_dir)
 
 
-def _end(worker: psutil.Popen, work_dir: Path) -> None:
+def _on_own_disk(folder: Path, size: int) -> list[str]:
+    if shutil.which("bwrap") is None:
+        require_package("bubblewrap")
+    folder.mkdir()
+    return ["bwrap", "--dev-bind", "/", "/", "--size", str(size), "--tmpfs", str(folder), "--"]
+
+
+def _end(worker: psutil.Process, work_dir: Path) -> None:
     if worker.is_running():
         worker.send_signal(signal.SIGTERM)
         worker.wait()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -16,6 +17,7 @@ from pydantic import SecretStr
 
 from freesolo.client.transport import Transport
 from freesolo.domain.devices import CPU, Devices
+from freesolo.domain.lifecycle import RunState
 from freesolo.errors import InvalidInput, LeaseLost, Unavailable
 from freesolo.schemas.leases import Lease, ticket_of
 from freesolo.schemas.runs import Run
@@ -37,6 +39,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: Path) -> I
     folder = tmp_path_factory.mktemp("executors")
     with running_platform(folder, migrated_sqlite, lease_seconds=600.0) as platform:
         platform.publish("stuck", STUCK)
+        platform.publish("sum", SUM.replace("REWARD", "float(response == example.output)"))
         platform.publish("unfair", SUM.replace("REWARD", "{}['a typing mistake']"))
         yield platform
 
@@ -233,6 +236,23 @@ def test_a_cluster_that_is_not_there_is_named(
     settings = local_place.settings.model_copy(update=changes)
     with pytest.raises(InvalidInput, match=re.escape(words)):
         open_executor(settings, ONE_CPU, {})
+
+
+def trained_by_worker(platform: Platform, **changes: Any) -> list[str]:  # noqa: ANN401
+    run = platform.submit("sum", max_steps=2)
+    worker = platform.start_worker(**changes).process
+    run = platform.wait_for_state(run, RunState.DONE)
+    worker.send_signal(signal.SIGTERM)
+    worker.wait()
+    return [point.digest for point in platform.client.checkpoints(run.id)]
+
+
+def test_a_worker_trains_on_a_cluster_to_the_same_bytes_as_in_a_child_process(
+    shared: Platform, head: RayHead
+) -> None:
+    of_child = trained_by_worker(shared)
+    of_ray = trained_by_worker(shared, executor="ray", ray_address=head.address)
+    assert of_ray == of_child
 
 
 def test_a_head_that_is_lost_loses_its_attempts_and_shows_no_secret(
