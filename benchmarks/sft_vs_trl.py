@@ -222,7 +222,7 @@ def measure_trl(work: Work, output_dir: Path) -> Figures:
             per_device_train_batch_size=BATCH_SIZE,
             train_sampling_strategy="sequential",
             learning_rate=1e-3,
-            warmup_steps=-(-3 * work.steps // 100),
+            warmup_steps=3 * work.steps // 100,
             gradient_checkpointing=False,
             use_cpu=not torch.cuda.is_available(),
             model_init_kwargs={"dtype": dtype},

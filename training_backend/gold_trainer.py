@@ -3,7 +3,6 @@
 `transformers` brings what is the same for every trainer; what a step is stands here (ADR 0019).
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -24,6 +23,7 @@ from training_backend.recipes.steps import Places, StepReports, arguments, refus
 from training_backend.recipes.task import Progress
 from training_backend.token_scores import OutputLayer
 
+# A share of the steps; short runs have none, since its first step would change nothing.
 _WARMUP = 0.03
 # What a pass costs besides its tokens, as a share of the most that it may have.
 _PASS_COST = 1 / 16
@@ -75,7 +75,7 @@ class GoldTrainer(Trainer):  # type: ignore[misc]
                 seed=lessons.seed,
                 output_dir=lessons.output_dir,
                 lr_scheduler_type="linear",
-                warmup_steps=math.ceil(_WARMUP * lessons.steps),
+                warmup_steps=int(_WARMUP * lessons.steps),
             ),
             train_dataset=Places(lessons.order),
             data_collator=list,

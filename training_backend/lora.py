@@ -19,7 +19,10 @@ from freesolo.domain.memory import (
     GPU_SAMPLING_ROOM,
     GPU_TOKENS_PER_PASS,
 )
-from freesolo.errors import InvalidAdapter
+from freesolo.errors import InvalidAdapter, InvalidBaseModel
+
+# By how much, as a share of the largest, logits in bfloat16 may differ between two ways to the same.
+_ROUNDING = 0.02
 
 
 @dataclass(frozen=True)
@@ -48,21 +51,41 @@ def load_base_model(folder: Path, device: Device) -> PreTrainedModel:
     """Load the frozen model from a folder in the layout of `transformers`.
 
     On a CPU the residual stream stays float32 under bfloat16 autocast, with eager attention: the
-    fastest of the ways that were measured.
+    fastest of the ways that were measured. Raise `InvalidBaseModel` for one whose answers are not
+    what its output layer makes of its last hidden state.
     """
     if device.gpu:
-        return AutoModelForCausalLM.from_pretrained(
+        model = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.bfloat16, attn_implementation="sdpa", local_files_only=True
         ).to("cuda")
+        _require_plain_output(model)
+        return model
     model = AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, attn_implementation="eager", local_files_only=True
     )
+    _require_plain_output(model)
     for module in model.modules():
         # Autocast would make the same copy of these weights again in each step. The output layer's
         # belong to the embedding as well.
         if isinstance(module, torch.nn.Linear) and module is not model.get_output_embeddings():
             module.to(torch.bfloat16)
     return model
+
+
+def _require_plain_output(model: PreTrainedModel) -> None:
+    """Raise `InvalidBaseModel` where logits are scaled or capped: losses are computed without that."""
+    layer = model.get_output_embeddings()
+    ids = torch.arange(8, device=layer.weight.device)[None]
+    with torch.inference_mode():
+        answered = model(input_ids=ids, use_cache=False).logits
+        ours = layer(model.base_model(input_ids=ids, use_cache=False).last_hidden_state)
+    off = (answered - ours).abs().max() / answered.abs().max().clamp(min=1e-6)
+    if off > _ROUNDING:
+        raise InvalidBaseModel(
+            f"The logits of this {model.config.model_type!r} model are more than a product with its "
+            "output layer: they are scaled or capped.",
+            hint="Training computes losses from that product. Use another base model.",
+        )
 
 
 def with_adapter(model: PreTrainedModel, rank: int | None, *, warm_start: Path | None) -> PeftModel:

@@ -123,7 +123,11 @@ def likelihoods(
 
 
 def _inputs(packs: Sequence[Pack], device: torch.device) -> dict[str, Tensor]:
-    """Lay packs out as a batch, padded at their ends; padding attends to itself alone."""
+    """Lay packs out as a batch, padded at their ends, where no token attends to it.
+
+    Plain rows need no mask: each architecture knows best how its layers look back, some of them
+    only so far.
+    """
     shape = len(packs), max(pack.tokens for pack in packs)
     ids, positions = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
     branches = torch.full(shape, -1)
@@ -131,6 +135,8 @@ def _inputs(packs: Sequence[Pack], device: torch.device) -> dict[str, Tensor]:
         ids[number, : pack.tokens] = torch.tensor(pack.ids)
         positions[number, : pack.tokens] = torch.tensor(pack.positions)
         branches[number, : pack.tokens] = torch.tensor(pack.branches)
+    if all(len(pack.rows) == 1 for pack in packs):
+        return {"input_ids": ids.to(device)}
     return {
         "input_ids": ids.to(device),
         "position_ids": positions.to(device),

@@ -105,7 +105,7 @@ class Rollout:
     @property
     def unread(self) -> bool:
         """Whether the model could not even begin: what it was to read fills its context."""
-        return self.truncated and not self.transcript.turns
+        return self.truncated and not self.rows
 
     @property
     def truncated(self) -> bool:
@@ -251,7 +251,7 @@ def _read_next(stage: Stage, episode: _Episode, reading: Spoken) -> None:
 def _scored(
     stage: Stage, examples: Sequence[TaskExample], rollouts: Sequence[Rollout]
 ) -> list[Rollout]:
-    """Score every group in which a rollout has no score yet, all of the group together."""
+    """Score every group in which a rollout has no score yet."""
     began = time.monotonic()
     scored: list[Rollout] = []
     pairs = zip(examples, rollouts, strict=True)
@@ -268,8 +268,14 @@ def _settled(rollout: Rollout) -> bool:
 
 
 def _score_group(stage: Stage, example: TaskExample, group: Sequence[Rollout]) -> list[Rollout]:
-    read = [rollout for rollout in group if not rollout.unread]
-    scores = iter(score(stage.host, example, [rollout.transcript for rollout in read]))
-    return [
-        rollout if rollout.unread else replace(rollout, score=next(scores)) for rollout in group
+    """Score what has no score yet; all of the group anew if the environment compares its members."""
+    scored = list(group)
+    due = [
+        number
+        for number, rollout in enumerate(group)
+        if not (_settled(rollout) if stage.host.scores_apart else rollout.unread)
     ]
+    scores = score(stage.host, example, [group[number].transcript for number in due])
+    for number, found in zip(due, scores, strict=True):
+        scored[number] = replace(group[number], score=found)
+    return scored

@@ -29,6 +29,8 @@ _SYSTEM, _FIRST, _ANSWER = "Be terse, quoth Zebulon.", "Name a quince.", "Vranja
 _SECOND, _THOUGHT = "And a medlar?", "Quinces first, medlars later."
 _OPEN, _CLOSE = "<think>", "</think>"
 _LARGEST_HEADER = 100 << 20
+# What configs of Granite, Cohere and Gemma 2 do to logits behind the output layer.
+_BENDS_LOGITS = ("logits_scaling", "logit_scale", "final_logit_softcapping")
 _TEMPLATE_HINT = "Put one that does into the model's folder, as `chat_template.jinja`."
 
 _ok = partial(Check, verdict=Verdict.OK)
@@ -59,6 +61,15 @@ def _look_at_config(subject: Subject) -> Inspection:
     # Of a model that also sees, what reads is described apart.
     text = {**config, **(config.get("text_config") or {})}
     checks = [_architecture(config)]
+    if bent := [name for name in _BENDS_LOGITS if text.get(name) not in {None, 1}]:
+        checks.append(
+            _error(
+                name="output",
+                message=f"Its logits are scaled or capped ({bent[0]} = {text[bent[0]]}), and losses are "
+                "computed without that.",
+                hint="Use another base model.",
+            )
+        )
     if "quantization_config" in config:
         checks.append(
             _error(

@@ -72,9 +72,9 @@ Source = Annotated[LocalSource | PackagedGGUFSource | HubSource, Field(discrimin
 
 
 class TemplateFacts(BaseModel):
-    """What the check of a chat template found; training relies on it.
+    """What the check of a chat template found, for who chooses a model.
 
-    The defaults hold for any template: where nothing is known to stay as it was, each turn of an
+    A run looks at its own template again; where nothing is known to stay as it was, each turn of an
     episode is trained on by itself.
     """
 

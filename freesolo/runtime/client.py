@@ -220,6 +220,11 @@ class EnvironmentHost:
         return self._facts.multi_turn
 
     @property
+    def scores_apart(self) -> bool:
+        """Whether the score of an episode is its own, whatever else was tried at its example."""
+        return "score_episodes" in self._facts.apart
+
+    @property
     def layers(self) -> tuple[str, ...]:
         """The layers of the sandbox that are on."""
         return self._prepared.sandbox.layers

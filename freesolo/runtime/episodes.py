@@ -188,12 +188,13 @@ def act(
     return answered
 
 
-def truncate(transcript: Transcript, action: str = "") -> Transcript:
+def truncate(transcript: Transcript, action: str | None = None) -> Transcript:
     """End an episode because the model had no tokens left, in the middle of `action` or before it.
 
-    The environment never sees an action that was cut off; it scores what there is.
+    The environment never sees an action that was cut off, which is empty where the model was still
+    thinking; it scores what there is.
     """
-    turns = (*transcript.turns, Turn(action, None)) if action else transcript.turns
+    turns = transcript.turns if action is None else (*transcript.turns, Turn(action, None))
     return replace(transcript, turns=turns, ending=Ending.TRUNCATED)
 
 

@@ -37,7 +37,13 @@ def train(task: Task) -> int:
         return train_policy(
             ready.model,
             course_of(task, spec, ready, objective),
-            GroupPractice(ready.stage, ready.examples, spec.train, task.progress).practise,
+            GroupPractice(
+                ready.stage,
+                ready.examples,
+                spec.train,
+                task.progress,
+                hopeful=task.resume_from is not None,
+            ).practise,
             device=ready.device,
             progress=task.progress,
         )
@@ -45,14 +51,17 @@ def train(task: Task) -> int:
 
 @dataclass
 class GroupPractice:
-    """Samples the groups of a step and says how much better than its siblings each rollout was."""
+    """Samples the groups of a step and says how much better than its siblings each rollout was.
+
+    `hopeful` says that something was learned before.
+    """
 
     stage: Stage
     examples: Examples
     train: GrpoTable
     progress: Progress
+    hopeful: bool = False
     _silent: int = 0
-    _told: bool = False
 
     def practise(self, step: int, numbers: Sequence[int]) -> Practice:
         """Roll out, score, compare. Raise `EnvironmentFailed` where most rollouts have no score."""
@@ -63,7 +72,7 @@ class GroupPractice:
         refuse_failures(rollouts, step=step, context=self.stage.limits.context)
         shaped = [self._credited(rollout) for rollout in rollouts]
         compared = compare(rollouts, shaped, self.train)
-        self._refuse_vain(compared)
+        self._refuse_vain(compared, [rollout.reward for rollout in rollouts])
         return Practice(
             rows=[
                 row
@@ -77,15 +86,26 @@ class GroupPractice:
     def _credited(self, rollout: Rollout) -> Credited:
         penalty = self.train.thinking_length_penalty_coef * rollout.thinking
         reward = None if rollout.reward is None else rollout.reward - penalty
-        return Credited(reward, rollout.turns, rollout.turn_rewards)
+        by_turn = rollout.turn_rewards
+        if by_turn:
+            # It is the first turn's thinking that is counted.
+            by_turn = (by_turn[0] - penalty, *by_turn[1:])
+        return Credited(reward, rollout.turns, by_turn)
 
-    def _refuse_vain(self, compared: Sequence[tuple[float, ...]]) -> None:
-        self._told = self._told or any(map(any, compared))
+    def _refuse_vain(
+        self, compared: Sequence[tuple[float, ...]], rewards: Sequence[float | None]
+    ) -> None:
+        """Raise where nothing was ever learned and nothing is worth anything.
+
+        Rollouts that are all worth the same and something may have solved their task.
+        """
+        told = any(map(any, compared)) or any((reward or 0) > 0 for reward in rewards)
+        self.hopeful = self.hopeful or told
         self._silent += 1
-        if not self._told and self._silent >= _VAIN_STEPS:
+        if not self.hopeful and self._silent >= _VAIN_STEPS:
             raise EnvironmentFailed(
-                f"In {self._silent} steps, no two rollouts of a prompt were scored differently: there is "
-                "nothing to learn from.",
+                f"In {self._silent} steps, no rollout was worth anything or better than another of its "
+                "prompt: there is nothing to learn from.",
                 hint="The task is too hard for this model, or the reward does not tell answers "
                 "apart: `freesolo validate` tries it. Training by SFT first may help.",
             )

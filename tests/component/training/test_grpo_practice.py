@@ -6,24 +6,48 @@ import pytest
 
 from freesolo.domain.train_tables import GrpoTable
 from freesolo.errors import EnvironmentFailed
+from freesolo.runtime.episodes import Ending, Transcript, Turn
+from freesolo.runtime.values import Score
 from training_backend.recipes.grpo import GroupPractice
+from training_backend.rollouts import Place, Rollout
 
 
-def practice() -> GroupPractice:
+def practice(*, hopeful: bool = False, **train: object) -> GroupPractice:
     nobody: Any = None
-    return GroupPractice(nobody, nobody, GrpoTable(), nobody)
+    return GroupPractice(nobody, nobody, GrpoTable.model_validate(train), nobody, hopeful=hopeful)
 
 
 def test_a_run_in_which_no_group_ever_told_anything_is_in_vain() -> None:
     silent = practice()
     for _ in range(19):
-        silent._refuse_vain([(0.0,), (0.0, 0.0)])
-    with pytest.raises(EnvironmentFailed, match="In 20 steps, no two rollouts"):
-        silent._refuse_vain([(0.0,)])
+        silent._refuse_vain([(0.0,), (0.0, 0.0)], [0.0, None])
+    with pytest.raises(EnvironmentFailed, match="In 20 steps, no rollout was worth anything"):
+        silent._refuse_vain([(0.0,)], [0.0])
 
 
 def test_groups_may_be_silent_once_any_has_told_something() -> None:
     learning = practice()
-    learning._refuse_vain([(0.5,), (-0.5,)])
+    learning._refuse_vain([(0.5,), (-0.5,)], [0.0, -1.0])
     for _ in range(100):
-        learning._refuse_vain([(0.0,), (0.0,)])
+        learning._refuse_vain([(0.0,), (0.0,)], [0.0, 0.0])
+
+
+@pytest.mark.parametrize(("practice", "reward"), [(practice(), 1.0), (practice(hopeful=True), 0.0)])
+def test_a_task_that_is_solved_and_a_run_that_goes_on_are_not_in_vain(
+    practice: GroupPractice, reward: float
+) -> None:
+    for _ in range(100):
+        practice._refuse_vain([(0.0,), (0.0,)], [reward, reward])
+
+
+def test_long_thinking_costs_the_first_turn_of_a_rollout_that_is_credited_by_turn() -> None:
+    rollout = Rollout(
+        Place(1, 0, 0),
+        Transcript("", (), 2, (Turn("a", None), Turn("b", None)), Ending.TURN_LIMIT),
+        (),
+        Score(2.0, None, metadata={"per_turn_rewards": [1.0, 1.0]}),
+        thinking=10,
+    )
+    credited = practice(thinking_length_penalty_coef=0.05)._credited(rollout)
+
+    assert (credited.reward, credited.turn_rewards) == (1.5, (0.5, 1.0))

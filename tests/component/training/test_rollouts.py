@@ -164,6 +164,28 @@ def test_a_turn_that_is_cut_off_is_never_shown_to_the_environment_and_carries_no
     assert not any(any(row.trained) for row in rows_of(rollout, (1.0, 1.0)))
 
 
+def test_a_turn_that_is_cut_off_while_the_model_thinks_counts_as_a_turn_that_said_nothing(
+    play: Play, chat: ChatFormat
+) -> None:
+    form = ChatFormat(chat.tokenizer, stop_ids=chat.stop_ids, thinking=True)
+    cut, good, late = play(
+        {
+            (0, 0): ["<think>hm|"],
+            (0, 1): ["<think>hm</think>end"],
+            (0, 2): ["<think>hm</think>a", "<think>hm|"],
+        },
+        form=form,
+    )
+
+    assert [one.turns for one in (cut, good, late)] == [1, 1, 2]
+    assert (cut.truncated, cut.unread, cut.rows[0].after[:3]) == (True, False, form.encode("<th"))
+    assert (good.reward, good.thinking, good.transcript.actions) == (1.0, 9, ("end",))
+    for rollout in (cut, late):
+        rows = rows_of(rollout, (0.5,) * rollout.turns)
+        assert len(rows) == rollout.turns
+        assert not any(any(row.trained) for row in rows)
+
+
 def test_an_episode_that_fills_the_context_ends_there(play: Play) -> None:
     (rollout,) = play({(0, 0): ["a" * 20, "b" * 20, "end"]}, context=100)
 
@@ -264,6 +286,21 @@ def test_where_the_template_writes_earlier_turns_anew_each_turn_is_a_row_of_its_
     assert second.prompt == form.prompt(rollout.transcript.messages[:3])
     assert chat.decode(second.prompt, special=True).count("<think>") == 1
     assert [row.advantages[0] for row in rows_of(rollout, (0.5, -0.5))] == [0.5, -0.5]
+
+
+COUNTED = ECHO.replace(
+    "        turns = sum(",
+    """        with open(COUNT, "a") as asked:
+            asked.write("asked ")
+        turns = sum(""",
+)
+
+
+def test_a_second_try_keeps_the_scores_that_the_first_one_got(play: Play, tmp_path: Path) -> None:
+    asked = tmp_path / "asked"
+    code = COUNTED.replace("COUNT", repr(str(asked)), 1)
+    play({(0, 0): ["raise"], (0, 1): ["end"], (0, 2): ["end"]}, code=code)
+    assert asked.read_text() == "asked asked "
 
 
 TOO_FEW = ECHO.replace(
