@@ -6,7 +6,7 @@ import secrets
 import socket
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 # The ranks that vLLM can reserve room for.
@@ -19,10 +19,11 @@ INSTALL_HINT = (
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where an engine listens, and the key it asks for."""
+    """Where an engine listens, and the key it asks for. `life` names this life of it."""
 
     url: str
     api_key: str
+    life: str = field(default_factory=lambda: secrets.token_hex(8))
 
 
 def is_installed() -> bool:

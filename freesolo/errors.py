@@ -410,6 +410,14 @@ class Unauthorized(FreesoloError):
     exit_code = 5
 
 
+class PaymentRequired(FreesoloError):
+    """The organisation pays beforehand, and has too little left for this."""
+
+    code = "payment_required"
+    http_status = 402
+    exit_code = 6
+
+
 class Forbidden(FreesoloError):
     """The key is good but may not do this."""
 

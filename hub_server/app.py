@@ -18,6 +18,7 @@ from hub_server.accounts.service import KeyUses
 from hub_server.answers import Answers, Recall
 from hub_server.audit import routes as audit
 from hub_server.base_models import routes as base_models
+from hub_server.billing import routes as billing
 from hub_server.blobs import open_blobs
 from hub_server.changes import routes as changes
 from hub_server.contents import routes as contents
@@ -135,6 +136,7 @@ def _routes() -> list[BaseRoute]:
         deployments,
         evaluations,
         gateway,
+        billing,
         storage,
         health,
     ):

@@ -7,6 +7,7 @@ import limits
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from freesolo.schemas.usage import BillingMode
 from freesolo.services import LogLevel
 from hub_server.accounts.quotas import Quota
 
@@ -104,6 +105,11 @@ class HubSettings(BaseSettings):
         ge=0,
         description="Environments that an org may have, unless `set-quota` says otherwise for it; "
         "no limit by default.",
+    )
+    billing: BillingMode = Field(
+        default=BillingMode.METER,
+        description="`meter` counts tokens and what they cost; with `prepaid` a request whose org has "
+        "too little left for it is refused. `python -m hub_server credit` adds to a balance.",
     )
     catalog: Path | None = Field(
         default=None,

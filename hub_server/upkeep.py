@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import delete
 
+from hub_server.billing import service as billing
 from hub_server.dependencies import Resources
 from hub_server.gateway import service as gateway
 from hub_server.leases import service as leases
@@ -72,6 +73,8 @@ def take_back_lost(resources: Resources) -> None:
     with resources.readers() as session:
         runs = leases.lost_runs(session, now=now)
         deployments = gateway.lost_deployments(session, now=now)
+    with _survived("holds not freed"), resources.sessions.begin() as session:
+        billing.free_expired(session, now=now)
     for run_id in runs:
         with _survived("run not taken back", run=run_id), resources.sessions.begin() as session:
             leases.take_back(session, run_id, now=now)

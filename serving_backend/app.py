@@ -23,7 +23,7 @@ from serving_backend.hub import Hub
 from serving_backend.openai_errors import error_body, http_status
 from serving_backend.routes import router
 from serving_backend.settings import ServingSettings
-from serving_backend.usage import UsageLog
+from serving_backend.usage import Holds, UsageLog
 from serving_backend.vllm_process import VllmProcess, stop_leftovers
 
 logger = logging.getLogger(__name__)
@@ -55,16 +55,19 @@ async def _lifespan(
         stack.push_async_callback(engines.close)
         adapters = AdapterStore(settings.data_dir / "adapters", hub)
         usage = UsageLog(settings.data_dir / "usage", hub)
+        holds = Holds(hub)
         completions = Completions(
             hub,
             adapters=adapters,
             engine_of=engines.of,
             usage=usage,
+            holds=holds,
             wait_seconds=settings.engine_wait_seconds,
         )
         app.state.hub = hub
         app.state.completions = completions
-        for loop in (Deployer(hub, adapters, engines.of).run_forever, usage.deliver_forever):
+        deployer = Deployer(hub, adapters, engines.of)
+        for loop in (deployer.run_forever, usage.deliver_forever, holds.renew_forever):
             task = asyncio.create_task(loop())
             task.add_done_callback(_end_gateway_on_failure)
             stack.push_async_callback(_end, task)

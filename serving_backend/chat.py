@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from freesolo.domain.prices import Asked
 from serving_backend.engine import Document
 
 _SignedInt64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
@@ -103,6 +104,24 @@ class ChatRequest(BaseModel):
         """Whether a streamed answer ends with its token counts."""
         return self.stream_options is not None and self.stream_options.include_usage
 
+    def asked(self, *, context: int) -> Asked:
+        """Return the size of what is asked of a model with room for `context` tokens."""
+        texts = [
+            part
+            for message in self.messages
+            for part in (
+                [message.content]
+                if isinstance(message.content, str)
+                else [part.text for part in message.content]
+            )
+        ]
+        return Asked(
+            text_bytes=sum(len(text.encode()) for text in texts),
+            messages=len(self.messages),
+            answers=self.n or 1,
+            answer_tokens=min(self.max_completion_tokens or self.max_tokens or context, context),
+        )
+
     def for_engine(self, model: str) -> Document:
         """Return the engine's request for the same, under the engine's name of the model.
 
@@ -158,14 +177,27 @@ def public_chunk(chunk: Mapping[str, Any], *, model: str, fingerprint: str) -> D
     }
 
 
-def public_usage(usage: Mapping[str, Any]) -> Document:
-    """Return an engine's token counts in OpenAI's form."""
-    details = usage.get("prompt_tokens_details") or {}
+def counts_of(usage: Mapping[str, Any]) -> dict[str, int]:
+    """Return an engine's token counts by the names of a `UsageRecord`; what it leaves out is 0."""
+    prompt = usage.get("prompt_tokens_details") or {}
+    completion = usage.get("completion_tokens_details") or {}
     return {
         "prompt_tokens": usage["prompt_tokens"],
+        "cached_tokens": prompt.get("cached_tokens") or 0,
         "completion_tokens": usage["completion_tokens"],
-        "total_tokens": usage["prompt_tokens"] + usage["completion_tokens"],
-        "prompt_tokens_details": {"cached_tokens": details.get("cached_tokens") or 0},
+        "reasoning_tokens": completion.get("reasoning_tokens") or 0,
+    }
+
+
+def public_usage(usage: Mapping[str, Any]) -> Document:
+    """Return an engine's token counts in OpenAI's form."""
+    counts = counts_of(usage)
+    return {
+        "prompt_tokens": counts["prompt_tokens"],
+        "completion_tokens": counts["completion_tokens"],
+        "total_tokens": counts["prompt_tokens"] + counts["completion_tokens"],
+        "prompt_tokens_details": {"cached_tokens": counts["cached_tokens"]},
+        "completion_tokens_details": {"reasoning_tokens": counts["reasoning_tokens"]},
     }
 
 

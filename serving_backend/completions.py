@@ -8,31 +8,46 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from freesolo.domain.catalog import BaseModelEntry
+from freesolo.domain.prices import most
 from freesolo.errors import EngineUnavailable, FreesoloError, Internal
-from freesolo.schemas.deployments import Target, UsageRecord
+from freesolo.schemas.deployments import Target
+from freesolo.schemas.usage import Metered, NewHold, Outcome, UsageRecord, Witness
 from serving_backend.adapters import AdapterStore, engine_name
-from serving_backend.chat import ChatRequest, public_answer, public_chunk, public_usage
+from serving_backend.chat import (
+    ChatRequest,
+    counts_of,
+    public_answer,
+    public_chunk,
+    public_usage,
+)
 from serving_backend.engine import BASE_MODEL, Document, Engine, Session
 from serving_backend.hub import Hub
 from serving_backend.openai_errors import error_body
-from serving_backend.usage import UsageLog
+from serving_backend.usage import Holds, UsageLog
 
 logger = logging.getLogger(__name__)
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
 class Admitted:
-    """A chat request whose key, model and engine are settled. `id` names it everywhere."""
+    """A chat request whose key, model and engine are settled, and money if it is paid beforehand."""
 
     request: ChatRequest
     target: Target
     session: Session
     body: Document
-    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    metered: Metered
     started: float = field(default_factory=time.monotonic)
+
+    @property
+    def id(self) -> str:
+        """Its name everywhere."""
+        return self.metered.id
 
     @property
     def fingerprint(self) -> str:
@@ -50,17 +65,22 @@ class Completions:
         adapters: AdapterStore,
         engine_of: Callable[[BaseModelEntry], Engine],
         usage: UsageLog,
+        holds: Holds,
         wait_seconds: float,
     ) -> None:
         self._hub = hub
         self._adapters = adapters
         self._engine_of = engine_of
         self._usage = usage
+        self._holds = holds
         self._wait_seconds = wait_seconds
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     async def admit(self, key_hash: str, request: ChatRequest) -> Admitted:
-        """Find out what the key gets under the model's name, and have an engine ready for it."""
+        """Find out what the key gets under the model's name, and have an engine ready for it.
+
+        Raise `PaymentRequired` where that must be paid beforehand and is not.
+        """
         target = await self._hub.resolve(key_hash, request.model)
         session = await self._engine_of(target.base_model).session(wait_seconds=self._wait_seconds)
         name = BASE_MODEL
@@ -70,13 +90,28 @@ class Completions:
             await session.load(name, folder)
         # What one org has asked must not shorten, or show in the counts of, another's answers.
         body = request.for_engine(name) | {"cache_salt": target.org}
-        return Admitted(request, target, session, body)
+        metered = Metered(
+            id=uuid.uuid4().hex,
+            org=target.org,
+            key_id=target.key_id,
+            model=target.model,
+            revision=target.revision,
+            prices=target.prices,
+            created_at=datetime.now(UTC),
+        )
+        if target.prepaid:
+            amount = most(target.prices, request.asked(context=target.base_model.context))
+            await self._hub.hold(NewHold(id=metered.id, org=target.org, amount=amount))
+            self._holds.begin(metered.id)
+        return Admitted(request, target, session, body, metered)
 
     async def answer(self, admitted: Admitted) -> Document:
-        """Return the whole answer."""
-        answer = await admitted.session.complete(admitted.body, admitted.id)
-        self._count(admitted, answer["usage"])
-        return public_answer(answer, model=admitted.target.model, fingerprint=admitted.fingerprint)
+        """Return the whole answer. It is read, and counted, also if nobody waits for it any more."""
+        return await asyncio.shield(self._spawn(self._read_whole(admitted)))
+
+    async def abandon(self, admitted: Admitted) -> None:
+        """End a request early because nobody waits for it; what it took so far is still counted."""
+        await admitted.session.abort(admitted.id)
 
     async def stream(self, admitted: Admitted) -> AsyncIterator[str]:
         """Return the answer as server-sent events, once the engine has accepted the request.
@@ -94,16 +129,28 @@ class Completions:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+    def _spawn(self, work: Coroutine[None, None, _Result]) -> "asyncio.Task[_Result]":
         """Do something that must not end when the request does that caused it."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _read_whole(self, admitted: Admitted) -> Document:
+        meter = admitted.metered.model_dump_json()
+        try:
+            answer = await admitted.session.complete(admitted.body, admitted.id, meter=meter)
+        except FreesoloError:
+            self._void(admitted)
+            raise
+        self._count(admitted, answer["usage"])
+        return public_answer(answer, model=admitted.target.model, fingerprint=admitted.fingerprint)
 
     async def _read(self, admitted: Admitted, reading: "_Reading") -> None:
         error: FreesoloError | None = Internal("The gateway failed to read the answer.")
+        meter = admitted.metered.model_dump_json()
         try:
-            async with admitted.session.stream(admitted.body, admitted.id) as events:
+            async with admitted.session.stream(admitted.body, admitted.id, meter=meter) as events:
                 reading.accepted.set_result(None)
                 async for data in events:
                     self._take(admitted, reading, data)
@@ -112,6 +159,8 @@ class Completions:
         except FreesoloError as broken:
             error = broken
         finally:
+            if not reading.counted:
+                self._void(admitted)
             reading.end(error)
 
     def _take(self, admitted: Admitted, reading: "_Reading", data: str) -> None:
@@ -133,7 +182,7 @@ class Completions:
             yield "data: [DONE]\n\n" if part is None else _event(error_body(part))
         finally:
             if not reading.ended:
-                self._spawn(admitted.session.abort(admitted.id))
+                self._spawn(self.abandon(admitted))
 
     def _public(self, admitted: Admitted, chunk: Document) -> Document:
         public = public_chunk(chunk, model=admitted.target.model, fingerprint=admitted.fingerprint)
@@ -143,27 +192,32 @@ class Completions:
         return public
 
     def _count(self, admitted: Admitted, usage: Mapping[str, Any]) -> None:
-        target = admitted.target
-        counts = public_usage(usage)
-        record = UsageRecord(
-            id=admitted.id,
-            org=target.org,
-            key_id=target.key_id,
-            model=target.model,
-            revision=target.revision,
-            prompt_tokens=counts["prompt_tokens"],
-            cached_tokens=counts["prompt_tokens_details"]["cached_tokens"],
-            completion_tokens=counts["completion_tokens"],
-            created_at=datetime.now(UTC),
-        )
-        self._usage.record(record)
+        record = self._settle(admitted, Outcome.COUNTED, counts_of(usage))
         logger.info(
             "chat answered",
             extra={
-                **record.model_dump(mode="json", exclude={"created_at"}),
+                **record.model_dump(mode="json", exclude={"created_at", "prices"}),
                 "ms": round(1000 * (time.monotonic() - admitted.started)),
             },
         )
+
+    def _void(self, admitted: Admitted) -> None:
+        """Bill nothing for a request that was not answered, whatever the engine counted."""
+        self._settle(admitted, Outcome.VOID, {})
+
+    def _settle(
+        self, admitted: Admitted, outcome: Outcome, counts: Mapping[str, int]
+    ) -> UsageRecord:
+        record = UsageRecord(
+            **dict(admitted.metered),
+            witness=Witness.GATEWAY,
+            outcome=outcome,
+            engine=admitted.session.life,
+            **counts,
+        )
+        self._usage.record(record)
+        self._holds.end(admitted.id)
+        return record
 
 
 class _Reading:

@@ -20,6 +20,7 @@ from freesolo.errors import (
     InvalidAdapter,
     InvalidInput,
 )
+from serving_backend.engine_journal import METER_HEADER
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ class Session:
     """One life of an engine, from its start to its end, with the adapters it has loaded."""
 
     def __init__(self, endpoint: Endpoint) -> None:
+        self.life = endpoint.life
         self._http = httpx.AsyncClient(
             base_url=endpoint.url,
             headers={"Authorization": f"Bearer {endpoint.api_key}"},
@@ -109,11 +111,16 @@ class Session:
             self._loaded.add(name)
             logger.info("adapter loaded", extra={"adapter": name})
 
-    async def complete(self, body: Mapping[str, object], request_id: str) -> Document:
-        """Return the engine's answer to a chat request. Raise `InvalidInput` if it refuses it."""
+    async def complete(
+        self, body: Mapping[str, object], request_id: str, *, meter: str | None = None
+    ) -> Document:
+        """Return the engine's answer to a chat request. Raise `InvalidInput` if it refuses it.
+
+        With `meter`, which says who asks, the engine keeps an account of what it took.
+        """
         with self._connected():
             response = await self._http.post(
-                "/v1/chat/completions", json=body, headers={"X-Request-Id": request_id}
+                "/v1/chat/completions", json=body, headers=_headers(request_id, meter)
             )
         if response.is_error:
             raise _error(response)
@@ -122,12 +129,12 @@ class Session:
 
     @asynccontextmanager
     async def stream(
-        self, body: Mapping[str, object], request_id: str
+        self, body: Mapping[str, object], request_id: str, *, meter: str | None = None
     ) -> AsyncIterator[AsyncIterator[str]]:
         """Open a streamed answer and yield the data of its events. Raise as `complete` does."""
         with self._connected():
             async with self._http.stream(
-                "POST", "/v1/chat/completions", json=body, headers={"X-Request-Id": request_id}
+                "POST", "/v1/chat/completions", json=body, headers=_headers(request_id, meter)
             ) as response:
                 if response.is_error:
                     await response.aread()
@@ -262,6 +269,10 @@ def _fail(ready: "asyncio.Future[Session]", error: FreesoloError) -> None:
     ready.set_exception(error)
     # Nobody need be waiting, and asyncio complains of an exception that nobody looked at.
     ready.exception()
+
+
+def _headers(request_id: str, meter: str | None) -> dict[str, str]:
+    return {"X-Request-Id": request_id} | ({} if meter is None else {METER_HEADER: meter})
 
 
 async def _events(response: httpx.Response) -> AsyncIterator[str]:

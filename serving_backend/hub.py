@@ -20,8 +20,8 @@ from freesolo.schemas.deployments import (
     ServedModel,
     ServedModelList,
     Target,
-    UsageBatch,
 )
+from freesolo.schemas.usage import HoldIds, NewHold, UsageBatch
 
 # A revoked key or a moved alias takes effect within this time.
 _CACHE_SECONDS = 1.0
@@ -86,6 +86,14 @@ class Hub:
     async def advance(self, deployment_id: str, step: Advance) -> None:
         """Move a claimed deployment on, which also renews its lease."""
         await self._send(f"/v1/gateway/deployments/{deployment_id}/advance", step)
+
+    async def hold(self, new: NewHold) -> None:
+        """Have money set aside for a request; raise `PaymentRequired` if there is too little."""
+        await self._send("/v1/gateway/holds", new)
+
+    async def renew_holds(self, ids: HoldIds) -> None:
+        """Keep money aside for requests that are still being answered."""
+        await self._send("/v1/gateway/holds/renew", ids)
 
     async def report_usage(self, batch: UsageBatch) -> None:
         """Hand over token counts; the hub ignores records that it has."""

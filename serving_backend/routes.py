@@ -1,6 +1,8 @@
 """The routes of the gateway, in OpenAI's format."""
 
+import asyncio
 import hashlib
+from collections.abc import Coroutine
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request, Response
@@ -77,7 +79,11 @@ async def chat_completions(
         return Response(status_code=_CALLER_GONE)
     headers = {"X-Request-Id": admitted.id}
     if not request.stream:
-        return JSONResponse(await completions.answer(admitted), headers=headers)
+        answer = await _unless_gone(caller, completions.answer(admitted))
+        if answer is None:
+            await completions.abandon(admitted)
+            return Response(status_code=_CALLER_GONE)
+        return JSONResponse(answer, headers=headers)
     return StreamingResponse(
         await completions.stream(admitted),
         media_type="text/event-stream",
@@ -114,6 +120,25 @@ async def readyz(hub: HubOf) -> dict[str, str]:
     """Say that requests can be served: the hub answers. Engines start when they are needed."""
     await hub.check()
     return {"status": "ready"}
+
+
+async def _unless_gone(
+    caller: Request, work: Coroutine[None, None, dict[str, object]]
+) -> dict[str, object] | None:
+    """Return what some work comes to, or None as soon as the caller has hung up."""
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_gone(caller))
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        return await working if working.done() else None
+    finally:
+        leaving.cancel()
+        working.cancel()
+
+
+async def _gone(caller: Request) -> None:
+    while (await caller.receive())["type"] != "http.disconnect":
+        continue
 
 
 def _model(model: ServedModel) -> dict[str, object]:

@@ -12,8 +12,10 @@ from freesolo.base_models.store import local_path
 from freesolo.domain.catalog import BaseModelEntry
 from freesolo.engines import Endpoint
 from freesolo.errors import EngineUnavailable
+from serving_backend import engine_journal
 from serving_backend.engine import BASE_MODEL
 from serving_backend.settings import ServingSettings
+from serving_backend.usage import await_accounts, end_journal, journal_of, journals
 
 # Adapters that one batch may mix, and how many stay in memory beside them.
 _ADAPTERS_IN_BATCH = 4
@@ -28,6 +30,7 @@ class VllmProcess:
     entry: BaseModelEntry
     settings: ServingSettings
     _child: subprocess.Popen[bytes] | None = None
+    _journal: Path | None = None
 
     async def start(self) -> Endpoint:
         """Start vLLM on a free port with a new key; whatever ran before is ended first."""
@@ -60,6 +63,8 @@ class VllmProcess:
         if self._child is not None:
             await asyncio.to_thread(self._child.wait)
             self._child = None
+        if self._journal is not None:
+            end_journal(self._journal)
 
     @property
     def _record(self) -> Path:
@@ -73,18 +78,29 @@ class VllmProcess:
 
     def _spawn(self, model: Path, endpoint: Endpoint) -> "subprocess.Popen[bytes]":
         on_gpu = shutil.which("nvidia-smi") is not None
+        self._journal = journal_of(_usage(self.settings), endpoint.life)
         return processes.start(
             command_line(self.entry, self.settings, model, endpoint=endpoint, on_gpu=on_gpu),
-            env=engines.environment(endpoint, kv_cache_gib=self.settings.kv_cache_gib),
+            env=engines.environment(endpoint, kv_cache_gib=self.settings.kv_cache_gib)
+            | {engine_journal.FOLDER_VARIABLE: str(self._journal)},
             log=self.settings.data_dir / "logs" / f"engine-{self._slug}.log",
             record=self._record,
         )
 
 
 def stop_leftovers(settings: ServingSettings) -> None:
-    """End the engines of an earlier gateway on this data folder that could not end them itself."""
-    for record in _records(settings).glob("engine-*.json"):
+    """End the engines of an earlier gateway on this data folder that could not end them itself.
+
+    They have noticed that it is gone, and are given the time to finish what it had asked.
+    """
+    records = list(_records(settings).glob("engine-*.json"))
+    if any(map(processes.is_running, records)):
+        for journal in journals(_usage(settings)):
+            await_accounts(journal, seconds=_STOP_GRACE_SECONDS)
+    for record in records:
         processes.stop_recorded(record, grace=0)
+    for journal in journals(_usage(settings)):
+        end_journal(journal)
 
 
 def command_line(
@@ -106,8 +122,13 @@ def command_line(
     if not on_gpu:
         options |= {"dtype": "bfloat16", "max-num-seqs": 32}
     flags = ("enable-prompt-tokens-details", "enable-scale-out")
+    options["middleware"] = f"{engine_journal.__name__}.{engine_journal.UsageJournal.__name__}"
     return engines.command(model, endpoint, flags=flags, options=options)
 
 
 def _records(settings: ServingSettings) -> Path:
     return settings.data_dir / "run"
+
+
+def _usage(settings: ServingSettings) -> Path:
+    return settings.data_dir / "usage"

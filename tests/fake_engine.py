@@ -2,12 +2,13 @@
 
 Its answer to a conversation is a few words made of the model's name and the last message, one word
 a token. Words in that message make it misbehave: `break` ends a stream in the middle, `hold` waits
-until `FakeEngine.release` is set or the request is aborted.
+behind the first word until `FakeEngine.release` is set or the request is aborted.
 """
 
 import asyncio
 import json
 import threading
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,6 +22,8 @@ from starlette.middleware.base import RequestResponseEndpoint
 from freesolo.engines import Endpoint
 from freesolo.errors import EngineUnavailable
 from serving_backend.engine import BASE_MODEL
+from serving_backend.engine_journal import UsageJournal
+from serving_backend.usage import end_journal, journal_of
 from tests.hubs import serving
 
 CONTEXT = 1024
@@ -38,10 +41,12 @@ class FakeEngine:
         self.aborted: set[str] = set()
         self.release = threading.Event()
         self.app = FastAPI()
+        self.app.state.engine_client = self
         self.app.middleware("http")(_check_key)
         self.app.add_api_route("/health", lambda: Response(), methods=["GET"])
         self.app.add_api_route("/v1/load_lora_adapter", self._load, methods=["POST"])
         self.app.add_api_route("/v1/chat/completions", self._chat, methods=["POST"])
+        self.app.add_api_route("/v1/completions", self._complete, methods=["POST"])
         self.app.add_api_route("/inference/v1/abort_requests", self._abort, methods=["POST"])
 
     async def _load(self, request: Request) -> Response:
@@ -62,22 +67,43 @@ class FakeEngine:
         prompt = str(body["messages"][-1]["content"])
         if len(prompt) > CONTEXT:
             return _error(400, f"This model's maximum context length is {CONTEXT} tokens.")
-        answer = _Answer(f"chatcmpl-{request.headers['X-Request-Id']}", body, prompt)
-        if body.get("stream"):
+        return await self._answer(
+            _Answer(f"chatcmpl-{request.headers['X-Request-Id']}", body, prompt)
+        )
+
+    async def _complete(self, request: Request) -> Response:
+        body = await request.json()
+        name = f"cmpl-{request.headers['X-Request-Id']}-0"
+        return await self._answer(_Answer(name, body, str(body["prompt"])))
+
+    async def _answer(self, answer: "_Answer") -> Response:
+        if answer.body.get("stream"):
             return StreamingResponse(self._stream(answer), media_type="text/event-stream")
-        return JSONResponse(answer.whole(self._fingerprint(body["model"])))
+        await self._held(answer)
+        if answer.id in self.aborted:
+            answer.words = answer.words[:1]
+        return JSONResponse(answer.whole(self._fingerprint(answer.model)))
+
+    async def _held(self, answer: "_Answer") -> None:
+        while "hold" in answer.prompt and not self.release.is_set():
+            if answer.id in self.aborted:
+                return
+            await asyncio.sleep(0.01)
 
     async def _abort(self, request: Request) -> Response:
-        self.aborted.update((await request.json())["request_ids"])
+        for request_id in (await request.json())["request_ids"]:
+            await self.abort(request_id)
         return Response()
+
+    async def abort(self, request_id: str) -> None:
+        """End a request early, as vLLM's client of its engine does."""
+        self.aborted.add(request_id)
 
     async def _stream(self, answer: "_Answer") -> AsyncIterator[str]:
         yield answer.event({"role": "assistant", "content": ""})
         for position, word in enumerate(answer.words):
-            while "hold" in answer.prompt and position and not self.release.is_set():
-                if answer.id in self.aborted:
-                    break
-                await asyncio.sleep(0.01)
+            if position:
+                await self._held(answer)
             if answer.id in self.aborted:
                 break
             if "break" in answer.prompt and position == 2:
@@ -100,10 +126,15 @@ class FakeEngine:
 
 
 class FakeProcess:
-    """Runs a `FakeEngine` in place of vLLM; a test may hold its start, or end it as a crash would."""
+    """Runs a `FakeEngine` in place of vLLM; a test may hold its start, or end it as a crash would.
 
-    def __init__(self, engine: FakeEngine) -> None:
+    With `usage`, the folder of a gateway's token counts, the engine keeps its accounts there.
+    """
+
+    def __init__(self, engine: FakeEngine, *, usage: Path | None = None) -> None:
         self.engine = engine
+        self.usage = usage
+        self.journal: Path | None = None
         self.starts = 0
         self.broken = False
         self.may_start = threading.Event()
@@ -118,7 +149,12 @@ class FakeProcess:
         await asyncio.to_thread(self.may_start.wait)
         self.engine.adapters.clear()
         self._ended.clear()
-        return Endpoint(self._running.enter_context(serving(self.engine.app)), _KEY)
+        life = uuid.uuid4().hex[:16]
+        app: Any = self.engine.app
+        if self.usage is not None:
+            self.journal = journal_of(self.usage, life)
+            app = UsageJournal(app, self.journal)
+        return Endpoint(self._running.enter_context(serving(app)), _KEY, life)
 
     def is_alive(self) -> bool:
         return not self._ended.is_set()
@@ -132,11 +168,14 @@ class FakeProcess:
     def crash(self) -> None:
         self._running.close()
         self._ended.set()
+        if self.journal is not None:
+            end_journal(self.journal)
 
 
 class _Answer:
     def __init__(self, answer_id: str, body: Body, prompt: str) -> None:
         self.id = answer_id
+        self.body = body
         self.model = body["model"]
         self.prompt = prompt
         limit = body.get("max_completion_tokens") or body.get("max_tokens") or 100

@@ -47,6 +47,7 @@ from freesolo.cli.train import train
 from freesolo.cli.transfer import transfer
 from freesolo.cli.tree import tree
 from freesolo.cli.up import down, up
+from freesolo.cli.usage import usage
 from freesolo.cli.uses import uses
 from freesolo.cli.validate import validate
 from freesolo.cli.webhooks import webhooks
@@ -68,7 +69,7 @@ _SECTIONS: dict[str, tuple[click.Command, ...]] = {
     ),
     "Train and serve": (
         *(secrets, train, runs, models),
-        *(deploy, deployments, undeploy, chat, evaluate, results),
+        *(deploy, deployments, undeploy, chat, usage, evaluate, results),
     ),
     "Look after what is published": (
         *(tag, yank, unyank, deprecate, archive, unarchive, delete, restore, rename, transfer),

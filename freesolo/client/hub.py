@@ -15,6 +15,7 @@ from freesolo.client.lifecycle import LifecycleCalls
 from freesolo.client.publishing import PublishingCalls
 from freesolo.client.search import SearchCalls
 from freesolo.client.secrets import SecretCalls
+from freesolo.client.usage import UsageCalls
 from freesolo.domain.catalog import BaseModelEntry
 from freesolo.domain.refs import EnvRef
 from freesolo.schemas.base_models import Model, ModelList
@@ -23,7 +24,6 @@ from freesolo.schemas.deployments import (
     Deployment,
     DeploymentList,
     NewDeployment,
-    UsageReport,
 )
 from freesolo.schemas.environments import (
     EnvironmentDetail,
@@ -55,6 +55,7 @@ class HubClient(
     PublishingCalls,
     SearchCalls,
     SecretCalls,
+    UsageCalls,
 ):
     """A connection to one hub with one key. Every method raises the hub's own errors."""
 
@@ -192,10 +193,6 @@ class HubClient(
     def undeploy(self, model: str) -> None:
         """Stop serving an alias."""
         self._transport.request("DELETE", f"/v1/deployments/{path_part(model)}")
-
-    def usage(self) -> UsageReport:
-        """Return the org's tokens by key and model."""
-        return self._get(UsageReport, "/v1/usage")
 
 
 def _new_run(document: dict[str, object], secrets: Mapping[str, str] | None) -> dict[str, object]:

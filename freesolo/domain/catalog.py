@@ -112,6 +112,8 @@ class BaseModelEntry(BaseModel):
     thinking: bool = False
     template: TemplateFacts = TemplateFacts()
     price_input: Price = 0
+    # Of prompt tokens that were read before; None for as much as of others.
+    price_cached: Price | None = None
     price_output: Price = 0
     price_train: Price = 0
 

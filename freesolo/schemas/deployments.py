@@ -6,6 +6,7 @@ from pydantic import Field
 
 from freesolo.domain.catalog import BaseModelEntry
 from freesolo.domain.lifecycle import DeploymentState
+from freesolo.domain.prices import Prices
 from freesolo.schemas.base import Artifact, Digest, Wire
 from freesolo.schemas.runs import RunError
 
@@ -64,10 +65,15 @@ class ResolveTarget(Wire):
 
 
 class Target(Wire):
-    """What a key gets under a model name: the base model alone, or with one adapter revision."""
+    """What a key gets under a model name: the base model alone, or with one adapter revision.
+
+    With `prepaid`, money is set aside before it is asked.
+    """
 
     org: str
     key_id: str
+    prices: Prices
+    prepaid: bool = False
     model: str
     base_model: BaseModelEntry
     revision: str | None = None
@@ -94,43 +100,6 @@ class ServedModelList(Wire):
     """The answer of `POST /v1/gateway/models`."""
 
     models: list[ServedModel]
-
-
-class UsageRecord(Wire):
-    """The tokens of one answered request, as the engine counted them. `id` makes a repeat harmless."""
-
-    id: str
-    org: str
-    key_id: str
-    model: str
-    revision: str | None = None
-    prompt_tokens: int = Field(ge=0)
-    cached_tokens: int = Field(default=0, ge=0)
-    completion_tokens: int = Field(ge=0)
-    created_at: datetime
-
-
-class UsageBatch(Wire):
-    """The body of `POST /v1/gateway/usage`."""
-
-    records: list[UsageRecord] = Field(max_length=1000)
-
-
-class UsageLine(Wire):
-    """The tokens one key spent on one model."""
-
-    key_name: str
-    model: str
-    requests: int
-    prompt_tokens: int
-    cached_tokens: int
-    completion_tokens: int
-
-
-class UsageReport(Wire):
-    """The answer of `GET /v1/usage`: the caller's org, by key and model."""
-
-    usage: list[UsageLine]
 
 
 class StoredBlob(Wire):

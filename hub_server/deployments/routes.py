@@ -1,4 +1,4 @@
-"""Deployments: ask for one, follow it, withdraw it; and the tokens that were used."""
+"""Deployments: ask for one, follow it, withdraw it."""
 
 from typing import Annotated
 
@@ -68,9 +68,3 @@ def show_deployment(
 def undeploy(model: str, member: DeploymentWriter, session: DbSession, now: Now) -> None:
     """Stop serving an alias."""
     service.undeploy(session, member, model, now=now)
-
-
-@router.get("/usage")
-def report_usage(member: DeploymentReader, session: DbReader) -> wire.UsageReport:
-    """Return the org's tokens, by key and model."""
-    return wire.UsageReport(usage=service.usage_report(session, member))

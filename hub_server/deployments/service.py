@@ -1,9 +1,9 @@
-"""Deployments as their owners see them: ask for one, look, withdraw; and what was used."""
+"""Deployments as their owners see them: ask for one, look, withdraw."""
 
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from freesolo.domain.catalog import BaseModelEntry, Catalog, find_model
@@ -17,7 +17,7 @@ from hub_server.accounts.service import Member
 from hub_server.audit import service as audit
 from hub_server.db import insert_if_absent
 from hub_server.identifiers import new_id
-from hub_server.models import Alias, ApiKey, Checkpoint, Deployment, Run, Usage
+from hub_server.models import Alias, Checkpoint, Deployment, Run
 from hub_server.runs import adapters
 from hub_server.runs import service as runs
 from hub_server.runs.adapters import Adapter
@@ -135,35 +135,6 @@ def deployment_view(deployment: Deployment) -> wire.Deployment:
         created_at=deployment.created_at,
         ready_at=deployment.ready_at,
     )
-
-
-def usage_report(session: Session, member: Member) -> list[wire.UsageLine]:
-    """Return the tokens of the member's org, by key and model."""
-    query = (
-        select(
-            ApiKey.name,
-            Usage.model,
-            func.count(),
-            func.sum(Usage.prompt_tokens),
-            func.sum(Usage.cached_tokens),
-            func.sum(Usage.completion_tokens),
-        )
-        .join(ApiKey, ApiKey.id == Usage.key_id)
-        .where(Usage.org_id == member.org_id)
-        .group_by(ApiKey.id, ApiKey.name, Usage.model)
-        .order_by(ApiKey.name, Usage.model)
-    )
-    return [
-        wire.UsageLine(
-            key_name=key_name,
-            model=model,
-            requests=requests,
-            prompt_tokens=prompt,
-            cached_tokens=cached,
-            completion_tokens=completion,
-        )
-        for key_name, model, requests, prompt, cached, completion in session.execute(query)
-    ]
 
 
 def _require_its_base(run: Run, model: BaseModelEntry) -> None:

@@ -1,17 +1,17 @@
-"""The gateway's side: who may ask for which model, which adapters to deploy, what was used."""
+"""The gateway's side: who may ask for which model, which adapters to deploy."""
 
 import hmac
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from freesolo.domain.catalog import BaseModelEntry, Catalog
 from freesolo.domain.lifecycle import DEPLOYMENT_LEASED, DeploymentState, next_deployment_state
+from freesolo.domain.prices import prices_of
 from freesolo.domain.suggest import did_you_mean
 from freesolo.errors import (
     DeploymentNotFound,
@@ -20,18 +20,17 @@ from freesolo.errors import (
     InvalidInput,
     LeaseLost,
     ModelNotFound,
-    Problem,
     Unavailable,
 )
 from freesolo.schemas import deployments as wire
 from freesolo.schemas.accounts import Scope
 from freesolo.schemas.base import Artifact
 from freesolo.schemas.runs import RunError
+from freesolo.schemas.usage import BillingMode
 from hub_server.accounts.service import Member, check_key
 from hub_server.base_models.service import catalog_of, model_of
-from hub_server.db import insert_if_absent
 from hub_server.identifiers import new_secret
-from hub_server.models import Alias, ApiKey, Checkpoint, Deployment, Usage
+from hub_server.models import Alias, Checkpoint, Deployment
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +59,9 @@ def chatting_member(session: Session, key_hash: str, *, now: datetime) -> Member
     return principal
 
 
-def resolve(session: Session, member: Member, model: str, *, catalog: Catalog) -> wire.Target:
+def resolve(
+    session: Session, member: Member, model: str, *, catalog: Catalog, billing: BillingMode
+) -> wire.Target:
     """Return what a model name means to a member: a base model, or an adapter on one."""
     deployment = session.scalars(_active(member).where(Deployment.alias == model)).one_or_none()
     base_model = (
@@ -77,6 +78,8 @@ def resolve(session: Session, member: Member, model: str, *, catalog: Catalog) -
     return wire.Target(
         org=member.org,
         key_id=str(member.key_id),
+        prices=prices_of(base_model),
+        prepaid=billing is BillingMode.PREPAID,
         model=model,
         base_model=base_model,
         revision=deployment.revision if deployment else None,
@@ -238,20 +241,6 @@ def take_back(session: Session, deployment_id: str, *, now: datetime) -> None:
     _leave_gateway(deployment, state)
 
 
-def record_usage(session: Session, records: Sequence[wire.UsageRecord]) -> None:
-    """Store token counts; a record that is known already is not counted again."""
-    org_of_key = _orgs_of_keys(session, records)
-    insert_if_absent(
-        session,
-        Usage,
-        [
-            record.model_dump(exclude={"org", "key_id"})
-            | {"key_id": UUID(record.key_id), "org_id": org_of_key[record.key_id]}
-            for record in records
-        ],
-    )
-
-
 def _activate(session: Session, deployment: Deployment, *, now: datetime) -> None:
     """Point the alias to a deployment that passed its smoke, unless a later one was there first."""
     moved = session.execute(
@@ -317,24 +306,3 @@ def _active(member: Member) -> Select[Deployment]:
 
 def _lease_expired(now: datetime) -> ColumnElement[bool]:
     return and_(Deployment.state.in_(DEPLOYMENT_LEASED), Deployment.lease_until < now)
-
-
-def _orgs_of_keys(session: Session, records: Sequence[wire.UsageRecord]) -> dict[str, UUID]:
-    asked = {record.key_id for record in records}
-    rows = session.execute(
-        select(ApiKey.id, ApiKey.org_id).where(ApiKey.id.in_([_key_id(text) for text in asked]))
-    )
-    known = {str(key_id): org_id for key_id, org_id in rows if org_id is not None}
-    if unknown := sorted(asked - known.keys()):
-        raise InvalidInput(
-            f"No key has the id {unknown[0]!r}.",
-            problems=[Problem("records", f"No key has the id {each!r}.") for each in unknown],
-        )
-    return known
-
-
-def _key_id(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise InvalidInput(f"{text!r} is not the id of a key.") from None

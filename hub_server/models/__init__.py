@@ -4,8 +4,9 @@ from hub_server.models.accounts import ApiKey, Membership, Org, Project, Request
 from hub_server.models.audit import AuditEvent
 from hub_server.models.base import Base
 from hub_server.models.base_models import AddedModel
+from hub_server.models.billing import Balance, Credit, Hold, Usage
 from hub_server.models.changes import Change, DeliveryState, FeedHead, Webhook, WebhookDelivery
-from hub_server.models.deployments import Alias, Deployment, Usage
+from hub_server.models.deployments import Alias, Deployment
 from hub_server.models.environments import (
     Channel,
     ChannelMove,
@@ -30,12 +31,14 @@ __all__ = [
     "Alias",
     "ApiKey",
     "AuditEvent",
+    "Balance",
     "Base",
     "Blob",
     "Change",
     "Channel",
     "ChannelMove",
     "Checkpoint",
+    "Credit",
     "DeliveryState",
     "Deployment",
     "Environment",
@@ -46,6 +49,7 @@ __all__ = [
     "Evaluation",
     "EvaluationCase",
     "FeedHead",
+    "Hold",
     "KnownWorker",
     "Membership",
     "Org",

@@ -1,4 +1,4 @@
-"""Deployments, the aliases that point to them, and the tokens they spent."""
+"""Deployments, and the aliases that point to them."""
 
 from datetime import datetime
 from uuid import UUID
@@ -54,20 +54,3 @@ class Deployment(Base):
     attempt: Mapped[int] = mapped_column(default=0)
     lease_token: Mapped[str | None] = mapped_column(String(64))
     lease_until: Mapped[datetime | None]
-
-
-class Usage(Base):
-    """The tokens of one answered request. The id comes from the gateway: a repeat is no second row."""
-
-    __tablename__ = "usage"
-    __table_args__ = (Index(None, "org_id", "key_id", "model"),)
-
-    id: Mapped[str] = mapped_column(String(100), primary_key=True)
-    org_id: Mapped[UUID] = mapped_column(ForeignKey("orgs.id"))
-    key_id: Mapped[UUID] = mapped_column(ForeignKey("api_keys.id"))
-    model: Mapped[str] = mapped_column(String(200))
-    revision: Mapped[str | None] = mapped_column(String(100))
-    prompt_tokens: Mapped[int]
-    cached_tokens: Mapped[int]
-    completion_tokens: Mapped[int]
-    created_at: Mapped[datetime]

@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,19 @@ from typing import Any
 
 import httpx
 import pytest
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    retry_if_result,
+    stop_after_delay,
+    wait_fixed,
+)
 
 from freesolo.engines import Endpoint
 from serving_backend.engine import BASE_MODEL, EngineProcess
+from serving_backend.engine_journal import METER_HEADER
 from serving_backend.settings import ServingSettings
+from serving_backend.usage import journal_of
 from serving_backend.vllm_process import VllmProcess
 from tests import tiny_adapter, tiny_model
 from tests.fake_engine import FakeEngine, FakeProcess
@@ -31,6 +40,7 @@ class Running:
     http: httpx.Client
     adapters: dict[str, Path]
     logs: Path
+    journal: Path
 
     def chat(self, model: str, prompt: str, **options: object) -> httpx.Response:
         return self.http.post(
@@ -60,7 +70,8 @@ def engine(
             }
             for name, path in adapters.items():
                 assert _load(http, name, path).is_success
-            yield Running(http, adapters, folder / "logs")
+            journal = journal_of(folder / "usage", endpoint.life)
+            yield Running(http, adapters, folder / "logs", journal)
     finally:
         asyncio.run(process.stop())
 
@@ -132,6 +143,57 @@ def test_an_aborted_stream_still_ends_with_its_token_counts(engine: Running) -> 
     assert json.loads(usage)["usage"]["completion_tokens"] < 800
 
 
+def test_what_a_metered_answer_took_is_on_disk_before_it_ends(engine: Running) -> None:
+    headers = _metered("whole")
+    answer = engine.http.post(
+        "/v1/chat/completions", json=_body(BASE_MODEL, "hello"), headers=headers
+    ).json()
+    assert _account(engine, "whole") == {"meter": {"org": "acme"}, "usage": answer["usage"]}
+
+    body = _body("adapter-1", "hello", stream=True)
+    with engine.http.stream(
+        "POST", "/v1/chat/completions", json=body, headers=_metered("streamed")
+    ) as response:
+        told = [json.loads(event) for event in _data(response) if event != "[DONE]"]
+    assert _account(engine, "streamed")["usage"] == told[-1]["usage"]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+def test_a_caller_who_hangs_up_ends_the_request_and_what_it_took_is_counted(
+    engine: Running, path: str, *, stream: bool
+) -> None:
+    name = f"gone-{stream}-{path.rpartition('/')[2]}-{path.count('/')}"
+    body = _body(BASE_MODEL, "hold " * 20, max_completion_tokens=800, ignore_eos=True)
+    if path == "/v1/completions":
+        body |= {"prompt": "hold " * 20, "max_tokens": 800}
+        del body["messages"], body["max_completion_tokens"]
+    if stream:
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
+    url = httpx.URL(str(engine.http.base_url))
+    request = engine.http.build_request("POST", path, json=body, headers=_metered(name))
+    with socket.create_connection((url.host, url.port)) as caller:
+        lines = [f"POST {path} HTTP/1.1", *(f"{k}: {v}" for k, v in request.headers.items())]
+        caller.sendall("\r\n".join([*lines, "", ""]).encode() + request.content)
+        _eventually(lambda: (engine.journal / "open" / name).exists())
+        if stream:
+            assert caller.recv(1)
+
+    _eventually(lambda: (engine.journal / "closed" / name).exists())
+    assert _account(engine, name)["usage"]["completion_tokens"] < 800
+    _eventually(lambda: not (engine.journal / "open" / name).exists())
+
+
+def test_a_request_that_is_refused_has_no_account(engine: Running) -> None:
+    response = engine.http.post(
+        "/v1/chat/completions",
+        json=_body(BASE_MODEL, "word " * 2000),
+        headers=_metered("refused"),
+    )
+    assert response.status_code == 400
+    _eventually(lambda: not list(engine.journal.glob("*/refused")))
+
+
 def test_each_adapter_answers_in_its_own_way(engine: Running) -> None:
     fingerprints = {
         _first_token(engine, model, "hello") for model in (BASE_MODEL, *engine.adapters)
@@ -149,7 +211,7 @@ def test_a_mixed_batch_answers_as_each_request_does_alone(engine: Running) -> No
 
 def _process(kind: str, folder: Path) -> EngineProcess:
     if kind == "fake":
-        return FakeProcess(FakeEngine())
+        return FakeProcess(FakeEngine(), usage=folder / "usage")
     settings = ServingSettings(api_key="unused", data_dir=folder, cache_dir=folder / "cache")
     return VllmProcess(tiny_model.catalog_entry(tiny_model.build(folder / "model")), settings)
 
@@ -180,6 +242,22 @@ def _body(model: str, prompt: str, **options: object) -> dict[str, object]:
     if options.get("stream"):
         body["stream_options"] = {"include_usage": True}
     return body | options
+
+
+def _metered(name: str) -> dict[str, str]:
+    return {"X-Request-Id": name, METER_HEADER: '{"org": "acme"}'}
+
+
+def _account(engine: Running, name: str) -> dict[str, Any]:
+    account: dict[str, Any] = json.loads((engine.journal / "closed" / name).read_text())
+    return account
+
+
+def _eventually(is_so: Callable[[], bool]) -> None:
+    looking = Retrying(
+        retry=retry_if_result(lambda so: not so), wait=wait_fixed(0.05), stop=stop_after_delay(60)
+    )
+    looking(is_so)
 
 
 def _stream(engine: Running, model: str, prompt: str, *, request_id: str) -> list[str]:

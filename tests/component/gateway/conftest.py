@@ -17,8 +17,9 @@ from freesolo.domain.catalog import SMOLLM2_135M
 from freesolo.domain.lifecycle import DEPLOYMENT_ENDED
 from freesolo.domain.refs import EnvRef
 from freesolo.package.archive import Archive
-from freesolo.schemas.deployments import Deployment, UsageReport
+from freesolo.schemas.deployments import Deployment
 from freesolo.schemas.leases import LEASE_HEADER
+from freesolo.schemas.usage import UsageReport
 from serving_backend.app import create_app
 from serving_backend.settings import ServingSettings
 from tests import tiny_adapter
@@ -149,7 +150,7 @@ def start_gateway(tmp_path: Path) -> Iterator[Callable[[LiveHub], Platform]]:
     with ExitStack() as stack:
 
         def start(hub: LiveHub) -> Platform:
-            process = FakeProcess(FakeEngine())
+            process = FakeProcess(FakeEngine(), usage=tmp_path / "gateway" / "usage")
             settings = ServingSettings(
                 hub_url=hub.url,
                 api_key=hub.gateway_key,

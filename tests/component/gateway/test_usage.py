@@ -8,7 +8,8 @@ import httpx
 import openai
 import pytest
 
-from freesolo.schemas.deployments import ResolveTarget, Target, UsageRecord
+from freesolo.schemas.deployments import ResolveTarget, Target
+from freesolo.schemas.usage import UsageRecord, Witness
 from tests.component.gateway.conftest import BASE, HELLO, Platform, eventually, said
 from tests.hubs import LiveHub
 
@@ -51,7 +52,9 @@ def test_what_a_killed_gateway_left_is_delivered_once(
     record = UsageRecord(
         id="left-behind",
         org="local",
-        key_id=_key_id(first),
+        key_id=_target(first).key_id,
+        prices=_target(first).prices,
+        witness=Witness.GATEWAY,
         model=BASE,
         prompt_tokens=5,
         completion_tokens=7,
@@ -66,7 +69,7 @@ def test_what_a_killed_gateway_left_is_delivered_once(
     eventually(lambda: list(folder.glob("*.sending")), lambda files: not files)
 
 
-def _key_id(platform: Platform) -> str:
+def _target(platform: Platform) -> Target:
     wanted = ResolveTarget(
         key_hash=hashlib.sha256(platform.hub.user_key.encode()).hexdigest(), model=BASE
     )
@@ -75,4 +78,4 @@ def _key_id(platform: Platform) -> str:
         json=wanted.model_dump(),
         headers={"Authorization": f"Bearer {platform.hub.gateway_key}"},
     )
-    return Target.model_validate_json(response.content).key_id
+    return Target.model_validate_json(response.content)
