@@ -226,46 +226,6 @@ def test_a_key_is_shown_the_models_it_may_ask_for(hub: HubUnderTest, run_id: str
     assert _served(hub) == [*sorted(BUILT_IN), run_id]
 
 
-def test_tokens_reported_twice_are_counted_once(any_hub: HubUnderTest) -> None:
-    target = any_hub.resolve(MODEL).json()
-    record = {
-        "org": target["org"],
-        "key_id": target["key_id"],
-        "model": MODEL,
-        "prompt_tokens": 10,
-        "completion_tokens": 5,
-        "created_at": "2030-01-01T00:00:00Z",
-    }
-    for ids in (["a", "b"], ["b", "c"]):
-        records = [record | {"id": each} for each in ids]
-        response = any_hub.gateway.post("/v1/gateway/usage", json={"records": records})
-        assert response.status_code == 204
-    assert any_hub.user.get("/v1/usage").json()["usage"] == [
-        {
-            "key_name": "tests",
-            "model": MODEL,
-            "requests": 3,
-            "prompt_tokens": 30,
-            "cached_tokens": 0,
-            "completion_tokens": 15,
-        }
-    ]
-
-
-def test_tokens_of_an_unknown_key_are_refused(hub: HubUnderTest) -> None:
-    record = {
-        "id": "a",
-        "org": "local",
-        "key_id": "00000000-0000-0000-0000-000000000000",
-        "model": MODEL,
-        "prompt_tokens": 1,
-        "completion_tokens": 1,
-        "created_at": "2030-01-01T00:00:00Z",
-    }
-    response = hub.gateway.post("/v1/gateway/usage", json={"records": [record]})
-    assert response.status_code == 422
-
-
 def test_an_adapter_is_not_served_on_other_weights_than_it_was_made_on(
     hub: HubUnderTest, run_id: str
 ) -> None:
