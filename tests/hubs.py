@@ -10,10 +10,12 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
+from freesolo.domain.prices import from_dollars
 from freesolo.domain.roles import Role
 from freesolo.schemas.accounts import USER_SCOPES, Scope
 from hub_server.accounts import service as accounts
 from hub_server.app import create_app
+from hub_server.billing import service as billing
 from hub_server.dependencies import Resources
 from hub_server.models import Membership
 from hub_server.settings import HubSettings
@@ -74,6 +76,13 @@ def make_person_key(
             org = accounts.ensure_org(session, slug, now=now)
             session.merge(Membership(org_id=org.id, user_id=user.id, role=role, created_at=now))
         return accounts.create_key(session, None, plan, now=now, user=user).secret
+
+
+def add_credit(hub: LiveHub, amount: str, *, org: str = ORG) -> None:
+    """Give an org dollars."""
+    resources = resources_of(hub.app)
+    with resources.sessions.begin() as session:
+        billing.credit(session, org, from_dollars(amount), note="tests", now=resources.clock())
 
 
 @contextmanager
