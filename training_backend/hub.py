@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from freesolo.client.transport import Transport
-from freesolo.domain.devices import CPU, Devices
+from freesolo.domain.devices import Devices
 from freesolo.domain.watchdog import Phase
 from freesolo.errors import HubUnavailable, StorageFull, Unavailable
 from freesolo.package.archive import Archive
@@ -59,7 +59,7 @@ class LeaseHub:
         """Take the next waiting run that `devices` can serve, or return None if there is none."""
         claim = Claim(
             worker_id=worker_id,
-            device_type=devices.type or CPU,
+            device_type=devices.type,
             device_count=devices.count,
         )
         response = self._transport.request("POST", "/v1/leases/claim", json_body=claim.model_dump())

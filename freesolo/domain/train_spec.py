@@ -52,6 +52,15 @@ class EnvironmentSpec(Table):
     )
 
 
+def _one_device(count: int) -> int:
+    if count > 1:
+        raise ValueError(
+            f"a run is trained on one device, so {count} would be reserved and not used; leave "
+            "`count` out, and start several runs to use several devices"
+        )
+    return count
+
+
 class GpuSpec(Table):
     """`[gpu]`: what the run needs to be trained on."""
 
@@ -61,7 +70,9 @@ class GpuSpec(Table):
         max_length=100,
         description="Device class that the run waits for, such as `H200` or `cpu`; by default any.",
     )
-    count: int = Field(default=1, ge=1, le=64, description="How many of them.")
+    count: Annotated[int, AfterValidator(_one_device)] = Field(
+        default=1, ge=1, description="How many of them: 1, since a run is trained on one device."
+    )
 
 
 class TrackerSpec(Table):

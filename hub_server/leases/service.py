@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pydantic import JsonValue
-from sqlalchemy import ColumnElement, and_, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from freesolo.domain.catalog import BaseModelEntry, Catalog
-from freesolo.domain.devices import Devices, can_serve
+from freesolo.domain.devices import Devices, answers_to
 from freesolo.domain.lifecycle import RUN_LEASED, RunState
 from freesolo.domain.refs import adapter_revision
 from freesolo.domain.train_spec import TrainSpec, parse_train_spec
@@ -38,7 +38,7 @@ from hub_server.db import insert_or_update
 from hub_server.identifiers import new_secret
 from hub_server.models import Checkpoint, KnownWorker, Run, RunAttempt
 from hub_server.runs.history import numbers
-from hub_server.runs.service import add_event, device_needs, end_attempt, move
+from hub_server.runs.service import add_event, end_attempt, move
 
 logger = logging.getLogger(__name__)
 
@@ -160,13 +160,9 @@ def _can_be_claimed(
             in_catalog(Run.teacher_model_id, Run.teacher_model_revision, shared=catalog),
         ),
     )
-    wanted = session.execute(select(Run.gpu_type, Run.gpu_count).where(waiting).distinct())
-    served = [
-        (row.gpu_type, row.gpu_count)
-        for row in wanted
-        if can_serve(worker.devices, device_needs(row.gpu_type, row.gpu_count))
-    ]
-    return and_(waiting, tuple_(Run.gpu_type, Run.gpu_count).in_(served))
+    wanted = session.scalars(select(Run.gpu_type).where(waiting).distinct())
+    served = [each for each in wanted if answers_to(worker.devices.type, each or None)]
+    return and_(waiting, Run.gpu_type.in_(served))
 
 
 def _take_longest_waiting(

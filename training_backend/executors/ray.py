@@ -97,7 +97,7 @@ class RayExecutor:
                 submission_id=name,
                 entrypoint=f"exec {shlex.join([*command, lease.run_id, ticket])}",
                 entrypoint_num_cpus=self._settings.threads,
-                entrypoint_num_gpus=0 if self._devices.is_cpu else lease.spec.gpu.count,
+                entrypoint_num_gpus=0 if self._devices.is_cpu else 1,
                 runtime_env={
                     "env_vars": job_environment(lease, {}, threads=self._settings.threads)
                 },
