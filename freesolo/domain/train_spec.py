@@ -10,6 +10,11 @@ from uuid import UUID
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, ValidationError
 
 from freesolo.domain.catalog import Algorithm, BaseModelEntry
+from freesolo.domain.deadlines import (
+    DEFAULT_CALL_SECONDS,
+    MAX_CALL_SECONDS,
+    MIN_CALL_SECONDS,
+)
 from freesolo.domain.fields import EnvRefText, RequirementText
 from freesolo.domain.problems import problems_from_validation
 from freesolo.domain.secrets import MAX_NAMES, TEACHER_API_KEY, WANDB_API_KEY, SecretName
@@ -49,6 +54,13 @@ class EnvironmentSpec(Table):
         max_length=MAX_NAMES,
         description="Names of secrets that the environment gets, on top of those that its manifest "
         "declares.",
+    )
+    timeout_seconds: float = Field(
+        default=DEFAULT_CALL_SECONDS,
+        ge=MIN_CALL_SECONDS,
+        le=MAX_CALL_SECONDS,
+        description="Seconds that the environment may take for one call, such as to score an answer. "
+        "What takes longer is ended, and its answer is unscorable.",
     )
 
 
