@@ -26,9 +26,10 @@ from freesolo.schemas.leases import (
     LeaseSecrets,
     LeaseStatus,
     NewCheckpoint,
+    Release,
     Started,
 )
-from freesolo.schemas.runs import NewEvent
+from freesolo.schemas.runs import NewEvent, RunError
 from freesolo.schemas.secrets import SentSecret
 
 _Answer = TypeVar("_Answer")
@@ -84,9 +85,9 @@ class LeaseHub:
         """Extend a lease and learn whether its run is to stop."""
         return Heartbeat.model_validate_json(self._post(lease, "heartbeat"))
 
-    def release(self, lease: Lease) -> None:
+    def release(self, lease: Lease, *, reason: RunError | None = None) -> None:
         """Give a run back unfinished: to the queue, or to its end if its owner cancelled it."""
-        self._post(lease, "release")
+        self._post(lease, "release", Release(reason=reason))
 
     def started(self, lease: Lease, started: Started) -> None:
         """Say that the run trains now."""

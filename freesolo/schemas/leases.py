@@ -148,6 +148,12 @@ class Completion(Wire):
     step: int = Field(ge=1)
 
 
+class Release(Wire):
+    """The body of `POST /v1/leases/{run_id}/release`: why nothing was tried, if that is so."""
+
+    reason: RunError | None = None
+
+
 class Failure(Wire):
     """The body of `POST /v1/leases/{run_id}/fail`. With `retry` the run may be tried again."""
 

@@ -25,6 +25,7 @@ from freesolo.errors import (
     AdapterNotFound,
     Conflict,
     InvalidTrainSpec,
+    JobNotStarted,
     LeaseLost,
     OutOfMemory,
     RunNotFound,
@@ -43,9 +44,10 @@ from hub_server.runs.service import add_event, end_attempt, move
 logger = logging.getLogger(__name__)
 
 # A run that was begun this often without saving anything would only fail again; sooner one that hangs,
-# or needs more memory than there is: that takes long, and the next try seldom goes better.
+# needs more memory than there is, or is refused by every machine: that takes long, and the next try
+# seldom goes better.
 MAX_FRUITLESS_ATTEMPTS = 5
-_SOONER = {RunStalled.code: 2, OutOfMemory.code: 2}
+_SOONER = {RunStalled.code: 2, OutOfMemory.code: 2, JobNotStarted.code: 2}
 # How exactly it is known when a worker last asked for work.
 _SEEN = timedelta(seconds=10)
 
@@ -331,11 +333,16 @@ def fail(session: Session, run: Run, failure: wire.Failure, *, now: datetime) ->
         _give_back(session, run, failure.error, now=now)
 
 
-def release(session: Session, run: Run, *, now: datetime) -> None:
-    """Give a run back unharmed: its worker stops, or has stopped it because that was asked for."""
-    run.fruitless_attempts = 0
+def release(session: Session, run: Run, reason: RunError | None, *, now: datetime) -> None:
+    """Give a run back unharmed: its worker stops, or was asked to stop it, or found no room for it.
+
+    Such an attempt counts as little against the run as for it.
+    """
+    run.fruitless_attempts = max(0, run.fruitless_attempts - 1)
+    if reason is not None:
+        add_event(session, run, EventKind.LOG, {"message": reason.message}, now=now)
     outcome = AttemptOutcome.CANCELLED if run.cancel_requested else AttemptOutcome.RELEASED
-    end_attempt(session, run, outcome, None, now=now)
+    end_attempt(session, run, outcome, reason, now=now)
     _give_back(session, run, None, now=now)
 
 

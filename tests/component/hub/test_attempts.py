@@ -108,6 +108,7 @@ def test_a_cancelled_attempt_is_told_as_such(hub: HubUnderTest) -> None:
         ("unavailable_job_died", MAX_FRUITLESS_ATTEMPTS),
         ("unavailable_stalled", 2),
         ("limit_memory", 2),
+        ("unavailable_job_not_started", 2),
     ],
 )
 def test_a_run_fails_after_fewer_attempts_if_the_next_would_hardly_go_better(
@@ -120,6 +121,25 @@ def test_a_run_fails_after_fewer_attempts_if_the_next_would_hardly_go_better(
         hub.report(hub.claim(), "fail", failure(code))
     run = hub.run(run_id)
     assert (run["state"], run["error"]["code"]) == ("failed", code)
+
+
+def test_an_attempt_that_found_no_room_says_so_and_counts_for_nothing(
+    any_hub: HubUnderTest,
+) -> None:
+    any_hub.publish()
+    run_id = any_hub.submit()
+    any_hub.report(any_hub.claim(), "fail", failure("unavailable_job_died"))
+    reason = {"code": "unavailable_job_not_started", "message": "It never began: all is full."}
+    for _ in range(MAX_FRUITLESS_ATTEMPTS):
+        any_hub.report(any_hub.claim(), "release", {"reason": reason})
+    for _ in range(MAX_FRUITLESS_ATTEMPTS - 1):
+        assert any_hub.run(run_id)["state"] == "queued"
+        any_hub.report(any_hub.claim(), "fail", failure("unavailable_job_died"))
+    assert any_hub.run(run_id)["state"] == "failed"
+    assert attempts(any_hub, run_id)[1]["error"]["message"] == reason["message"]
+    events = any_hub.user.get(f"/v1/runs/{run_id}/events").json()["events"]
+    told = [event["data"].get("message") for event in events]
+    assert told.count(reason["message"]) == MAX_FRUITLESS_ATTEMPTS
 
 
 def test_what_a_job_does_is_seen_by_its_worker_and_by_its_owner(hub: HubUnderTest) -> None:
