@@ -15,8 +15,6 @@ from training_backend.settings import TrainingSettings
 
 # By which CUDA is told what a process may see, each device by its number or its name.
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-# By which it numbers them as `nvidia-smi` does.
-_ORDER = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 _NONE = ("", "-1")
 
 _QUERY = ("nvidia-smi", "--query-gpu=index,uuid,name", "--format=csv,noheader")
@@ -76,7 +74,7 @@ def slots(
             hint="Lower FREESOLO_TRAIN_CONCURRENCY, or let it see more in CUDA_VISIBLE_DEVICES; where "
             "`nvidia-smi` is missing, FREESOLO_TRAIN_DEVICE_COUNT says how many there are.",
         )
-    return [_ORDER | {VISIBLE: name} for name in names[: settings.concurrency]]
+    return [{VISIBLE: name} for name in names[: settings.concurrency]]
 
 
 def _kinds_by_name(listing: str, visible: str | None) -> dict[str, str]:

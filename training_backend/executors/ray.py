@@ -185,7 +185,9 @@ class RayAttempt:
         Ray gives up on both alike, after a time of its own.
         """
         if job.error_type != _WAITED_IN_VAIN:
-            return Exit(None, reason=_first_line(job.message), began=False, refused=True)
+            return Exit(
+                None, reason=_first_line(job.message or job.status), began=False, refused=True
+            )
         try:
             lack = what_no_node_has(self._wanted, self._client.node_resources())
         except (OSError, RuntimeError, RayStateApiException):

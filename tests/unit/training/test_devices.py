@@ -66,7 +66,6 @@ def test_without_a_listing_the_devices_are_those_that_the_worker_may_see() -> No
 def test_each_run_of_a_worker_has_a_device_alone() -> None:
     found = slots(settings_with(concurrency=2), Devices("NVIDIA H200", 3), ("3", "5", "7"))
     assert [slot["CUDA_VISIBLE_DEVICES"] for slot in found] == ["3", "5"]
-    assert found[0]["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
 
 
 def test_runs_on_processors_share_them() -> None:
