@@ -5,7 +5,6 @@ from tests.tiny_model import MODEL_ID
 from tests.unit.training.leases import make_lease
 from training_backend.executors.environment import job_environment
 
-
 INHERITED = {"PATH": "/bin", "CUDA_DEVICE_ORDER": "FASTEST_FIRST"}
 
 
