@@ -99,7 +99,6 @@ class Estimate:
     """
 
     device: str
-    devices: int
     examples: int
     steps: int
     tokens: Tokens
@@ -143,12 +142,11 @@ def estimate(
         knobs = knobs_that_fit(spec, model, rows.lengths, gpu=device.gpu, room=device.memory)
     return Estimate(
         device=device.name,
-        devices=spec.gpu.count,
         examples=examples,
         steps=steps,
         tokens=expected,
         seconds=seconds,
-        device_hours=seconds.total.times(spec.gpu.count / _HOUR) if seconds else None,
+        device_hours=seconds.total.times(1 / _HOUR) if seconds else None,
         price=_price(model, expected, most),
         source=throughput.source if throughput else f"nothing was measured on {device.name} yet",
         memory=memory,

@@ -10,6 +10,11 @@ from uuid import UUID
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, ValidationError
 
 from freesolo.domain.catalog import Algorithm, BaseModelEntry
+from freesolo.domain.deadlines import (
+    DEFAULT_CALL_SECONDS,
+    MAX_CALL_SECONDS,
+    MIN_CALL_SECONDS,
+)
 from freesolo.domain.fields import EnvRefText, RequirementText
 from freesolo.domain.problems import problems_from_validation
 from freesolo.domain.secrets import MAX_NAMES, TEACHER_API_KEY, WANDB_API_KEY, SecretName
@@ -50,6 +55,22 @@ class EnvironmentSpec(Table):
         description="Names of secrets that the environment gets, on top of those that its manifest "
         "declares.",
     )
+    timeout_seconds: float = Field(
+        default=DEFAULT_CALL_SECONDS,
+        ge=MIN_CALL_SECONDS,
+        le=MAX_CALL_SECONDS,
+        description="Seconds that the environment may take for one call, such as to score an answer. "
+        "What takes longer is ended, and its answer is unscorable.",
+    )
+
+
+def _one_device(count: int) -> int:
+    if count > 1:
+        raise ValueError(
+            f"a run is trained on one device, so {count} would be reserved and not used; leave "
+            "`count` out, and start several runs to use several devices"
+        )
+    return count
 
 
 class GpuSpec(Table):
@@ -61,7 +82,9 @@ class GpuSpec(Table):
         max_length=100,
         description="Device class that the run waits for, such as `H200` or `cpu`; by default any.",
     )
-    count: int = Field(default=1, ge=1, le=64, description="How many of them.")
+    count: Annotated[int, AfterValidator(_one_device)] = Field(
+        default=1, ge=1, description="How many of them: 1, since a run is trained on one device."
+    )
 
 
 class TrackerSpec(Table):

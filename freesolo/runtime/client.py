@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self, TypedDict, Unpack
 
 from freesolo.datasets.types import Message, TaskExample
+from freesolo.domain.deadlines import DEFAULT_CALL_SECONDS
 from freesolo.domain.manifest import MANIFEST_NAME, Manifest, parse_manifest
 from freesolo.domain.secrets import check_secret_name
 from freesolo.environments.types import EnvironmentEpisode
@@ -70,7 +71,7 @@ class HostOptions:
 
     cache_dir: Path
     sandbox: SandboxMode = SandboxMode.AUTO
-    call_timeout: float = 60.0
+    call_timeout: float = DEFAULT_CALL_SECONDS
     load_timeout: float = 120.0
     limits: Limits = field(default_factory=machine_limits)
     processes: int = 1

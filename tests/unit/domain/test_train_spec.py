@@ -265,3 +265,29 @@ def test_a_tracker_s_table_is_checked(table: dict[str, Any], path: str) -> None:
     with pytest.raises(InvalidTrainSpec) as refused:
         parse_train_spec(document)
     assert refused.value.problems[0].path == path
+
+
+def test_more_devices_than_a_run_is_trained_on_are_refused() -> None:
+    document = {"model": SMOLLM2_135M.id, "environment": {"id": "local/math"}}
+    assert parse_train_spec({**document, "gpu": {"count": 1}}).gpu.count == 1
+    with pytest.raises(InvalidTrainSpec, match="so 4 would be reserved and not used") as refusal:
+        parse_train_spec({**document, "gpu": {"count": 4}})
+    assert refusal.value.problems[0].path == "gpu.count"
+
+
+def test_an_environment_may_take_as_long_for_a_call_as_it_is_given() -> None:
+    document = {"model": SMOLLM2_135M.id, "environment": {"id": "local/math"}}
+    assert parse_train_spec(document).environment.timeout_seconds == 60
+    document["environment"] = {"id": "local/math", "timeout_seconds": 300}
+    assert parse_train_spec(document).environment.timeout_seconds == 300
+
+
+@pytest.mark.parametrize("seconds", [0, 0.5, 3601, "soon"])
+def test_no_call_of_an_environment_is_waited_for_without_end(seconds: object) -> None:
+    with pytest.raises(InvalidTrainSpec, match=r"environment\.timeout_seconds"):
+        parse_train_spec(
+            {
+                "model": SMOLLM2_135M.id,
+                "environment": {"id": "local/math", "timeout_seconds": seconds},
+            }
+        )
