@@ -29,16 +29,14 @@ WORDS = {
 }
 ROUNDS = 3
 ROWS = {"train": 200, "heldout": 120}
-QUESTION = (
-    "Is this review positive or negative? Answer with one word, positive or negative.\nThe {review}."
-)
+QUESTION = "Is this review positive or negative? Answer with one word, positive or negative.\nThe {review}."
 
 
 class ReviewRounds(EnvironmentMultiTurn):
     """Three sentences, a word for each. Held-out ones share neither subjects nor words with others."""
 
     def __init__(self, split: str) -> None:
-        draw = random.Random(split)  # noqa: S311 - the same rows each time
+        draw = random.Random(split)
         self.dataset = [_row(draw, split, number) for number in range(ROWS[split])]
 
     def start_episode(self, example: TaskExample, prompt_text: str) -> list[dict[str, str]]:

@@ -14,8 +14,7 @@ def test_each_run_of_a_worker_sees_a_device_of_its_own_and_leaves_it_to_the_next
     runs = [platform.submit("stuck") for _ in range(3)]
     # Two of a machine's four; the others are somebody else's. Nothing here looks at one.
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,3")
-    settings = {"device_type": "H200", "device_count": 2, "concurrency": 2}
-    worker = platform.start_worker(**settings)
+    worker = platform.start_worker(device_type="H200", device_count=2, concurrency=2)
 
     seen = {run.id: worker.job(run).environ()["CUDA_VISIBLE_DEVICES"] for run in runs[:2]}
     platform.client.cancel_run(runs[0].id)
