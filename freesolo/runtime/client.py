@@ -42,7 +42,14 @@ from freesolo.runtime.values import (
     read_turns,
     subject_of,
 )
-from freesolo.runtime.venvs import ensure_contract, ensure_venv, interpreter_prefix, venv_folder
+from freesolo.runtime.venvs import (
+    Installed,
+    ensure_contract,
+    ensure_venv,
+    installed_in,
+    interpreter_prefix,
+    venv_folder,
+)
 
 __all__ = [
     "Case",
@@ -228,6 +235,10 @@ class EnvironmentHost:
     def python(self) -> Path:
         """The interpreter in the environment's own virtual environment."""
         return self._prepared.python
+
+    def installed(self) -> Installed:
+        """Read which Python and which packages the environment's code runs with."""
+        return installed_in(self.python)
 
     def examples(self) -> Examples:
         """Return the environment's dataset. Raise `EnvironmentFailed` if it has none."""

@@ -27,7 +27,7 @@ from training_backend.recipes.model_chat import chat_format
 from training_backend.recipes.room import require_room_to_practise
 from training_backend.recipes.task import Task
 from training_backend.rollouts import Limits, Place, Rollout, Stage, roll_out
-from training_backend.sampling.choice import SamplerKind, choose
+from training_backend.sampling.choice import SamplerKind, choose, told_as
 from training_backend.sampling.grammar import Grammar
 from training_backend.sampling.in_process import InProcessSampler
 from training_backend.sampling.sampler import Rules, Sampler
@@ -42,14 +42,17 @@ _PROBE_TOKENS = 48
 
 @dataclass(frozen=True)
 class Practising:
-    """A run that is ready to practise, on the first `pool` of the examples."""
+    """A run that is ready to practise, on the first `pool` of the examples.
+
+    `sampler` is the name of who samples.
+    """
 
     model: PeftModel
     device: Device
     stage: Stage
     examples: Examples
     pool: int
-    sampler: SamplerKind
+    sampler: str
 
 
 @contextmanager
@@ -87,7 +90,7 @@ def practising(task: Task, spec: GrpoSpec | OpdSpec) -> Iterator[Practising]:
             seed=spec.seed,
             stop_sequences=spec.train.stop_sequences,
         )
-        yield Practising(model, device, stage, examples, pool, kind)
+        yield Practising(model, device, stage, examples, pool, told_as(kind, task.sampling))
 
 
 @dataclass(frozen=True)
