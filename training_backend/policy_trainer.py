@@ -127,7 +127,7 @@ class PolicyTrainer(Trainer):  # type: ignore[misc]
             **summary_of(measured),
             "time/rollouts": practised - began,
             "time/update": ended - practised,
-            "tokens_per_s": tokens_of(practice.rows) / (ended - began),
+            "tokens_per_s": tokens_of(self._telling(practice.rows)) / (ended - began),
             "epoch": step * len(inputs) / self._pool,
         }
         self._progress.samples(step, practice.samples)
@@ -147,10 +147,8 @@ class PolicyTrainer(Trainer):  # type: ignore[misc]
     def _accumulate(self, step: int, rows: Sequence[Row]) -> list[Measured]:
         objective = self._course.objective
         tokens = sum(row.trained_tokens for row in rows)
-        # Where no sibling was better there is nothing to learn, and nothing to compute.
-        telling = [row for row in rows if objective.kl_penalty_coef or any(row.advantages)]
         packs = make_packs(
-            [row for row in telling if row.trained_tokens],
+            self._telling(rows),
             max_tokens=self._passes.tokens,
             share_prompts=self._shares_prompts,
         )
@@ -166,6 +164,14 @@ class PolicyTrainer(Trainer):  # type: ignore[misc]
                 self.accelerator.backward(loss)
                 measured.append(part)
         return measured
+
+    def _telling(self, rows: Sequence[Row]) -> list[Row]:
+        """Return the rows that go through the model.
+
+        Where no sibling was better there is nothing to learn, and nothing to compute.
+        """
+        judges_all = self._course.objective.kl_penalty_coef > 0
+        return [row for row in rows if row.trained_tokens and (judges_all or any(row.advantages))]
 
 
 def attends_fully(causal: PreTrainedModel) -> bool:

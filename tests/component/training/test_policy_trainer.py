@@ -9,6 +9,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
+from freesolo.domain.throughput import speed_of
 from freesolo.domain.train_tables import GrpoTable
 from freesolo.domain.watchdog import Phase
 from freesolo.errors import InvalidTrainSpec, LimitExceeded
@@ -157,6 +158,23 @@ def test_a_step_in_which_nobody_was_better_changes_nothing(
     assert len(told.steps) == 3
     for name, weight in weights(policy).items():
         assert torch.equal(weight, before[name]), name
+
+
+def test_only_tokens_that_went_through_the_update_count_as_its_speed(
+    policy: PeftModel, tmp_path: Path
+) -> None:
+    # Two groups, in one of which nobody was better; their prompts differ.
+    learned, silent = rows(1.0, -1.0), rows(0.0, 0.0, seed=1)
+    practices = {1: [*learned, *silent], 2: silent, 3: [*learned, *silent]}
+
+    told = learn(policy, lambda step, _: Practice(practices[step], {}), tmp_path)
+
+    counted = [
+        step["tokens_per_s"] * (step["time/rollouts"] + step["time/update"]) for step in told.steps
+    ]
+    # A prompt of 5 tokens once, and two answers of 6.
+    assert counted == pytest.approx([17, 0, 17])
+    assert len(speed_of(told.steps, rollouts=4, start_up=None).trained) == 2
 
 
 def test_the_penalty_for_leaving_the_base_model_pulls_back_to_it(
