@@ -14,7 +14,7 @@ from freesolo.domain.train_spec import (
     OpdSpec,
     completion_tokens,
     context_tokens,
-    total_steps,
+    planned_steps,
 )
 from freesolo.errors import InvalidEnvironment
 from freesolo.runtime.examples import Examples
@@ -42,7 +42,7 @@ _PROBE_TOKENS = 48
 
 @dataclass(frozen=True)
 class Practising:
-    """A run that is ready to practise, on the first `pool` of the examples.
+    """A run that is ready to practise, for so many `steps`, on the first `pool` of the examples.
 
     `sampler` is the name of who samples.
     """
@@ -52,6 +52,7 @@ class Practising:
     stage: Stage
     examples: Examples
     pool: int
+    steps: int
     sampler: str
 
 
@@ -59,10 +60,12 @@ class Practising:
 def practising(task: Task, spec: GrpoSpec | OpdSpec) -> Iterator[Practising]:
     """Load the model with its adapter, and open the stage; what samples is closed at the end.
 
-    Raise `LimitExceeded`, before the model is loaded, if the machine's memory is too small.
+    Raise, before the model is loaded, `LimitExceeded` if the machine's memory is too small, and
+    `InvalidTrainSpec` if a checkpoint is asked for after the last step.
     """
     examples = task.host.examples()
     pool = min(len(examples), spec.train.max_examples or len(examples))
+    steps = planned_steps(spec.train, pool)
     chat = chat_format(task.model_folder, thinking=spec.thinking)
     require_room_to_practise(task, spec, chat, examples, pool=pool)
     device = find_device()
@@ -90,7 +93,7 @@ def practising(task: Task, spec: GrpoSpec | OpdSpec) -> Iterator[Practising]:
             seed=spec.seed,
             stop_sequences=spec.train.stop_sequences,
         )
-        yield Practising(model, device, stage, examples, pool, told_as(kind, task.sampling))
+        yield Practising(model, device, stage, examples, pool, steps, told_as(kind, task.sampling))
 
 
 @dataclass(frozen=True)
@@ -206,10 +209,10 @@ def course_of(
     task: Task, spec: GrpoSpec | OpdSpec, ready: Practising, objective: Objective
 ) -> Course:
     """Return how long a run practises, and on which rows in which order."""
-    steps = total_steps(spec.train, ready.pool)
+    taken = ready.steps * spec.train.batch_size
     return Course(
-        order=list(row_order(ready.pool, take=steps * spec.train.batch_size, seed=spec.seed)),
-        steps=steps,
+        order=list(row_order(ready.pool, take=taken, seed=spec.seed)),
+        steps=ready.steps,
         train=spec.train,
         objective=objective,
         seed=spec.seed,

@@ -145,6 +145,17 @@ def make_task(
     return task, told
 
 
+def test_a_save_after_the_last_step_is_refused_before_the_model_is_loaded(
+    host: EnvironmentHost, tmp_path: Path, tiny_folder: Path
+) -> None:
+    task, told = make_task(host, tiny_folder, tmp_path, max_steps=0, epochs=3, save_at_steps=[500])
+
+    with pytest.raises(InvalidTrainSpec, match="Step 500 lies after the last one, 1"):
+        opd.train(with_teacher(task, teacher_model=tiny_folder))
+
+    assert told.steps == []
+
+
 def with_teacher(task: Task, **changes: object) -> Task:
     return Task(**{**vars(task), **changes})
 
