@@ -187,7 +187,7 @@ def test_every_problem_is_told_at_once() -> None:
         ({"max_context_tokens": 10**6}, "train.max_context_tokens"),
         ({"max_steps": 5, "save_at_steps": [9]}, "train.save_at_steps"),
         (
-            {"max_steps": 0, "max_examples": 80, "batch_size": 8, "save_at_steps": [11]},
+            {"epochs": 1, "max_examples": 80, "batch_size": 8, "save_at_steps": [11]},
             "train.save_at_steps",
         ),
     ],
