@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PrinterCallback, Trainer
 from freesolo.domain.train_tables import TrainTable
 from freesolo.domain.watchdog import Phase
 from training_backend.lora import Device, lean
-from training_backend.packing import Row, make_batches, make_packs, tokens_of
+from training_backend.packing import Pack, Row, make_batches, make_packs, tokens_of
 from training_backend.passes import Passes
 from training_backend.policy import Measured, Objective, judge, loss_of
 from training_backend.recipes.steps import Places, StepReports, arguments, refuse_unless_finite
@@ -145,25 +145,32 @@ class PolicyTrainer(Trainer):  # type: ignore[misc]
         return self._passes.run(self.model, lambda: self._accumulate(step, rows), longest=longest)
 
     def _accumulate(self, step: int, rows: Sequence[Row]) -> list[Measured]:
-        objective = self._course.objective
         tokens = sum(row.trained_tokens for row in rows)
         packs = make_packs(
             self._telling(rows),
             max_tokens=self._passes.tokens,
             share_prompts=self._shares_prompts,
         )
-        measured = []
         # To the end of `backward`, which may compute activations a second time.
         with lean(self.model):
-            for batch in make_batches(packs, max_tokens=self._passes.tokens):
-                with self.accelerator.autocast():
-                    judged = judge(self.model, self._output, batch, objective)
-                of_batch = [row for pack in batch for row in pack.rows]
-                loss, part = loss_of(judged, of_batch, objective, tokens=tokens)
-                refuse_unless_finite("loss", part.loss, step, self._course.train)
-                self.accelerator.backward(loss)
-                measured.append(part)
-        return measured
+            return [
+                self._add_gradient(step, batch, tokens=tokens)
+                for batch in make_batches(packs, max_tokens=self._passes.tokens)
+            ]
+
+    def _add_gradient(self, step: int, batch: Sequence[Pack], *, tokens: int) -> Measured:
+        """Add the gradient of one pass to that of the step, which has so many `tokens` with loss.
+
+        Nothing of the pass is left when this returns: the next one needs the memory.
+        """
+        objective = self._course.objective
+        with self.accelerator.autocast():
+            judged = judge(self.model, self._output, batch, objective)
+        of_batch = [row for pack in batch for row in pack.rows]
+        loss, part = loss_of(judged, of_batch, objective, tokens=tokens)
+        refuse_unless_finite("loss", part.loss, step, self._course.train)
+        self.accelerator.backward(loss)
+        return part
 
     def _telling(self, rows: Sequence[Row]) -> list[Row]:
         """Return the rows that go through the model.
