@@ -122,12 +122,15 @@ class PolicyTrainer(Trainer):  # type: ignore[misc]
         model.train()
         measured = self._learn(step, practice.rows)
         ended = time.monotonic()
+        # Kept with the trainer's state, so that a resumed run counts on.
+        self.state.num_input_tokens_seen += tokens_of(practice.rows)
         self._told = {
             **practice.metrics,
             **summary_of(measured),
             "time/rollouts": practised - began,
             "time/update": ended - practised,
             "tokens_per_s": tokens_of(self._telling(practice.rows)) / (ended - began),
+            "num_tokens": float(self.state.num_input_tokens_seen),
             "epoch": step * len(inputs) / self._pool,
         }
         self._progress.samples(step, practice.samples)
@@ -203,4 +206,6 @@ def summary_of(parts: Sequence[Measured]) -> dict[str, float]:
         "sampling/logp_difference_mean": sum(part.logp_difference for part in parts) / tokens,
         "sampling/logp_difference_max": max(part.largest_difference for part in parts),
         "sampling/importance_ratio_mean": sum(part.importance_ratio for part in parts) / tokens,
+        "sampling/importance_ratio_min": min(part.least_importance for part in parts),
+        "sampling/importance_ratio_max": max(part.most_importance for part in parts),
     }

@@ -1,6 +1,7 @@
 """What recipes that sample share: the stage on which a run practises, and its course."""
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -98,26 +99,43 @@ def practising(task: Task, spec: GrpoSpec | OpdSpec) -> Iterator[Practising]:
 
 @dataclass(frozen=True)
 class Played:
-    """The rollouts of a step, the number of each one's row, and the seconds that scoring them took."""
+    """The rollouts of a step, the number of each one's row, and by name what playing them took."""
 
     rollouts: list[Rollout]
     rows: list[int]
-    scoring_seconds: float
+    measured: Mapping[str, float]
 
 
 def play(
     stage: Stage, examples: Examples, numbers: Sequence[int], *, step: int, group_size: int
 ) -> Played:
     """Roll out the groups of a step with the policy as it is now."""
+    began = time.monotonic()
     stage.sampler.policy_changed()
-    scored_before = stage.scoring_seconds
+    handed_over = time.monotonic() - began
+    scored_before, before = stage.scoring_seconds, stage.host.spent()
     places = [
         Place(step, group, number) for group in range(len(numbers)) for number in range(group_size)
     ]
     found: dict[int, TaskExample] = {row: examples[row] for row in numbers}
     rows = [numbers[place.group] for place in places]
     rollouts = roll_out(stage, [found[row] for row in rows], places)
-    return Played(rollouts, rows, stage.scoring_seconds - scored_before)
+    after = stage.host.spent()
+
+    def waited(*methods: str) -> float:
+        return sum(after.seconds.get(name, 0.0) - before.seconds.get(name, 0.0) for name in methods)
+
+    return Played(
+        rollouts,
+        rows,
+        {
+            "perf/weight_sync_s": handed_over,
+            "env/reset_s": waited("start_episode", "max_episode_turns"),
+            "env/step_s": waited("step_episode"),
+            "time/scoring": stage.scoring_seconds - scored_before,
+            "rollout/timeouts": after.timeouts - before.timeouts,
+        },
+    )
 
 
 def refuse_unread(rollouts: Sequence[Rollout], *, step: int, context: int) -> None:

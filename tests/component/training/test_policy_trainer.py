@@ -129,9 +129,13 @@ def test_what_beat_its_siblings_becomes_likelier_and_what_fell_behind_less_so(
     assert told.saved == [3]
     assert told.phases == [Phase.ROLLOUTS, Phase.STEP] * 3
     for step in told.steps:
-        assert {"loss", "grad_norm", "entropy", "reward", "time/rollouts", "time/update"} <= set(
-            step
-        )
+        named = {"loss", "grad_norm", "entropy", "reward", "time/rollouts", "time/update"}
+        assert named <= set(step)
+        assert step["perf/peak_memory"] > 1 << 20
+        ratios = [step[f"sampling/importance_ratio_{what}"] for what in ("min", "mean", "max")]
+        assert ratios == sorted(ratios)
+    # A prompt of 5 tokens once, and two answers of 6.
+    assert [step["num_tokens"] for step in told.steps] == [17, 34, 51]
 
 
 def test_the_prompts_of_a_step_are_those_of_its_place_in_the_order(
