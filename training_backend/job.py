@@ -94,6 +94,7 @@ def train(
         secrets=secrets.environment,
         foundation=foundation,
     ) as host:
+        progress.opened(host.installed())
         progress.log(f"The environment runs with {', '.join(host.layers)}.")
         refuse_bad_rewards(host, thinking=lease.spec.thinking)
         fetch_model = partial(

@@ -154,7 +154,11 @@ def estimate(
         device_memory=device.memory,
         fits=fits,
         knobs=knobs,
-        assumptions=(*rows.assumptions, *_own_assumptions(spec, rows.lengths)),
+        assumptions=(
+            *rows.assumptions,
+            *_own_assumptions(spec, rows.lengths),
+            *_unreachable_saves(spec, examples, steps),
+        ),
     )
 
 
@@ -253,6 +257,17 @@ def _price(model: BaseModelEntry, tokens: Tokens, most: Tokens) -> Price:
         sampled=sampled,
         total=trained + sampled,
         most=most.trained * model.price_train + most.sampled * model.price_output,
+    )
+
+
+def _unreachable_saves(spec: TrainSpec, examples: int, steps: int) -> tuple[str, ...]:
+    # Only the environment itself knows how many rows it has: the job refuses what this foresees.
+    beyond = [step for step in spec.train.save_at_steps if step > steps]
+    if not beyond:
+        return ()
+    return (
+        f"`train.save_at_steps` names step {beyond[0]}, and {examples} rows make {steps} steps: with "
+        "no more than that the run will be refused.",
     )
 
 

@@ -235,15 +235,9 @@ def check_train_spec(spec: TrainSpec, model: BaseModelEntry) -> None:
                 "model",
             )
         )
-    beyond = [step for step in spec.train.save_at_steps if 0 < spec.train.max_steps < step]
-    if beyond:
-        problems.append(
-            Problem(
-                "train.save_at_steps",
-                f"Step {beyond[0]} lies after the last one, {spec.train.max_steps}.",
-                "value",
-            )
-        )
+    longest = _most_steps(spec.train)
+    if longest is not None:
+        problems += _unreachable(spec.train, longest)
     if isinstance(spec, GrpoSpec | OpdSpec):
         problems += _rollout_problems(spec, model)
     if problems:
@@ -251,6 +245,37 @@ def check_train_spec(spec: TrainSpec, model: BaseModelEntry) -> None:
         raise InvalidTrainSpec(
             f"The config is wrong at `{first.path}`: {first.message}", problems=problems
         )
+
+
+def planned_steps(train: TrainTable, examples: int) -> int:
+    """Return `total_steps` of a run over `examples` rows, which are all it has.
+
+    Raise `InvalidTrainSpec` where a checkpoint is to be taken after the last of them: it would never be.
+    """
+    steps = total_steps(train, examples)
+    for problem in _unreachable(train, steps):
+        raise InvalidTrainSpec(
+            f"The config is wrong at `{problem.path}`: {problem.message}",
+            hint=f"{examples} rows in steps of {train.batch_size} make so many. Raise `train.epochs`, "
+            "set `train.max_steps`, or leave that step out.",
+            problems=[problem],
+        )
+    return steps
+
+
+def _most_steps(train: TrainTable) -> int | None:
+    """Return the most steps that a run makes, whatever rows there are; None if that is not known."""
+    if train.max_steps or train.max_examples:
+        return total_steps(train, train.max_examples)
+    return None
+
+
+def _unreachable(train: TrainTable, steps: int) -> list[Problem]:
+    beyond = [step for step in train.save_at_steps if step > steps]
+    if not beyond:
+        return []
+    message = f"Step {beyond[0]} lies after the last one, {steps}."
+    return [Problem("train.save_at_steps", message, "value")]
 
 
 def _rollout_problems(spec: GrpoSpec | OpdSpec, model: BaseModelEntry) -> list[Problem]:

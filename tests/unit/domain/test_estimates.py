@@ -112,6 +112,12 @@ def test_what_was_assumed_is_told() -> None:
     assert "4 turns" in said[2]
 
 
+def test_a_save_that_would_never_be_is_told_before_the_job_refuses_it() -> None:
+    (said,) = estimated(spec_of(epochs=1, save_at_steps=[500]), ROWS).assumptions
+    assert "step 500" in said
+    assert estimated(spec_of(epochs=1, save_at_steps=[1]), ROWS).assumptions == ()
+
+
 sizes = st.fixed_dictionaries(
     {
         "max_steps": st.integers(1, 50),
