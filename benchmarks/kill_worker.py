@@ -1,9 +1,10 @@
 """`kill -9` of worker and job at random moments of real runs: what is lost?
 
-Each run trains the tiny model of the tests through a real hub, a real worker and a real job, and is
-killed once at a random moment: the job, its worker, or both. A new worker takes the place of a dead
-one. Every run must end `done` with the adapters of a run that nobody disturbed, to the byte; whatever
-the hub had acknowledged before the kill must still be there; and no process may be left::
+Runs of SFT and of GRPO take turns. Each trains the tiny model of the tests through a real hub, a real
+worker and a real job, and is killed once at a random moment, of all of the run or from its start-up on:
+the job, its worker, or both. A new worker takes the place of a dead one. Every run must end `done` with
+the adapters of a run that nobody disturbed, to the byte; whatever the hub had acknowledged before the kill
+must still be there; and no process may be left::
 
     python -m benchmarks.kill_worker --times 20 --seed 1
 """
@@ -11,14 +12,18 @@ the hub had acknowledged before the kill must still be there; and no process may
 import argparse
 import shutil
 import tempfile
+from collections import Counter
+from itertools import cycle, islice
 from pathlib import Path
 
 from hub_server.migrating import migrate
+from tests.component.worker.test_grpo import SETTINGS, VOWELS
 from tests.component.worker.test_training import COUNT
-from tests.killing import check_equal, check_nothing_left, random_moments, train
-from tests.platforms import running_platform
+from tests.killing import Trained, Work, check_equal, check_nothing_left, random_moments, train
+from tests.platforms import Platform, WorkerProcess, running_platform
 
-SETTINGS = {"max_steps": 60, "save_every": 10}
+SFT = Work("count", COUNT, {"max_steps": 240, "save_every": 20})
+GRPO = Work("vowels", VOWELS, {**SETTINGS, "max_steps": 24, "save_every": 4})
 
 
 def main() -> None:
@@ -35,32 +40,52 @@ def main() -> None:
 
 
 def kill_often(folder: Path, times: int, seed: int) -> None:
-    """Train once undisturbed and then with a kill each time."""
+    """Train each kind once undisturbed, and then in turns with a kill each time."""
     database = folder / "migrated.db"
     migrate(f"sqlite:///{database}")
     with running_platform(folder, database) as platform:
-        platform.publish("count", COUNT)
         worker = platform.start_worker()
-        # Once before, so that no run pays for installing the environment.
-        train(platform, worker, "count", [], **SETTINGS)
-        undisturbed, worker = train(platform, worker, "count", [], **SETTINGS)
-        print(f"Undisturbed: {undisturbed.seconds:.1f} s, adapters {len(undisturbed.digests)}.\n")
-        print("| kill | victim | after, s | met | at step | attempts | seconds | same bytes |")
-        print("|---|---|---|---|---|---|---|---|")
-        for number, moment in enumerate(
-            random_moments(seed, times, within=undisturbed.seconds), start=1
-        ):
-            trained, worker = train(platform, worker, "count", [moment], **SETTINGS)
-            check_equal(trained, undisturbed)
+        undisturbed = {}
+        for work in (SFT, GRPO):
+            undisturbed[work.name], worker = train_undisturbed(platform, worker, work)
+        print(
+            "\n| kill | algorithm | victim | after, s | of | phase | at step | attempts | seconds |"
+        )
+        print("|---|---|---|---|---|---|---|---|---|")
+        struck: Counter[str] = Counter()
+        turns = cycle((work, trains) for trains in (True, False) for work in (SFT, GRPO))
+        for number, (work, trains) in enumerate(islice(turns, times), start=1):
+            alone = undisturbed[work.name]
+            (moment,) = random_moments(seed + number, 1, alone, trains=trains)
+            trained, worker = train(platform, worker, work, [moment])
+            check_equal(trained, alone)
             met = trained.kills[0] if trained.kills else None
+            phase = met.phase if met else "it had ended"
+            struck[f"{trained.run.algorithm} in {phase}"] += 1
             print(
-                f"| {number} | {moment.victim} | {moment.seconds:.1f} "
-                f"| {met.phase if met else 'ended before'} | {met.step if met else ''} "
-                f"| {trained.run.attempt} | {trained.seconds:.1f} | yes |",
+                f"| {number} | {trained.run.algorithm} | {moment.victim} | {moment.seconds:.1f} "
+                f"| {'training' if trains else 'the run'} | {phase} | {met.step if met else ''} "
+                f"| {trained.run.attempt} | {trained.seconds:.1f} |",
                 flush=True,
             )
         check_nothing_left(worker)
-    print(f"\n{times} kills; every run done, nothing recorded lost, no process left.")
+    print(f"\nStruck: {', '.join(f'{count} {what}' for what, count in sorted(struck.items()))}.")
+    print(f"{times} runs done with the same bytes, nothing recorded lost, no process left.")
+
+
+def train_undisturbed(
+    platform: Platform, worker: WorkerProcess, work: Work
+) -> tuple[Trained, WorkerProcess]:
+    """Train work that is left alone, and tell how long it takes."""
+    platform.publish(work.name, work.source)
+    # Once before, so that no run pays for installing the environment.
+    train(platform, worker, work, [])
+    alone, worker = train(platform, worker, work, [])
+    print(
+        f"{work.name}, undisturbed: {alone.seconds:.1f} s, of which {alone.training_seconds:.1f} s "
+        f"training; adapters {len(alone.digests)}."
+    )
+    return alone, worker
 
 
 if __name__ == "__main__":

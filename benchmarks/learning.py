@@ -78,6 +78,11 @@ def _grpo(tokens: int, context: int, **more: object) -> dict[str, object]:
 # Imitation is cut short where practice is to go on from it: there must be something left to learn.
 TASKS = {
     "reviews": Trained(ROOT / "benchmarks" / "reviews", _sft(4, 256), _grpo(8, 256)),
+    "review rounds": Trained(
+        ROOT / "benchmarks" / "review_rounds",
+        _sft(4, 256),
+        _grpo(8, 256, credit_assignment="per_turn"),
+    ),
     "dates": Trained("single-turn", _sft(6, 256), _grpo(16, 256)),
     "number hunt": Trained(
         "multi-turn",

@@ -503,6 +503,12 @@ class WorkerLost(Unavailable):
     code = "unavailable_worker_lost"
 
 
+class JobNotStarted(Unavailable):
+    """No machine took the training process of a run."""
+
+    code = "unavailable_job_not_started"
+
+
 class JobDied(Unavailable):
     """A training process ended without saying why."""
 

@@ -96,6 +96,10 @@ class FakeVllm:
             effect = effect_of(self.adapters[model])
         return logprob(token, effect)
 
+    def logprobs(self, model: str, prompt: Sequence[int], said: Sequence[int]) -> list[float]:
+        """Return how likely each token of an answer is."""
+        return [self.logprob(model, token) for token in said]
+
     def revive(self) -> None:
         """Start again, with nothing loaded."""
         self.dead = False
@@ -135,7 +139,7 @@ class FakeVllm:
             "index": 0,
             "text": self.tokens.decode(said),
             "token_ids": said,
-            "logprobs": {"token_logprobs": [self.logprob(body["model"], one) for one in said]},
+            "logprobs": {"token_logprobs": self.logprobs(body["model"], body["prompt"], said)},
             "finish_reason": self.finish or finish,
             "prompt_logprobs": told,
         }

@@ -4,7 +4,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -26,11 +26,21 @@ class Victim(StrEnum):
 
 
 @dataclass(frozen=True)
+class Work:
+    """What is trained while it is killed: an environment, and the settings of a run on it."""
+
+    name: str
+    source: str
+    settings: Mapping[str, object]
+
+
+@dataclass(frozen=True)
 class Moment:
-    """When who is killed: so many seconds after the job of an attempt has started."""
+    """When who is killed: so many seconds after the job of an attempt has started, or trains."""
 
     seconds: float
     victim: Victim
+    trains: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,30 +62,36 @@ class Trained:
     seconds: float
     kills: tuple[Killed, ...] = ()
 
+    @property
+    def training_seconds(self) -> float:
+        """How long it took from its start-up on."""
+        assert self.run.started_at is not None
+        assert self.run.ended_at is not None
+        return (self.run.ended_at - self.run.started_at).total_seconds()
 
-def random_moments(seed: int, count: int, *, within: float) -> Iterator[Moment]:
-    """Yield moments of a run that takes `within` seconds when it is left alone."""
+
+def random_moments(
+    seed: int, count: int, undisturbed: Trained, *, trains: bool = False
+) -> Iterator[Moment]:
+    """Yield moments of a run like one that was left alone: of all of it, or from its start-up on."""
+    within = undisturbed.training_seconds if trains else undisturbed.seconds
     chance = random.Random(seed)  # noqa: S311 - moments, no secrets
     for _ in range(count):
-        yield Moment(chance.uniform(0.0, within), chance.choice(list(Victim)))
+        yield Moment(chance.uniform(0.0, within), chance.choice(list(Victim)), trains)
 
 
 def train(
-    platform: Platform,
-    worker: WorkerProcess,
-    name: str,
-    moments: Sequence[Moment],
-    **settings: object,
+    platform: Platform, worker: WorkerProcess, work: Work, moments: Sequence[Moment]
 ) -> tuple[Trained, WorkerProcess]:
     """Train a run to its end, with a kill at each moment; return what it left, and the last worker.
 
     Fail if anything that the hub had acknowledged before a kill is not there after it.
     """
     began = time.monotonic()
-    run = platform.submit(name, **settings)
+    run = platform.submit(work.name, **work.settings)
     kills = []
     for moment in moments:
-        if _wait(platform, worker, run, moment.seconds):
+        if _wait(platform, worker, run, moment):
             break
         before = _recorded(platform, run)
         shown = platform.client.run(run.id)
@@ -109,16 +125,20 @@ def check_nothing_left(worker: WorkerProcess) -> None:
     assert jobs == []
 
 
-def _wait(platform: Platform, worker: WorkerProcess, run: Run, seconds: float) -> bool:
+def _wait(platform: Platform, worker: WorkerProcess, run: Run, moment: Moment) -> bool:
     """Wait for a moment of the attempt that comes; say whether the run ended before it."""
 
     def has_ended() -> bool:
         return platform.client.run(run.id).state in RUN_ENDED
 
-    wait_for(lambda: has_ended() or bool(_jobs(worker, run)))
-    deadline = time.monotonic() + seconds
+    def has_come() -> bool:
+        trains = platform.client.run(run.id).state is RunState.RUNNING
+        return bool(_jobs(worker, run)) and (trains or not moment.trains)
+
+    wait_for(lambda: has_ended() or has_come())
+    deadline = time.monotonic() + moment.seconds
     while (left := deadline - time.monotonic()) > 0 and not has_ended():
-        threading.Event().wait(min(0.1, left))
+        threading.Event().wait(min(0.05, left))
     return has_ended()
 
 

@@ -42,11 +42,12 @@ def worker() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    devices = find_devices(settings)
-    executor = open_executor(settings, devices, os.environ)  # noqa: TID251 - handed on, not read
+    environ = os.environ  # noqa: TID251 - handed on; of it, only what CUDA is told is read
+    own = find_devices(settings, environ)
+    executor = open_executor(settings, own.told, environ, names=own.names)
     # It comes back by itself: a call that is repeated would keep it from looking after a run.
     hub = LeaseHub(_transport(settings, attempts=1))
-    Worker(hub, executor, settings, devices=devices, stop=stop).run_forever()
+    Worker(hub, executor, settings, devices=own.told, stop=stop).run_forever()
 
 
 @main.command()

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from freesolo.client.transport import Transport
-from freesolo.domain.devices import CPU, Devices
+from freesolo.domain.devices import Devices
 from freesolo.domain.watchdog import Phase
 from freesolo.errors import HubUnavailable, StorageFull, Unavailable
 from freesolo.package.archive import Archive
@@ -26,9 +26,10 @@ from freesolo.schemas.leases import (
     LeaseSecrets,
     LeaseStatus,
     NewCheckpoint,
+    Release,
     Started,
 )
-from freesolo.schemas.runs import NewEvent
+from freesolo.schemas.runs import NewEvent, RunError
 from freesolo.schemas.secrets import SentSecret
 
 _Answer = TypeVar("_Answer")
@@ -59,7 +60,7 @@ class LeaseHub:
         """Take the next waiting run that `devices` can serve, or return None if there is none."""
         claim = Claim(
             worker_id=worker_id,
-            device_type=devices.type or CPU,
+            device_type=devices.type,
             device_count=devices.count,
         )
         response = self._transport.request("POST", "/v1/leases/claim", json_body=claim.model_dump())
@@ -84,9 +85,9 @@ class LeaseHub:
         """Extend a lease and learn whether its run is to stop."""
         return Heartbeat.model_validate_json(self._post(lease, "heartbeat"))
 
-    def release(self, lease: Lease) -> None:
+    def release(self, lease: Lease, *, reason: RunError | None = None) -> None:
         """Give a run back unfinished: to the queue, or to its end if its owner cancelled it."""
-        self._post(lease, "release")
+        self._post(lease, "release", Release(reason=reason))
 
     def started(self, lease: Lease, started: Started) -> None:
         """Say that the run trains now."""

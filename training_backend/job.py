@@ -79,8 +79,12 @@ def train(
     secrets = hub.secrets(lease)
     progress.track(open_trackers(lease, secrets.job, work_dir))
     folder = fetch_environment(lease.environment, hub, settings.cache_dir)
-    options = HostOptions(cache_dir=settings.cache_dir, sandbox=settings.sandbox)
     wanted = lease.spec.environment
+    options = HostOptions(
+        cache_dir=settings.cache_dir,
+        sandbox=settings.sandbox,
+        call_timeout=wanted.timeout_seconds,
+    )
     foundation = fetch_foundation(lease.environment, hub, settings.cache_dir)
     with open_host(
         folder,
@@ -90,6 +94,7 @@ def train(
         secrets=secrets.environment,
         foundation=foundation,
     ) as host:
+        progress.opened(host.installed())
         progress.log(f"The environment runs with {', '.join(host.layers)}.")
         refuse_bad_rewards(host, thinking=lease.spec.thinking)
         fetch_model = partial(

@@ -53,6 +53,8 @@ class Measured:
     logp_difference: float
     largest_difference: float
     importance_ratio: float
+    least_importance: float
+    most_importance: float
 
 
 def judge(
@@ -98,6 +100,8 @@ def loss_of(
         logp_difference=difference.abs().sum().item(),
         largest_difference=difference.abs().max().item() if len(old) else 0.0,
         importance_ratio=importance.sum().item(),
+        least_importance=importance.min().item() if len(old) else 1.0,
+        most_importance=importance.max().item() if len(old) else 1.0,
     )
     return loss, measured
 

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PrinterCallback, Trainer
 from freesolo.domain.train_tables import TrainTable
 from freesolo.domain.watchdog import Phase
 from training_backend.lora import Device, lean
-from training_backend.packing import Row, make_batches, make_packs, tokens_of
+from training_backend.packing import Pack, Row, make_batches, make_packs, tokens_of
 from training_backend.passes import Passes
 from training_backend.policy import Measured, Objective, judge, loss_of
 from training_backend.recipes.steps import Places, StepReports, arguments, refuse_unless_finite
@@ -122,12 +122,15 @@ class PolicyTrainer(Trainer):  # type: ignore[misc]
         model.train()
         measured = self._learn(step, practice.rows)
         ended = time.monotonic()
+        # Kept with the trainer's state, so that a resumed run counts on.
+        self.state.num_input_tokens_seen += tokens_of(practice.rows)
         self._told = {
             **practice.metrics,
             **summary_of(measured),
             "time/rollouts": practised - began,
             "time/update": ended - practised,
-            "tokens_per_s": tokens_of(practice.rows) / (ended - began),
+            "tokens_per_s": tokens_of(self._telling(practice.rows)) / (ended - began),
+            "num_tokens": float(self.state.num_input_tokens_seen),
             "epoch": step * len(inputs) / self._pool,
         }
         self._progress.samples(step, practice.samples)
@@ -145,27 +148,40 @@ class PolicyTrainer(Trainer):  # type: ignore[misc]
         return self._passes.run(self.model, lambda: self._accumulate(step, rows), longest=longest)
 
     def _accumulate(self, step: int, rows: Sequence[Row]) -> list[Measured]:
-        objective = self._course.objective
         tokens = sum(row.trained_tokens for row in rows)
-        # Where no sibling was better there is nothing to learn, and nothing to compute.
-        telling = [row for row in rows if objective.kl_penalty_coef or any(row.advantages)]
         packs = make_packs(
-            [row for row in telling if row.trained_tokens],
+            self._telling(rows),
             max_tokens=self._passes.tokens,
             share_prompts=self._shares_prompts,
         )
-        measured = []
         # To the end of `backward`, which may compute activations a second time.
         with lean(self.model):
-            for batch in make_batches(packs, max_tokens=self._passes.tokens):
-                with self.accelerator.autocast():
-                    judged = judge(self.model, self._output, batch, objective)
-                of_batch = [row for pack in batch for row in pack.rows]
-                loss, part = loss_of(judged, of_batch, objective, tokens=tokens)
-                refuse_unless_finite("loss", part.loss, step, self._course.train)
-                self.accelerator.backward(loss)
-                measured.append(part)
-        return measured
+            return [
+                self._add_gradient(step, batch, tokens=tokens)
+                for batch in make_batches(packs, max_tokens=self._passes.tokens)
+            ]
+
+    def _add_gradient(self, step: int, batch: Sequence[Pack], *, tokens: int) -> Measured:
+        """Add the gradient of one pass to that of the step, which has so many `tokens` with loss.
+
+        Nothing of the pass is left when this returns: the next one needs the memory.
+        """
+        objective = self._course.objective
+        with self.accelerator.autocast():
+            judged = judge(self.model, self._output, batch, objective)
+        of_batch = [row for pack in batch for row in pack.rows]
+        loss, part = loss_of(judged, of_batch, objective, tokens=tokens)
+        refuse_unless_finite("loss", part.loss, step, self._course.train)
+        self.accelerator.backward(loss)
+        return part
+
+    def _telling(self, rows: Sequence[Row]) -> list[Row]:
+        """Return the rows that go through the model.
+
+        Where no sibling was better there is nothing to learn, and nothing to compute.
+        """
+        judges_all = self._course.objective.kl_penalty_coef > 0
+        return [row for row in rows if row.trained_tokens and (judges_all or any(row.advantages))]
 
 
 def attends_fully(causal: PreTrainedModel) -> bool:
@@ -190,4 +206,6 @@ def summary_of(parts: Sequence[Measured]) -> dict[str, float]:
         "sampling/logp_difference_mean": sum(part.logp_difference for part in parts) / tokens,
         "sampling/logp_difference_max": max(part.largest_difference for part in parts),
         "sampling/importance_ratio_mean": sum(part.importance_ratio for part in parts) / tokens,
+        "sampling/importance_ratio_min": min(part.least_importance for part in parts),
+        "sampling/importance_ratio_max": max(part.most_importance for part in parts),
     }

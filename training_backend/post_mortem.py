@@ -8,6 +8,7 @@ from freesolo.errors import (
     FreesoloError,
     HubUnavailable,
     JobDied,
+    JobNotStarted,
     OutOfMemory,
     RunStalled,
     StorageFull,
@@ -20,6 +21,11 @@ MORE_MEMORY = (
     "with more memory."
 )
 _RETRIED = "It is tried again from its newest checkpoint."
+_WAITS = "It is tried again, as often as it takes; this is not held against the run."
+_PLACE = (
+    "Mend what the message names. A job asks for FREESOLO_TRAIN_THREADS CPUs of one node, and for a GPU "
+    "unless FREESOLO_TRAIN_DEVICE_TYPE of the worker is a CPU's; `ray status` shows what there is."
+)
 # A process that used so much of what there is was near its end.
 _NEARLY_ALL = 0.9
 _FULL_DISK = 1 << 20
@@ -42,7 +48,8 @@ class Memory:
 class Exit:
     """How the process of an attempt ended, as far as its executor can tell.
 
-    `code` is None where nobody saw it end; then `reason` says what is known instead.
+    `code` is None where nobody saw it end; then `reason` says what is known instead. One that never
+    `began` was `refused` if it would be again, and not only found no room.
     """
 
     code: int | None
@@ -50,6 +57,7 @@ class Exit:
     memory: Memory | None = None
     disk_free: int | None = None
     began: bool = True
+    refused: bool = False
 
 
 def explain_exit(ended: Exit, log_tail: str) -> RunError:
@@ -98,6 +106,9 @@ def explain_loss(worker_id: str, attempt: int) -> RunError:
 
 def _cause(ended: Exit) -> tuple[type[FreesoloError], str, str]:
     code = ended.code
+    if not ended.began:
+        waits = f"The training process never began: {ended.reason}"
+        return JobNotStarted, waits, _PLACE if ended.refused else _WAITS
     if code is None:
         lost = f"The training process is lost: {ended.reason}"
         if "out of memory" in ended.reason.lower():

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from freesolo.domain.watchdog import Phase
 from freesolo.errors import FreesoloError, HubUnavailable, LeaseLost
+from freesolo.runtime.venvs import Installed
 from freesolo.schemas.leases import Failure, Lease, NewCheckpoint, Started
 from freesolo.schemas.provenance import Provenance
 from freesolo.schemas.runs import EventKind, NewEvent, RunError
@@ -39,16 +40,23 @@ class RunProgress:
         self._outbox = Outbox(self._send)
         self._outbox.enter(Phase.STARTING)
         self._trackers: Sequence[TrackerThread] = ()
+        self._environment: Installed | None = None
 
     def track(self, trackers: Sequence[TrackerThread]) -> None:
         """Tell `trackers` of every step from now on, and how the run ends."""
         self._trackers = trackers
 
+    def opened(self, environment: Installed) -> None:
+        """Note what the environment's code runs with, which is part of what makes an adapter."""
+        self._environment = environment
+
     def started(self, total_steps: int, *, sampler: str | None = None) -> None:
         """Say that the run trains now, and on what."""
         self._total_steps = total_steps
         machine = self._find_machine()
-        self._made_by = provenance(self._lease, machine.origin, sampler=sampler)
+        self._made_by = provenance(
+            self._lease, machine.origin, environment=self._environment, sampler=sampler
+        )
         told = Started(total_steps=total_steps, provenance=self._made_by, device=machine.trained_on)
         self._outbox.post(lambda: self._hub.started(self._lease, told))
         self._outbox.enter(Phase.STEP)

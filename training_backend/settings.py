@@ -74,7 +74,10 @@ class TrainingSettings(BaseSettings):
         "default that of the accelerators in this machine.",
     )
     device_count: int | None = Field(
-        default=None, ge=1, le=1024, description="How many of them a run can have; by default all."
+        default=None,
+        ge=1,
+        le=1024,
+        description="How many of them the worker has for its runs, one for each; by default all.",
     )
     starting_seconds: float = Field(
         default=1800.0, gt=0, description="Seconds after which a run that has not begun has hung."

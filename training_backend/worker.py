@@ -132,11 +132,11 @@ class Worker:
             error = explain_stall(end, attempt.log_tail())
             self._hub.fail(lease, Failure(error=error, retry=True))
         elif isinstance(end, Exit):
-            if not end.began:
+            error = explain_exit(end, attempt.log_tail())
+            if not end.began and not end.refused:
                 # Nothing was tried: there was no room for it.
-                self._hub.release(lease)
+                self._hub.release(lease, reason=error)
             elif end.code != 0:
-                error = explain_exit(end, attempt.log_tail())
                 self._hub.fail(lease, Failure(error=error, retry=True))
         elif end is not Stop.LEASE_LOST:
             self._hub.release(lease)

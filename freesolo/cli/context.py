@@ -13,6 +13,11 @@ from freesolo.client.chat import ChatClient
 from freesolo.client.environments import Environments
 from freesolo.client.hub import HubClient
 from freesolo.config import ClientSettings, Connection, CredentialStore, connection
+from freesolo.domain.deadlines import (
+    DEFAULT_CALL_SECONDS,
+    MAX_CALL_SECONDS,
+    MIN_CALL_SECONDS,
+)
 from freesolo.errors import InvalidInput
 from freesolo.runtime.client import HostOptions
 from freesolo.runtime.sandbox import SandboxMode
@@ -63,9 +68,15 @@ class App:
         url = f"{self.hub.whoami().gateway_url}/v1"
         return ChatClient(url, self.connection.api_key, attempts=attempts)
 
-    def host_options(self, sandbox: str) -> HostOptions:
+    def host_options(
+        self, sandbox: str, *, call_seconds: float = DEFAULT_CALL_SECONDS
+    ) -> HostOptions:
         """Return how environments run on this machine."""
-        return HostOptions(cache_dir=self.settings.cache, sandbox=SandboxMode(sandbox))
+        return HostOptions(
+            cache_dir=self.settings.cache,
+            sandbox=SandboxMode(sandbox),
+            call_timeout=call_seconds,
+        )
 
     def _open(self, chosen: Connection) -> HubClient:
         return self._opened.enter_context(HubClient(chosen.hub_url, chosen.api_key, org=chosen.org))
@@ -114,4 +125,17 @@ def sandbox_option(command: _Command) -> _Command:
         show_default=True,
         help="How to fence in the environment's code: with bubblewrap if it works here, only with it, "
         "or with resource limits alone.",
+    )(command)
+
+
+def call_seconds_option(command: _Command) -> _Command:
+    """Add `--timeout-seconds`: what `[environment] timeout_seconds` is to a run."""
+    return click.option(
+        "--timeout-seconds",
+        "call_seconds",
+        type=click.FloatRange(MIN_CALL_SECONDS, MAX_CALL_SECONDS),
+        default=DEFAULT_CALL_SECONDS,
+        show_default=True,
+        help="Seconds that the environment may take for one call, such as to score an answer; a run is "
+        "told them by `[environment] timeout_seconds`.",
     )(command)

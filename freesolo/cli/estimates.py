@@ -49,8 +49,7 @@ def dollars(pico: int) -> str:
 
 
 def _totals(found: Estimate) -> Iterator[tuple[str, object]]:
-    devices = found.device if found.devices == 1 else f"{found.devices} x {found.device}"
-    yield "device", devices
+    yield "device", found.device
     yield "steps", f"{found.steps:,} over {found.examples:,} examples"
     for kind, count in asdict(found.tokens).items():
         if count:

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import click
 
-from freesolo.cli.context import App, json_option, pass_app, sandbox_option
+from freesolo.cli.context import (
+    App,
+    call_seconds_option,
+    json_option,
+    pass_app,
+    sandbox_option,
+)
 from freesolo.cli.scores import (
     COMPARISON_KEYS,
     SUITE_KEYS,
@@ -118,6 +124,7 @@ class _Subject:
     help="Write every answer to this file, with its whole episode: one JSON object a line.",
 )
 @click.option("--cases", "every", is_flag=True, help="Show every case, not only some that failed.")
+@call_seconds_option
 @sandbox_option
 @json_option(_DOCUMENT)
 @pass_app
@@ -141,6 +148,7 @@ def evaluate(  # noqa: PLR0913 - one parameter for each option
     out_file: Path | None,
     every: bool,
     sandbox: str,
+    call_seconds: float,
 ) -> None:
     """Score TARGET on ENVIRONMENT.
 
@@ -161,9 +169,10 @@ def evaluate(  # noqa: PLR0913 - one parameter for each option
         require_room_for(out_file)
     subject = _find(app, environment)
     home = _home(app, subject) if store else None
+    options = app.host_options(sandbox, call_seconds=call_seconds)
     with (
         _client(app, asked.endpoint, endpoint_key_env) as client,
-        _open(subject, app.host_options(sandbox), asked, concurrency=concurrency) as host,
+        _open(subject, options, asked, concurrency=concurrency) as host,
     ):
         suites = _chosen_suites(host.suites(), names, subject)
         app.out.talk(f"Its code is fenced in by: {', '.join(host.layers)}.")

@@ -1,5 +1,7 @@
 """Where a run came from, and how it went, in a few lines."""
 
+from collections.abc import Mapping
+
 from freesolo.cli.context import App
 from freesolo.schemas.adapters import AdapterPin
 from freesolo.schemas.runs import Attempt, RunDetail, TeacherPin
@@ -33,6 +35,31 @@ def show_lineage(app: App, run: RunDetail) -> None:
     for line in lines:
         app.out.data(f"  * {line}")
     app.out.data(f"  o {run.model} {run.model_revision}")
+
+
+def show_origin(app: App, run: RunDetail) -> None:
+    """Print on what a run was trained and with which packages, once that is known."""
+    made_by = run.provenance
+    if made_by is None:
+        return
+    device = made_by.device
+    threads = f"{device.threads} thread{'' if device.threads == 1 else 's'}"
+    fields = {
+        "on": ", ".join(filter(None, (device.kind, device.instructions, threads))),
+        "trainer": _packages(made_by.python, made_by.packages),
+    }
+    if made_by.sampler:
+        fields["sampler"] = made_by.sampler
+    if made_by.environment.packages is not None:
+        fields["environment"] = _packages(made_by.environment.python, made_by.environment.packages)
+    app.out.data("\nmade with")
+    app.out.fields({f"  {name}": value for name, value in fields.items()})
+
+
+def _packages(python: str | None, packages: Mapping[str, str]) -> str:
+    return ", ".join(
+        f"{name} {version}" for name, version in {"python": python, **packages}.items()
+    )
 
 
 def show_attempts(app: App, run: RunDetail) -> None:

@@ -8,7 +8,13 @@ from pathlib import Path
 import click
 from packaging.version import Version
 
-from freesolo.cli.context import App, json_option, pass_app, sandbox_option
+from freesolo.cli.context import (
+    App,
+    call_seconds_option,
+    json_option,
+    pass_app,
+    sandbox_option,
+)
 from freesolo.cli.validate import check, show_report
 from freesolo.domain.packaging import ENVIRONMENT_LIMITS
 from freesolo.domain.refs import EnvRef, check_name
@@ -71,6 +77,7 @@ class _Plan:
 @click.option("--stage", is_flag=True, help="Show the version to writers only, until `promote`.")
 @click.option("--dry-run", is_flag=True, help="Make every check and show what would be sent.")
 @click.option("--force", is_flag=True, help="Publish in spite of errors that `validate` finds.")
+@call_seconds_option
 @sandbox_option
 @json_option(
     "ref, version, tree_digest, archive_digest, size, status, state, published_at; with --dry-run "
@@ -88,6 +95,7 @@ def publish(  # noqa: PLR0913 - one parameter for each option
     dry_run: bool,
     force: bool,
     sandbox: str,
+    call_seconds: float,
 ) -> None:
     """Publish the environment in FOLDER as an immutable version."""
     manifest = load_manifest(folder, name=name)
@@ -98,7 +106,8 @@ def publish(  # noqa: PLR0913 - one parameter for each option
     if not dry_run:
         refuse_secrets(secrets)
     app.out.talk(f"Checking {folder} ...")
-    report = check(app, folder, sandbox=sandbox, name=name)
+    options = app.host_options(sandbox, call_seconds=call_seconds)
+    report = check(app, folder, options=options, name=name)
     if not dry_run:
         _refuse(app, report, force=force)
     asked = bump or dry_run or not has_manifest(folder)

@@ -81,6 +81,7 @@ def show_comparison(app: App, found: Comparison) -> None:
         app.out.data("  It is not known of both what made them.")
     elif not found.differences:
         app.out.data(
-            "  Nothing that is recorded of the two differs. An accelerator adds up in no fixed order; "
-            "on a CPU, look for a base model that changed under its revision."
+            "  Nothing that is recorded of the two differs. An accelerator and vLLM add up in no fixed "
+            "order; else look for a reward that draws at random or asks a service, and for a base model "
+            "that changed under its revision."
         )

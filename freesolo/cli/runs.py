@@ -19,7 +19,7 @@ from freesolo.cli.follow import (
     show_run,
     watch,
 )
-from freesolo.cli.lineage import show_attempts, show_lineage
+from freesolo.cli.lineage import show_attempts, show_lineage, show_origin
 from freesolo.cli.reproduction import compare, show_comparison
 from freesolo.cli.run_secrets import find_run_secrets
 from freesolo.cli.run_view import sample_title
@@ -71,6 +71,7 @@ def show(app: App, run_id: str) -> None:
     app.out.document(run_document(run, hints))
     show_run(app, run, hints)
     show_lineage(app, run)
+    show_origin(app, run)
     show_attempts(app, run)
     if run.reproduces and run.state is RunState.DONE and not app.out.json_mode:
         app.out.data()

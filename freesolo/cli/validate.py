@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from freesolo.base_models.store import present
-from freesolo.cli.context import App, json_option, sandbox_option
+from freesolo.cli.context import App, call_seconds_option, json_option, sandbox_option
 from freesolo.domain.catalog import BUILT_IN
 from freesolo.errors import EnvironmentFailed, FreesoloError, InvalidEnvironment
 from freesolo.package.audit_facts import AuditFacts
@@ -17,6 +17,7 @@ from freesolo.package.local_secrets import find_secrets
 from freesolo.package.prompts import BaseModel
 from freesolo.package.report import LengthFacts, UseFacts, report_document
 from freesolo.package.static import declared_secrets
+from freesolo.runtime.client import HostOptions
 
 _MARKS = {
     Severity.ERROR: ("error", "bold red"),
@@ -29,20 +30,22 @@ _CUT = 60
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
+@call_seconds_option
 @sandbox_option
 @json_option(
     "ok, findings[] (code, severity, message, rows, traceback, path, line), layers, code, uses[] "
     "(configs, data, lengths, audit)"
 )
 @click.pass_context
-def validate(context: click.Context, folder: Path, *, sandbox: str) -> None:
+def validate(context: click.Context, folder: Path, *, sandbox: str, call_seconds: float) -> None:
     """Check the environment in FOLDER: its files, its data, its contract, its rewards."""
     app: App = context.obj
     app.out.talk(f"Checking {folder} ...")
     # A folder without a manifest gets its name when it is published, whatever it is called here.
     try:
+        options = app.host_options(sandbox, call_seconds=call_seconds)
         report = check(
-            app, folder, sandbox=sandbox, name=None if has_manifest(folder) else "unnamed"
+            app, folder, options=options, name=None if has_manifest(folder) else "unnamed"
         )
     except FreesoloError as error:
         # Whoever reads the document gets one, whatever this machine or a hub lacks.
@@ -57,7 +60,7 @@ def validate(context: click.Context, folder: Path, *, sandbox: str) -> None:
         context.exit(exit_code(report))
 
 
-def check(app: App, folder: Path, *, sandbox: str, name: str | None) -> Report:
+def check(app: App, folder: Path, *, options: HostOptions, name: str | None) -> Report:
     """Check a folder with what is on this machine: its secrets, its base models."""
 
     # Asked for each config, and a look at hundreds of megabytes.
@@ -69,7 +72,7 @@ def check(app: App, folder: Path, *, sandbox: str, name: str | None) -> Report:
     found = find_secrets(declared_secrets(folder), Path.cwd())
     return check_folder(
         folder,
-        app.host_options(sandbox),
+        options,
         name=name,
         secrets={name: secret.value for name, secret in found.items()},
         find_foundation=app.environments.foundation_of,

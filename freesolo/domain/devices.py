@@ -44,19 +44,19 @@ class Device:
 
 @dataclass(frozen=True)
 class Devices:
-    """So many devices of a class: what a worker has, or with `type` None for any, what a run needs."""
+    """So many devices of a class: what a worker has. Each run gets one of them."""
 
-    type: str | None
+    type: str
     count: int
 
     @property
     def is_cpu(self) -> bool:
         """Whether they are no accelerators."""
-        return self.type is not None and _is_cpu(self.type)
+        return _is_cpu(self.type)
 
     def __str__(self) -> str:
         """Write them as people say them, such as `2 x H200`."""
-        return f"{self.count} x {self.type or 'any device'}"
+        return f"{self.count} x {self.type}"
 
 
 def cpu_with(cores: int) -> str:
@@ -73,20 +73,15 @@ def answers_to(name: str, wanted: str | None) -> bool:
     return wanted is None or _words(wanted) <= _words(name)
 
 
-def can_serve(has: Devices, needs: Devices) -> bool:
-    """Say whether a worker's devices are what a run asks for."""
-    return answers_to(has.type or "", needs.type) and needs.count <= has.count
-
-
-def why_none_serves(needs: Devices, workers: Iterable[Devices]) -> str | None:
+def why_none_serves(wanted: str | None, workers: Iterable[Devices]) -> str | None:
     """Say why a run will wait, given the devices of all known workers; None if one can serve it."""
     known = list(workers)
-    if any(can_serve(has, needs) for has in known):
+    if any(answers_to(has.type, wanted) for has in known):
         return None
     if not known:
         return "No worker is known to this hub; the run waits until one asks for work."
     offered = ", ".join(sorted({str(has) for has in known}))
-    return f"No known worker has {needs}; there are: {offered}. The run waits until one has."
+    return f"No known worker has {wanted!r}; there are: {offered}. The run waits until one has."
 
 
 def named_device(name: str) -> Device:

@@ -99,7 +99,6 @@ class Estimate:
     """
 
     device: str
-    devices: int
     examples: int
     steps: int
     tokens: Tokens
@@ -143,12 +142,11 @@ def estimate(
         knobs = knobs_that_fit(spec, model, rows.lengths, gpu=device.gpu, room=device.memory)
     return Estimate(
         device=device.name,
-        devices=spec.gpu.count,
         examples=examples,
         steps=steps,
         tokens=expected,
         seconds=seconds,
-        device_hours=seconds.total.times(spec.gpu.count / _HOUR) if seconds else None,
+        device_hours=seconds.total.times(1 / _HOUR) if seconds else None,
         price=_price(model, expected, most),
         source=throughput.source if throughput else f"nothing was measured on {device.name} yet",
         memory=memory,
@@ -156,7 +154,11 @@ def estimate(
         device_memory=device.memory,
         fits=fits,
         knobs=knobs,
-        assumptions=(*rows.assumptions, *_own_assumptions(spec, rows.lengths)),
+        assumptions=(
+            *rows.assumptions,
+            *_own_assumptions(spec, rows.lengths),
+            *_unreachable_saves(spec, examples, steps),
+        ),
     )
 
 
@@ -255,6 +257,17 @@ def _price(model: BaseModelEntry, tokens: Tokens, most: Tokens) -> Price:
         sampled=sampled,
         total=trained + sampled,
         most=most.trained * model.price_train + most.sampled * model.price_output,
+    )
+
+
+def _unreachable_saves(spec: TrainSpec, examples: int, steps: int) -> tuple[str, ...]:
+    # Only the environment itself knows how many rows it has: the job refuses what this foresees.
+    beyond = [step for step in spec.train.save_at_steps if step > steps]
+    if not beyond:
+        return ()
+    return (
+        f"`train.save_at_steps` names step {beyond[0]}, and {examples} rows make {steps} steps: with "
+        "no more than that the run will be refused.",
     )
 
 

@@ -42,6 +42,8 @@ _HIDDEN_BYTES = 56
 _INTERMEDIATE_BYTES = 6
 # An attention score: in float32, and in bfloat16 for the product with the values.
 _SCORE_BYTES = 4 + 2
+# Whether one token may attend to another: in float32, and in bfloat16 for the layer at work.
+_MASK_BYTES = 4 + 2
 # A score of the vocabulary: in bfloat16, in float32, its logarithm, and the gradient.
 _LOGIT_BYTES = 2 + 4 + 4 + 4
 # Positions whose scores are there at once.
@@ -165,7 +167,7 @@ def knobs_that_fit(
 # By part, the keys that make it smaller, the one that changes the training least first.
 _KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "activations": ("max_context_tokens", "max_completion_tokens", "batch_size"),
+        "activations": ("max_context_tokens", "max_completion_tokens", "batch_size", "group_size"),
         "logits": ("max_context_tokens", "max_completion_tokens", "batch_size"),
         "rollouts": ("batch_size", "group_size", "max_completion_tokens", "max_context_tokens"),
         "adapter": ("lora_rank",),
@@ -176,24 +178,39 @@ _KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class _Load:
-    """Tokens of the longest row, those of a pass of training, how many are scored at once; rollouts."""
+    """Tokens of the longest row, and of a pass of training: all of it, as many as attend to each
+    other, and as many as are scored at once; rollouts. `masked` if a mask tells what may attend to what.
+    """
 
     row: int
     tokens: int
+    pack: int
     scored: int
     rollouts: int
+    masked: bool
 
 
 def _load_of(spec: TrainSpec, model: BaseModelEntry, lengths: RowLengths, *, gpu: bool) -> _Load:
-    rows, rollouts, answer = spec.train.batch_size, 0, lengths.longest_answer
+    group, rollouts, answer = 1, 0, lengths.longest_answer
     if isinstance(spec, GrpoSpec | OpdSpec):
-        rows = rollouts = rollouts_per_step(spec.train)
+        group, rollouts = spec.train.group_size, rollouts_per_step(spec.train)
         answer = completion_tokens(spec) * lengths.turns
-    whole = lengths.longest_prompt + answer
-    row = min(whole, context_tokens(spec.train, model))
+    whole, context = lengths.longest_prompt + answer, context_tokens(spec.train, model)
+    row = min(whole, context)
+    # The answers of a group stand behind the prompt that they share: most of them fit behind the
+    # longest one that leaves room for whole answers.
+    prompt = max(1, min(lengths.longest_prompt, context - answer))
+    family = prompt + group * min(answer, context - prompt)
     bound = GPU_TOKENS_PER_PASS if gpu else CPU_TOKENS_PER_PASS
-    tokens = max(row, min(rows * row, bound))
-    return _Load(row, tokens, min(_SCORED_AT_ONCE, math.ceil(tokens * answer / whole)), rollouts)
+    tokens = max(row, min(spec.train.batch_size * family, bound))
+    return _Load(
+        row=row,
+        tokens=tokens,
+        pack=max(row, min(family, bound)),
+        scored=min(_SCORED_AT_ONCE, tokens, group * math.ceil(tokens * answer / whole)),
+        rollouts=rollouts,
+        masked=rollouts > 0,
+    )
 
 
 def _weights(model: BaseModelEntry, shape: ModelShape, *, gpu: bool) -> int:
@@ -207,15 +224,17 @@ def _activations(shape: ModelShape, load: _Load, *, gpu: bool) -> int:
     """Return what a pass keeps for its way back.
 
     On a CPU everything that the layers' operations need again: of a token in a layer some vectors
-    as wide as the residual stream and as the feed-forward network, and, as attention is eager, a row
-    of scores for each head. On an accelerator activations are recomputed where memory runs out: the residual stream before
-    each layer, and one layer in full, without scores.
+    as wide as the residual stream and as the feed-forward network, and, as attention is eager, a
+    score for each head and each token of its pack. On an accelerator activations are recomputed
+    where memory runs out: the residual stream before each layer, and one layer in full, without
+    scores, but with the mask by which the answers of a group do not see each other.
     """
     layer = _HIDDEN_BYTES * max(shape.hidden, shape.attention_width)
     layer += _INTERMEDIATE_BYTES * shape.intermediate
     if gpu:
-        return load.tokens * (2 * shape.hidden * shape.layers + layer)
-    return load.tokens * shape.layers * (layer + _SCORE_BYTES * shape.heads * load.row)
+        mask = _MASK_BYTES * load.pack if load.masked else 0
+        return load.tokens * (2 * shape.hidden * shape.layers + layer + mask)
+    return load.tokens * shape.layers * (layer + _SCORE_BYTES * shape.heads * load.pack)
 
 
 def _rollouts(shape: ModelShape, load: _Load, *, gpu: bool) -> int:

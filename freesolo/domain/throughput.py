@@ -95,12 +95,13 @@ def speed_of(
     """Read a run's speed out of what its steps reported; each samples so many `rollouts`.
 
     `tokens_per_s` is over the whole step, of which an algorithm that samples trains for `time/update`.
+    A step in which there was nothing to learn has none, and tells nothing of how fast training is.
     """
     trained, sampled, scoring = [], [], []
     for step in steps:
         whole = step.get("time/step", 0.0)
         rate, updating = step.get("tokens_per_s", 0.0), step.get("time/update", whole)
-        if updating > 0:
+        if rate > 0 and updating > 0:
             trained.append(rate * whole / updating)
         # Practice is timed whole: to sample, to score, and with a teacher to be judged.
         apart = step.get("time/scoring", 0.0) + step.get("time/teacher", 0.0)

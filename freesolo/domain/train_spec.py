@@ -10,6 +10,11 @@ from uuid import UUID
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, ValidationError
 
 from freesolo.domain.catalog import Algorithm, BaseModelEntry
+from freesolo.domain.deadlines import (
+    DEFAULT_CALL_SECONDS,
+    MAX_CALL_SECONDS,
+    MIN_CALL_SECONDS,
+)
 from freesolo.domain.fields import EnvRefText, RequirementText
 from freesolo.domain.problems import problems_from_validation
 from freesolo.domain.secrets import MAX_NAMES, TEACHER_API_KEY, WANDB_API_KEY, SecretName
@@ -50,6 +55,22 @@ class EnvironmentSpec(Table):
         description="Names of secrets that the environment gets, on top of those that its manifest "
         "declares.",
     )
+    timeout_seconds: float = Field(
+        default=DEFAULT_CALL_SECONDS,
+        ge=MIN_CALL_SECONDS,
+        le=MAX_CALL_SECONDS,
+        description="Seconds that the environment may take for one call, such as to score an answer. "
+        "What takes longer is ended, and its answer is unscorable.",
+    )
+
+
+def _one_device(count: int) -> int:
+    if count > 1:
+        raise ValueError(
+            f"a run is trained on one device, so {count} would be reserved and not used; leave "
+            "`count` out, and start several runs to use several devices"
+        )
+    return count
 
 
 class GpuSpec(Table):
@@ -61,7 +82,9 @@ class GpuSpec(Table):
         max_length=100,
         description="Device class that the run waits for, such as `H200` or `cpu`; by default any.",
     )
-    count: int = Field(default=1, ge=1, le=64, description="How many of them.")
+    count: Annotated[int, AfterValidator(_one_device)] = Field(
+        default=1, ge=1, description="How many of them: 1, since a run is trained on one device."
+    )
 
 
 class TrackerSpec(Table):
@@ -212,15 +235,9 @@ def check_train_spec(spec: TrainSpec, model: BaseModelEntry) -> None:
                 "model",
             )
         )
-    beyond = [step for step in spec.train.save_at_steps if 0 < spec.train.max_steps < step]
-    if beyond:
-        problems.append(
-            Problem(
-                "train.save_at_steps",
-                f"Step {beyond[0]} lies after the last one, {spec.train.max_steps}.",
-                "value",
-            )
-        )
+    longest = _most_steps(spec.train)
+    if longest is not None:
+        problems += _unreachable(spec.train, longest)
     if isinstance(spec, GrpoSpec | OpdSpec):
         problems += _rollout_problems(spec, model)
     if problems:
@@ -228,6 +245,37 @@ def check_train_spec(spec: TrainSpec, model: BaseModelEntry) -> None:
         raise InvalidTrainSpec(
             f"The config is wrong at `{first.path}`: {first.message}", problems=problems
         )
+
+
+def planned_steps(train: TrainTable, examples: int) -> int:
+    """Return `total_steps` of a run over `examples` rows, which are all it has.
+
+    Raise `InvalidTrainSpec` where a checkpoint is to be taken after the last of them: it would never be.
+    """
+    steps = total_steps(train, examples)
+    for problem in _unreachable(train, steps):
+        raise InvalidTrainSpec(
+            f"The config is wrong at `{problem.path}`: {problem.message}",
+            hint=f"{examples} rows in steps of {train.batch_size} make so many. Raise `train.epochs`, "
+            "set `train.max_steps`, or leave that step out.",
+            problems=[problem],
+        )
+    return steps
+
+
+def _most_steps(train: TrainTable) -> int | None:
+    """Return the most steps that a run makes, whatever rows there are; None if that is not known."""
+    if train.max_steps or train.max_examples:
+        return total_steps(train, train.max_examples)
+    return None
+
+
+def _unreachable(train: TrainTable, steps: int) -> list[Problem]:
+    beyond = [step for step in train.save_at_steps if step > steps]
+    if not beyond:
+        return []
+    message = f"Step {beyond[0]} lies after the last one, {steps}."
+    return [Problem("train.save_at_steps", message, "value")]
 
 
 def _rollout_problems(spec: GrpoSpec | OpdSpec, model: BaseModelEntry) -> list[Problem]:

@@ -5,13 +5,16 @@ A call that hangs, crashes its process or returns nonsense fails as `Environment
 process is started again for the next call, so the caller goes on.
 """
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Self, TypedDict, Unpack
 
 from freesolo.datasets.types import Message, TaskExample
+from freesolo.domain.deadlines import DEFAULT_CALL_SECONDS
 from freesolo.domain.manifest import MANIFEST_NAME, Manifest, parse_manifest
 from freesolo.domain.secrets import check_secret_name
 from freesolo.environments.types import EnvironmentEpisode
@@ -42,7 +45,14 @@ from freesolo.runtime.values import (
     read_turns,
     subject_of,
 )
-from freesolo.runtime.venvs import ensure_contract, ensure_venv, interpreter_prefix, venv_folder
+from freesolo.runtime.venvs import (
+    Installed,
+    ensure_contract,
+    ensure_venv,
+    installed_in,
+    interpreter_prefix,
+    venv_folder,
+)
 
 __all__ = [
     "Case",
@@ -70,10 +80,20 @@ class HostOptions:
 
     cache_dir: Path
     sandbox: SandboxMode = SandboxMode.AUTO
-    call_timeout: float = 60.0
+    call_timeout: float = DEFAULT_CALL_SECONDS
     load_timeout: float = 120.0
     limits: Limits = field(default_factory=machine_limits)
     processes: int = 1
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What calls of a host took so far: the seconds that callers waited, by method, those that score
+    left out, and how many of all calls were given up because no answer came in time.
+    """
+
+    seconds: Mapping[str, float]
+    timeouts: int
 
 
 @dataclass(frozen=True)
@@ -187,6 +207,8 @@ class EnvironmentHost:
         self._params = dict(params)
         self._examples: Examples | None = None
         self._has_suites = False
+        self._seconds: dict[str, float] = {}
+        self._adding = Lock()
         launch = Launch(
             start=lambda: Child(prepared.program), load=self._first, seconds=options.load_timeout
         )
@@ -233,6 +255,15 @@ class EnvironmentHost:
     def python(self) -> Path:
         """The interpreter in the environment's own virtual environment."""
         return self._prepared.python
+
+    def installed(self) -> Installed:
+        """Read which Python and which packages the environment's code runs with."""
+        return installed_in(self.python)
+
+    def spent(self) -> Spent:
+        """Return what calls took until now."""
+        with self._adding:
+            return Spent(dict(self._seconds), self._pool.hung)
 
     def examples(self) -> Examples:
         """Return the environment's dataset. Raise `EnvironmentFailed` if it has none."""
@@ -336,8 +367,14 @@ class EnvironmentHost:
         return self._call(method, seconds=seconds, subject=subject_of(example), **arguments)
 
     def _call(self, method: str, *, seconds: float | None = None, **arguments: object) -> object:
-        with self._pool.member() as member:
-            return member.ask(method, arguments, seconds=seconds or self._options.call_timeout)
+        began = time.monotonic()
+        try:
+            with self._pool.member() as member:
+                return member.ask(method, arguments, seconds=seconds or self._options.call_timeout)
+        finally:
+            took = time.monotonic() - began
+            with self._adding:
+                self._seconds[method] = self._seconds.get(method, 0.0) + took
 
     def _first(self) -> dict[str, object]:
         """Return the arguments of a process's first call."""

@@ -24,13 +24,17 @@ class Launch:
 
 
 class Member:
-    """One process, started when it is first needed. For one thread at a time."""
+    """One process, started when it is first needed. For one thread at a time.
+
+    `hung` counts its calls that were given up because no answer came in time.
+    """
 
     def __init__(self, launch: Launch) -> None:
         self._launch = launch
         self._child: Child | None = None
         self._stopped = False
         self.loaded: object = None
+        self.hung = 0
 
     def start(self) -> Child:
         """Start the process and load the environment; `loaded` is what it says of it then."""
@@ -87,6 +91,7 @@ class Member:
         try:
             yield child
         except ChildLost as error:
+            self.hung += isinstance(error, ChildHung)
             self.drop()
             raise EnvironmentFailed(
                 f"The environment failed: {error}.", traceback=child.output() or None
@@ -110,6 +115,11 @@ class Pool:
         self._members = [Member(launch) for _ in range(size)]
         for member in self._members:
             self._idle.put(member)
+
+    @property
+    def hung(self) -> int:
+        """How many calls were given up because no answer came in time."""
+        return sum(member.hung for member in self._members)
 
     @contextmanager
     def member(self) -> Iterator[Member]:

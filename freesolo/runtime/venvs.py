@@ -16,12 +16,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import distributions
 from pathlib import Path
 
 from filelock import FileLock
 from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 from uv import find_uv_bin
 
 import freesolo
@@ -90,6 +93,29 @@ def venv_folder(
     interpreter = (_interpreter(requires_python), platform.python_version(), sys.base_prefix)
     recipe = [*interpreter, wanted, locked, _CORRECTIONS.read_text(encoding="utf-8")]
     return _address(cache_dir / "venvs", json.dumps(recipe).encode())
+
+
+@dataclass(frozen=True)
+class Installed:
+    """What a virtual environment holds: the version of its Python, and of each package by its name."""
+
+    python: str
+    packages: Mapping[str, str]
+
+
+def installed_in(python: Path) -> Installed:
+    """Read what the virtual environment of `python` holds; nothing runs in it for that.
+
+    Which versions meet the requirements is decided when it is built, so this is how it is known.
+    """
+    folder = python.parent.parent
+    facts = (folder / "pyvenv.cfg").read_text(encoding="utf-8").splitlines()
+    told = {key.strip(): value.strip() for key, _, value in (line.partition("=") for line in facts)}
+    places = [str(place) for place in folder.glob("lib/python*/site-packages")]
+    packages = {
+        canonicalize_name(found.name): found.version for found in distributions(path=places)
+    }
+    return Installed(told["version_info"], dict(sorted(packages.items())))
 
 
 def compile_pylock(requirements: Iterable[str], *, requires_python: str, earlier: str = "") -> str:

@@ -30,7 +30,7 @@ class Claim(Wire):
     device_type: str = Field(
         default=CPU, min_length=1, max_length=100, description="Name of the worker's devices."
     )
-    device_count: int = Field(default=1, ge=1, le=1024, description="How many a run can have.")
+    device_count: int = Field(default=1, ge=1, le=1024, description="How many it has.")
 
 
 class ResumePoint(Wire):
@@ -146,6 +146,12 @@ class Completion(Wire):
     """The body of `POST /v1/leases/{run_id}/complete`: the step whose checkpoint is the result."""
 
     step: int = Field(ge=1)
+
+
+class Release(Wire):
+    """The body of `POST /v1/leases/{run_id}/release`: why nothing was tried, if that is so."""
+
+    reason: RunError | None = None
 
 
 class Failure(Wire):

@@ -9,9 +9,16 @@ from freesolo.schemas.environments import EnvironmentPin
 
 
 class EnvironmentOrigin(EnvironmentPin):
-    """An environment, with every environment that it builds on."""
+    """An environment, with every environment that it builds on, and what its code ran with.
+
+    `python` and `packages` are those of its own virtual environment; None where nobody told.
+    """
 
     builds_on: tuple[EnvironmentPin, ...] = ()
+    python: str | None = None
+    packages: dict[str, str] | None = Field(
+        default=None, description="Every package of the environment's own, with its version."
+    )
 
 
 class BaseModelOrigin(Wire):
@@ -48,7 +55,13 @@ class Provenance(Wire):
     seed: int
     warm_start: AdapterLineage | None = None
     teacher: TeacherOrigin | None = None
-    sampler: str | None = Field(default=None, description="What sampled rollouts, if any were.")
+    sampler: str | None = Field(
+        default=None,
+        description="What sampled rollouts, if any were: `in-process`, `vllm`, or `vllm-server` for "
+        "one that ran already.",
+    )
     device: TrainingDevice
     python: str
-    packages: dict[str, str]
+    packages: dict[str, str] = Field(
+        description="Of the training process: what computes, and what samples if anything does."
+    )

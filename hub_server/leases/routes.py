@@ -151,9 +151,9 @@ def fail(body: wire.Failure, run: HeldRun, session: DbSession, now: Now) -> None
 
 
 @router.post("/{run_id}/release", status_code=status.HTTP_204_NO_CONTENT)
-def release(run: HeldRun, session: DbSession, now: Now) -> None:
+def release(run: HeldRun, session: DbSession, now: Now, body: wire.Release | None = None) -> None:
     """Give the run back: to the next worker, or as cancelled if its owner asked for that."""
-    service.release(session, run, now=now)
+    service.release(session, run, body.reason if body else None, now=now)
 
 
 def _lease(session: DbSession, claimed: service.Claimed, settings: Settings) -> wire.Lease:

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pydantic import JsonValue
-from sqlalchemy import ColumnElement, and_, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from freesolo.domain.catalog import BaseModelEntry, Catalog
-from freesolo.domain.devices import Devices, can_serve
+from freesolo.domain.devices import Devices, answers_to
 from freesolo.domain.lifecycle import RUN_LEASED, RunState
 from freesolo.domain.refs import adapter_revision
 from freesolo.domain.train_spec import TrainSpec, parse_train_spec
@@ -25,6 +25,7 @@ from freesolo.errors import (
     AdapterNotFound,
     Conflict,
     InvalidTrainSpec,
+    JobNotStarted,
     LeaseLost,
     OutOfMemory,
     RunNotFound,
@@ -38,14 +39,15 @@ from hub_server.db import insert_or_update
 from hub_server.identifiers import new_secret
 from hub_server.models import Checkpoint, KnownWorker, Run, RunAttempt
 from hub_server.runs.history import numbers
-from hub_server.runs.service import add_event, device_needs, end_attempt, move
+from hub_server.runs.service import add_event, end_attempt, move
 
 logger = logging.getLogger(__name__)
 
 # A run that was begun this often without saving anything would only fail again; sooner one that hangs,
-# or needs more memory than there is: that takes long, and the next try seldom goes better.
+# needs more memory than there is, or is refused by every machine: that takes long, and the next try
+# seldom goes better.
 MAX_FRUITLESS_ATTEMPTS = 5
-_SOONER = {RunStalled.code: 2, OutOfMemory.code: 2}
+_SOONER = {RunStalled.code: 2, OutOfMemory.code: 2, JobNotStarted.code: 2}
 # How exactly it is known when a worker last asked for work.
 _SEEN = timedelta(seconds=10)
 
@@ -160,13 +162,9 @@ def _can_be_claimed(
             in_catalog(Run.teacher_model_id, Run.teacher_model_revision, shared=catalog),
         ),
     )
-    wanted = session.execute(select(Run.gpu_type, Run.gpu_count).where(waiting).distinct())
-    served = [
-        (row.gpu_type, row.gpu_count)
-        for row in wanted
-        if can_serve(worker.devices, device_needs(row.gpu_type, row.gpu_count))
-    ]
-    return and_(waiting, tuple_(Run.gpu_type, Run.gpu_count).in_(served))
+    wanted = session.scalars(select(Run.gpu_type).where(waiting).distinct())
+    served = [each for each in wanted if answers_to(worker.devices.type, each or None)]
+    return and_(waiting, Run.gpu_type.in_(served))
 
 
 def _take_longest_waiting(
@@ -335,11 +333,16 @@ def fail(session: Session, run: Run, failure: wire.Failure, *, now: datetime) ->
         _give_back(session, run, failure.error, now=now)
 
 
-def release(session: Session, run: Run, *, now: datetime) -> None:
-    """Give a run back unharmed: its worker stops, or has stopped it because that was asked for."""
-    run.fruitless_attempts = 0
+def release(session: Session, run: Run, reason: RunError | None, *, now: datetime) -> None:
+    """Give a run back unharmed: its worker stops, or was asked to stop it, or found no room for it.
+
+    Such an attempt counts as little against the run as for it.
+    """
+    run.fruitless_attempts = max(0, run.fruitless_attempts - 1)
+    if reason is not None:
+        add_event(session, run, EventKind.LOG, {"message": reason.message}, now=now)
     outcome = AttemptOutcome.CANCELLED if run.cancel_requested else AttemptOutcome.RELEASED
-    end_attempt(session, run, outcome, None, now=now)
+    end_attempt(session, run, outcome, reason, now=now)
     _give_back(session, run, None, now=now)
 
 

@@ -54,6 +54,7 @@ class Run(Base):
     lease_collected: Mapped[bool] = mapped_column(default=False, server_default=false())
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     gpu_type: Mapped[str] = mapped_column(String(100), default="", server_default="")
+    # Nothing reads it; it stays for hubs that run beside this one, as long as there may be any.
     gpu_count: Mapped[int] = mapped_column(default=1, server_default="1")
 
     event_count: Mapped[int] = mapped_column(default=0)

@@ -6,7 +6,6 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response, status
 from sqlalchemy.orm import Session
 
-from freesolo.domain.devices import Devices
 from freesolo.domain.lifecycle import RunState
 from freesolo.schemas import runs as wire
 from freesolo.schemas.uses import UseKind
@@ -66,13 +65,12 @@ def _run_view(session: DbSession, run: Run, *, now: datetime) -> wire.Run:
     """Return a run, and if it is queued, whether anybody can serve it."""
     if run.state is not RunState.QUEUED:
         return service.run_view(run)
-    needs = service.device_needs(run.gpu_type, run.gpu_count)
-    return service.run_view(run, waits_because=service.why_it_waits(session, needs, now=now))
+    waits = service.why_it_waits(session, run.gpu_type or None, now=now)
+    return service.run_view(run, waits_because=waits)
 
 
 def _warnings(session: DbSession, planned: service.Plan, *, now: datetime) -> list[str]:
-    needs = Devices(planned.spec.gpu.type, planned.spec.gpu.count)
-    waits = service.why_it_waits(session, needs, now=now)
+    waits = service.why_it_waits(session, planned.spec.gpu.type, now=now)
     return [] if waits is None else [waits]
 
 

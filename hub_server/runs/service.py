@@ -226,7 +226,6 @@ def submit(
         teacher_adapter=teacher and teacher.adapter,
         reproduces=planned.reproduces,
         gpu_type=planned.spec.gpu.type or "",
-        gpu_count=planned.spec.gpu.count,
         created_at=now,
         attempt=0,
         event_count=0,
@@ -300,17 +299,12 @@ def checkpoints(session: Session, run: Run) -> Sequence[Checkpoint]:
     ).all()
 
 
-def device_needs(gpu_type: str, gpu_count: int) -> Devices:
-    """Return what a run asks for, as its row says it."""
-    return Devices(gpu_type or None, gpu_count)
-
-
-def why_it_waits(session: Session, needs: Devices, *, now: datetime) -> str | None:
-    """Say why a run would wait if no worker that is known can serve it, else None."""
+def why_it_waits(session: Session, wanted: str | None, *, now: datetime) -> str | None:
+    """Say why a run that wants such a device would wait if no known worker has one, else None."""
     asked_lately = KnownWorker.last_seen_at >= now - _KNOWN
     known = session.scalars(select(KnownWorker).where(or_(asked_lately, _trains())))
     return why_none_serves(
-        needs, (Devices(worker.device_type, worker.device_count) for worker in known)
+        wanted, (Devices(worker.device_type, worker.device_count) for worker in known)
     )
 
 

@@ -1,9 +1,10 @@
 """Where the process of an attempt runs: on the worker's machine, or in a Ray cluster."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from freesolo.domain.devices import Devices
 from freesolo.errors import InvalidInput
+from training_backend.devices import slots
 from training_backend.executors.executor import Attempt, Executor
 from training_backend.executors.local import LocalExecutor
 from training_backend.settings import ExecutorKind, TrainingSettings
@@ -12,14 +13,19 @@ __all__ = ["Attempt", "Executor", "open_executor"]
 
 
 def open_executor(
-    settings: TrainingSettings, devices: Devices, environ: Mapping[str, str]
+    settings: TrainingSettings,
+    devices: Devices,
+    environ: Mapping[str, str],
+    *,
+    names: Sequence[str] = (),
 ) -> Executor:
     """Return the executor that the settings name; raise `InvalidInput` if it cannot be used.
 
-    Child processes get the worker's own environment, `environ`, and read the same settings in it.
+    Child processes get the worker's own environment, `environ`, and read the same settings in it; of
+    the devices, which CUDA knows by their `names`, each gets one.
     """
     if settings.executor is ExecutorKind.LOCAL:
-        return LocalExecutor(settings, environ)
+        return LocalExecutor(settings, environ, slots(settings, devices, names))
     # Only here: the extra `ray` need not be installed, and takes a second to import.
     try:
         from training_backend.executors.ray import open_ray

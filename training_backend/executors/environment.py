@@ -11,6 +11,8 @@ _OURS = {
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TOKENIZERS_PARALLELISM": "false",
+    # CUDA numbers devices as `nvidia-smi` does, from which we know them.
+    "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
 }
 
 

@@ -5,14 +5,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
 import psutil
 from pydantic import ValidationError
 
 from freesolo import processes
+from freesolo.errors import Unavailable
 from freesolo.schemas.leases import Lease
 from training_backend.executors.environment import job_environment
 from training_backend.post_mortem import Exit, Memory
@@ -34,14 +36,35 @@ _CGROUP_LIMITS = (
 
 
 class LocalExecutor:
-    """Starts each attempt as a process with a folder of its own in the worker's. An `Executor`."""
+    """Starts each attempt as a process with a folder of its own in the worker's. An `Executor`.
 
-    def __init__(self, settings: TrainingSettings, environ: Mapping[str, str]) -> None:
+    Each has one of `slots` to itself: what its process is told of the machine's devices.
+    """
+
+    def __init__(
+        self,
+        settings: TrainingSettings,
+        environ: Mapping[str, str],
+        slots: Sequence[Mapping[str, str]],
+    ) -> None:
         self._settings = settings
         self._environ = environ
+        self._free: SimpleQueue[Mapping[str, str]] = SimpleQueue()
+        for slot in slots:
+            self._free.put(slot)
 
     def start(self, lease: Lease) -> "LocalAttempt":
         """Start the attempt that a lease is for."""
+        try:
+            slot = self._free.get_nowait()
+        except Empty:
+            # A process that could not be ended may still be on its device.
+            raise Unavailable("No device of this worker is free.") from None
+        with ExitStack() as held:
+            held.callback(self._free.put, slot)
+            return self._start(lease, slot, held)
+
+    def _start(self, lease: Lease, slot: Mapping[str, str], held: ExitStack) -> "LocalAttempt":
         name = f"{lease.run_id}-{lease.attempt}"
         folder = self._settings.work_dir / name
         record = self._settings.work_dir / RECORDS / f"{name}.json"
@@ -50,11 +73,11 @@ class LocalExecutor:
         write_lease(folder / LEASE_FILE, lease)
         process = processes.start(
             [sys.executable, "-m", "training_backend", "job", str(folder / LEASE_FILE)],
-            env=job_environment(lease, self._environ, threads=self._settings.threads),
+            env={**job_environment(lease, self._environ, threads=self._settings.threads), **slot},
             log=folder / _LOG,
             record=record,
         )
-        return LocalAttempt(process, record, folder)
+        return LocalAttempt(process, record, folder, held=held.pop_all())
 
     def sweep(self) -> Sequence[Lease]:
         """End what a worker that was killed left running in this folder, and remove it."""
@@ -69,11 +92,15 @@ class LocalExecutor:
 
 @dataclass
 class LocalAttempt:
-    """A training process, its record, and the folder of its attempt. An `Attempt`."""
+    """A training process, its record, and the folder of its attempt. An `Attempt`.
+
+    `held` is what it has of the machine until it is over.
+    """
 
     process: subprocess.Popen[bytes]
     record: Path
     folder: Path
+    held: ExitStack
     _peak: int = 0
     _looked_at: float = 0.0
     _kills_before: int = field(default_factory=lambda: _memory_kills())
@@ -97,6 +124,7 @@ class LocalAttempt:
         """End the process with everything it started."""
         processes.stop_recorded(self.record, grace=_GRACE)
         self.process.wait()
+        self.held.close()
 
     def log_tail(self) -> str:
         """Return the end of what the process printed."""

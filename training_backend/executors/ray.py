@@ -11,12 +11,14 @@ lease from the hub itself, once.
 import logging
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import requests
-from ray.job_submission import JobStatus, JobSubmissionClient
+from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
+from ray.util.state import list_nodes
+from ray.util.state.exception import RayStateApiException
 
 from freesolo.domain.devices import Devices
 from freesolo.errors import InvalidInput, Unavailable
@@ -38,10 +40,20 @@ _LOOK_SECONDS = 1.0
 # How long a job may take to end after it was asked to.
 _GRACE = 15.0
 _LEASES = "ray"
+# Why a job failed that waited for a place for as long as Ray lets it.
+_WAITED_IN_VAIN = "JOB_SUPERVISOR_ACTOR_START_TIMEOUT"
+
+# So much of each kind, as Ray names them.
+Resources = Mapping[str, float]
 
 
 class RayClient(JobSubmissionClient):  # type: ignore[misc]
     """Ray's client, which by itself waits without end for an answer."""
+
+    def node_resources(self) -> list[Resources]:
+        """Return all that each node has, what is taken of it too."""
+        nodes = list_nodes(self._address, timeout=int(_TIMEOUT), raise_on_missing_output=False)
+        return [node.resources_total for node in nodes if node.state == "ALIVE"]
 
     def _do_request(self, method: str, endpoint: str, **kwargs: object) -> requests.Response:
         timeout = _TIMEOUT if method == "GET" else _LONG_TIMEOUT
@@ -76,12 +88,10 @@ class RayExecutor:
     What this worker started is noted in its folder, so that after a `kill -9` the next one can end it.
     """
 
-    def __init__(
-        self, client: JobSubmissionClient, settings: TrainingSettings, devices: Devices
-    ) -> None:
+    def __init__(self, client: RayClient, settings: TrainingSettings, devices: Devices) -> None:
         self._client = client
         self._settings = settings
-        self._devices = devices
+        self._wanted = {"CPU": settings.threads, "GPU": 0 if devices.is_cpu else 1}
 
     def start(self, lease: Lease) -> "RayAttempt":
         """Start the attempt that a lease is for."""
@@ -96,8 +106,8 @@ class RayExecutor:
             self._client.submit_job(
                 submission_id=name,
                 entrypoint=f"exec {shlex.join([*command, lease.run_id, ticket])}",
-                entrypoint_num_cpus=self._settings.threads,
-                entrypoint_num_gpus=0 if self._devices.is_cpu else lease.spec.gpu.count,
+                entrypoint_num_cpus=self._wanted["CPU"],
+                entrypoint_num_gpus=self._wanted["GPU"],
                 runtime_env={
                     "env_vars": job_environment(lease, {}, threads=self._settings.threads)
                 },
@@ -108,13 +118,14 @@ class RayExecutor:
         except OSError as error:
             # It may have taken it all the same; looking after it will tell.
             logger.warning("no answer to a job", extra={"job": name, "reason": _first_line(error)})
-        return RayAttempt(self._client, name, noted, patience=self._settings.ray_patience_seconds)
+        patience = self._settings.ray_patience_seconds
+        return RayAttempt(self._client, name, noted, wanted=self._wanted, patience=patience)
 
     def sweep(self) -> Sequence[Lease]:
         """End the jobs that a worker which was killed had started from this folder."""
         leases = []
         for noted in self._leases.glob("run-*.json"):
-            RayAttempt(self._client, noted.stem, noted, patience=0.0).stop()
+            RayAttempt(self._client, noted.stem, noted, wanted={}, patience=0.0).stop()
             leases += read_lease(noted)
             noted.unlink()
         return leases
@@ -128,11 +139,12 @@ class RayAttempt:
     """One job of a cluster. An `Attempt`."""
 
     def __init__(
-        self, client: JobSubmissionClient, name: str, noted: Path, *, patience: float
+        self, client: RayClient, name: str, noted: Path, *, wanted: Resources, patience: float
     ) -> None:
         self._client = client
         self._name = name
         self._noted = noted
+        self._wanted = wanted
         self._patience = patience
         self._begun = False
         self._looked_at = -_LOOK_SECONDS
@@ -163,7 +175,26 @@ class RayAttempt:
             return Exit(job.driver_exit_code, began=True)
         if job.status is JobStatus.SUCCEEDED:
             return Exit(0, began=True)
-        return Exit(None, reason=_first_line(job.message or job.status), began=self._begun)
+        if not self._begun:
+            return self._why_not_begun(job)
+        return Exit(None, reason=_first_line(job.message or job.status), began=True)
+
+    def _why_not_begun(self, job: JobDetails) -> Exit:
+        """Tell a cluster that is full, which passes, from one that will never have a place for the job.
+
+        Ray gives up on both alike, after a time of its own.
+        """
+        if job.error_type != _WAITED_IN_VAIN:
+            return Exit(
+                None, reason=_first_line(job.message or job.status), began=False, refused=True
+            )
+        try:
+            lack = what_no_node_has(self._wanted, self._client.node_resources())
+        except (OSError, RuntimeError, RayStateApiException):
+            # Nothing is held against a run on a guess.
+            lack = None
+        busy = "the Ray cluster had no room for it, and Ray has given up waiting."
+        return Exit(None, reason=lack or busy, began=False, refused=lack is not None)
 
     def has_begun(self) -> bool:
         """Say whether the job has got its place in the cluster."""
@@ -189,6 +220,22 @@ class RayAttempt:
     def forget(self) -> None:
         """Remove the note of it."""
         self._noted.unlink(missing_ok=True)
+
+
+def what_no_node_has(wanted: Resources, nodes: Sequence[Resources]) -> str | None:
+    """Say how a job's wish is too large for each node of a cluster, None if it fits into an empty one."""
+    if any(all(has.get(kind, 0) >= count for kind, count in wanted.items()) for has in nodes):
+        return None
+    largest = max(nodes, key=lambda has: [has.get(kind, 0) for kind in ("GPU", "CPU")], default={})
+    offered = _in_words({kind: largest.get(kind, 0) for kind in wanted})
+    return (
+        f"no node of the Ray cluster has {_in_words(wanted)}, which a job asks for; the largest has "
+        f"{offered}."
+    )
+
+
+def _in_words(resources: Resources) -> str:
+    return " and ".join(f"{count:g} {kind}" for kind, count in resources.items())
 
 
 def _first_line(what: object) -> str:

@@ -73,14 +73,18 @@ class GroupPractice:
         shaped = [self._credited(rollout) for rollout in rollouts]
         compared = compare(rollouts, shaped, self.train)
         self._refuse_vain(compared, [rollout.reward for rollout in rollouts])
+        learned = [
+            turns if teaches(rollout) else ()
+            for rollout, turns in zip(rollouts, compared, strict=True)
+        ]
         return Practice(
             rows=[
                 row
                 for rollout, turns in zip(rollouts, compared, strict=True)
                 for row in rows_of(rollout, turns)
             ],
-            metrics=metrics_of(rollouts) | {"time/scoring": played.scoring_seconds},
-            samples=samples_of(rollouts, compared, played.rows),
+            metrics={**metrics_of(rollouts, learned), **played.measured},
+            samples=samples_of(rollouts, learned, played.rows),
         )
 
     def _credited(self, rollout: Rollout) -> Credited:
@@ -122,13 +126,18 @@ def compare(
     return compared
 
 
-def rows_of(rollout: Rollout, turns: Sequence[float]) -> list[Row]:
-    """Return a rollout as rows to train on, with the advantage of each of its turns.
+def teaches(rollout: Rollout) -> bool:
+    """Say whether a rollout carries loss.
 
-    One that was cut off or has no score carries no loss: that it did not come to an end says
-    nothing about what it said.
+    One that was cut off or has no score does not: that it did not come to an end says nothing about
+    what it said.
     """
-    counts = rollout.reward is not None and not rollout.truncated
+    return rollout.reward is not None and not rollout.truncated
+
+
+def rows_of(rollout: Rollout, turns: Sequence[float]) -> list[Row]:
+    """Return a rollout as rows to train on, with the advantage of each of its turns."""
+    counts = teaches(rollout)
     return [
         Row(
             prompt=spoken.prompt,

@@ -111,14 +111,19 @@ class TaughtPractice:
         taught = {
             "teacher/tokens": float(self.teacher.tokens - read_before),
             "time/teacher": seconds,
-            "time/scoring": played.scoring_seconds,
         }
+        advantages = list(by_turn(rollouts, gaps, coef))
         return Practice(
             rows=[
                 row_of(lesson, of_row, coef) for lesson, of_row in zip(lessons, gaps, strict=True)
             ],
-            metrics=metrics_of(rollouts) | taught_metrics(lessons, gaps) | taught,
-            samples=samples_of(rollouts, list(by_turn(rollouts, gaps, coef)), played.rows),
+            metrics={
+                **metrics_of(rollouts, advantages),
+                **played.measured,
+                **taught_metrics(lessons, gaps),
+                **taught,
+            },
+            samples=samples_of(rollouts, advantages, played.rows),
         )
 
     def _lessons(self, rollouts: Sequence[Rollout]) -> list[Lesson]:

@@ -1,6 +1,7 @@
 """What recipes that sample share: the stage on which a run practises, and its course."""
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from freesolo.domain.train_spec import (
     OpdSpec,
     completion_tokens,
     context_tokens,
-    total_steps,
+    planned_steps,
 )
 from freesolo.errors import InvalidEnvironment
 from freesolo.runtime.examples import Examples
@@ -27,7 +28,7 @@ from training_backend.recipes.model_chat import chat_format
 from training_backend.recipes.room import require_room_to_practise
 from training_backend.recipes.task import Task
 from training_backend.rollouts import Limits, Place, Rollout, Stage, roll_out
-from training_backend.sampling.choice import SamplerKind, choose
+from training_backend.sampling.choice import SamplerKind, choose, told_as
 from training_backend.sampling.grammar import Grammar
 from training_backend.sampling.in_process import InProcessSampler
 from training_backend.sampling.sampler import Rules, Sampler
@@ -42,24 +43,30 @@ _PROBE_TOKENS = 48
 
 @dataclass(frozen=True)
 class Practising:
-    """A run that is ready to practise, on the first `pool` of the examples."""
+    """A run that is ready to practise, for so many `steps`, on the first `pool` of the examples.
+
+    `sampler` is the name of who samples.
+    """
 
     model: PeftModel
     device: Device
     stage: Stage
     examples: Examples
     pool: int
-    sampler: SamplerKind
+    steps: int
+    sampler: str
 
 
 @contextmanager
 def practising(task: Task, spec: GrpoSpec | OpdSpec) -> Iterator[Practising]:
     """Load the model with its adapter, and open the stage; what samples is closed at the end.
 
-    Raise `LimitExceeded`, before the model is loaded, if the machine's memory is too small.
+    Raise, before the model is loaded, `LimitExceeded` if the machine's memory is too small, and
+    `InvalidTrainSpec` if a checkpoint is asked for after the last step.
     """
     examples = task.host.examples()
     pool = min(len(examples), spec.train.max_examples or len(examples))
+    steps = planned_steps(spec.train, pool)
     chat = chat_format(task.model_folder, thinking=spec.thinking)
     require_room_to_practise(task, spec, chat, examples, pool=pool)
     device = find_device()
@@ -87,31 +94,48 @@ def practising(task: Task, spec: GrpoSpec | OpdSpec) -> Iterator[Practising]:
             seed=spec.seed,
             stop_sequences=spec.train.stop_sequences,
         )
-        yield Practising(model, device, stage, examples, pool, kind)
+        yield Practising(model, device, stage, examples, pool, steps, told_as(kind, task.sampling))
 
 
 @dataclass(frozen=True)
 class Played:
-    """The rollouts of a step, the number of each one's row, and the seconds that scoring them took."""
+    """The rollouts of a step, the number of each one's row, and by name what playing them took."""
 
     rollouts: list[Rollout]
     rows: list[int]
-    scoring_seconds: float
+    measured: Mapping[str, float]
 
 
 def play(
     stage: Stage, examples: Examples, numbers: Sequence[int], *, step: int, group_size: int
 ) -> Played:
     """Roll out the groups of a step with the policy as it is now."""
+    began = time.monotonic()
     stage.sampler.policy_changed()
-    scored_before = stage.scoring_seconds
+    handed_over = time.monotonic() - began
+    scored_before, before = stage.scoring_seconds, stage.host.spent()
     places = [
         Place(step, group, number) for group in range(len(numbers)) for number in range(group_size)
     ]
     found: dict[int, TaskExample] = {row: examples[row] for row in numbers}
     rows = [numbers[place.group] for place in places]
     rollouts = roll_out(stage, [found[row] for row in rows], places)
-    return Played(rollouts, rows, stage.scoring_seconds - scored_before)
+    after = stage.host.spent()
+
+    def waited(*methods: str) -> float:
+        return sum(after.seconds.get(name, 0.0) - before.seconds.get(name, 0.0) for name in methods)
+
+    return Played(
+        rollouts,
+        rows,
+        {
+            "perf/weight_sync_s": handed_over,
+            "env/reset_s": waited("start_episode", "max_episode_turns"),
+            "env/step_s": waited("step_episode"),
+            "time/scoring": stage.scoring_seconds - scored_before,
+            "rollout/timeouts": after.timeouts - before.timeouts,
+        },
+    )
 
 
 def refuse_unread(rollouts: Sequence[Rollout], *, step: int, context: int) -> None:
@@ -203,10 +227,10 @@ def course_of(
     task: Task, spec: GrpoSpec | OpdSpec, ready: Practising, objective: Objective
 ) -> Course:
     """Return how long a run practises, and on which rows in which order."""
-    steps = total_steps(spec.train, ready.pool)
+    taken = ready.steps * spec.train.batch_size
     return Course(
-        order=list(row_order(ready.pool, take=steps * spec.train.batch_size, seed=spec.seed)),
-        steps=steps,
+        order=list(row_order(ready.pool, take=taken, seed=spec.seed)),
+        steps=ready.steps,
         train=spec.train,
         objective=objective,
         seed=spec.seed,

@@ -6,7 +6,7 @@ from pathlib import Path
 from transformers import set_seed
 
 from freesolo.domain.estimates import require_room
-from freesolo.domain.train_spec import context_tokens, total_steps
+from freesolo.domain.train_spec import context_tokens, planned_steps
 from freesolo.domain.train_tables import TrainTable
 from training_backend.data import (
     GoldRow,
@@ -84,10 +84,11 @@ def tell_oddities(rows: Rows, progress: Progress) -> None:
 def fit(plan: Plan, progress: Progress) -> int:
     """Make exactly the planned updates, telling `progress` of every step and checkpoint.
 
-    Raise `InvalidTrainSpec` when the loss is no longer a number, `OutOfMemory` when the
+    Raise `InvalidTrainSpec` when a checkpoint is asked for after the last of them, and when the loss
+    is no longer a number, `OutOfMemory` when the
     accelerator's memory is too small.
     """
-    steps = total_steps(plan.train, len(plan.rows))
+    steps = planned_steps(plan.train, len(plan.rows))
     device = find_device()
     # A fresh adapter is drawn at random.
     set_seed(plan.seed)

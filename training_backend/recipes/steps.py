@@ -1,10 +1,13 @@
 """What is the same for the steps of every recipe: their rows, their optimizer, what they tell, when they save."""
 
 import math
+import resource
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import torch
 from torch.utils.data import Dataset
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -108,7 +111,11 @@ class StepReports(TrainerCallback):  # type: ignore[misc]
         step = state.global_step
         refuse_unless_finite("loss", logs["loss"], step, self._train)
         refuse_unless_finite("gradient", logs.get("grad_norm", 0.0), step, self._train)
-        measured = {"time/step": self._seconds} | dict(self._measure(step, self._seconds))
+        measured = {
+            "time/step": self._seconds,
+            "perf/peak_memory": peak_memory(),
+            **self._measure(step, self._seconds),
+        }
         self._progress.metrics(step, logs | measured)
 
     def on_save(
@@ -116,6 +123,15 @@ class StepReports(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         step = state.global_step
         self._progress.checkpoint(step, Path(args.output_dir, f"checkpoint-{step}"))
+
+
+def peak_memory() -> float:
+    """Return the most bytes that training held until now, on the accelerator if there is one."""
+    if torch.cuda.is_available():
+        return float(torch.cuda.max_memory_allocated())
+    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # macOS counts bytes, Linux thousands of them.
+    return float(held if sys.platform == "darwin" else held * 1024)
 
 
 def refuse_unless_finite(what: str, value: float, step: int, train: TrainTable) -> None:

@@ -26,6 +26,11 @@ class SamplingOptions:
     api_key: SecretStr | None = None
 
 
+def told_as(kind: SamplerKind, options: SamplingOptions) -> str:
+    """Return what a run's provenance calls who samples; a named server is none of this machine's."""
+    return "vllm-server" if kind is SamplerKind.VLLM and options.url is not None else kind
+
+
 def choose(
     options: SamplingOptions, *, on_gpu: bool, attends_fully: bool, vllm: bool
 ) -> SamplerKind:

@@ -49,6 +49,19 @@ def test_there_is_one_document_whatever_is_wrong(
     assert named in [finding["code"] for finding in shown.document["findings"]]
 
 
+def test_a_reward_has_as_long_as_it_is_given(freesolo: Freesolo, folder: Path) -> None:
+    slow = f"import time\n{SOUND}".replace(
+        "return RewardResult(", "time.sleep(1.5); return RewardResult("
+    )
+    write_environment(folder, slow)
+
+    shown = freesolo("validate", folder, "--timeout-seconds", "1", "--json")
+
+    assert shown.code == 7
+    assert "gave no answer within 1 seconds" in str(shown.document["findings"])
+    assert freesolo("validate", folder, "--timeout-seconds", "0").code == 2
+
+
 def test_a_folder_that_is_not_there_is_a_finding_too(freesolo: Freesolo) -> None:
     shown = freesolo("validate", "nowhere", "--json")
 

@@ -1,5 +1,6 @@
 import importlib.metadata
 import os
+import platform
 import socket
 from pathlib import Path
 
@@ -50,6 +51,15 @@ def test_requirements_are_added_for_an_environment_without_a_manifest(host_of: O
     host = host_of(f"import six\n{OBEDIENT}", requirements=["six==1.17.0"])
 
     assert len(host.examples()) == 3
+
+
+def test_a_host_tells_which_packages_were_chosen_for_its_environment(host_of: OpenHost) -> None:
+    host = host_of(f"import six\n{OBEDIENT}", requirements=["Six>=1.17"])
+
+    installed = host.installed()
+
+    assert dict(installed.packages) == {"six": "1.17.0"}
+    assert installed.python == platform.python_version()
 
 
 def test_dependencies_that_do_not_exist_are_the_authors_fault(cache_dir: Path) -> None:

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from freesolo.domain.train_tables import SftTable
 from freesolo.domain.watchdog import Phase
-from freesolo.errors import OutOfMemory
+from freesolo.errors import InvalidTrainSpec, OutOfMemory
 from freesolo.runtime.client import HostOptions, SandboxMode, open_host
 from tests.component.training.conftest import make_policy
 from tests.environment_folders import write_environment
@@ -315,6 +315,16 @@ def test_a_plan_always_gives_the_same_adapter_and_a_resumed_one_too(
 
     assert adapter("again") == whole
     assert adapter("resumed", tmp_path / "whole" / "checkpoint-2") == whole
+
+
+def test_a_plan_with_a_save_after_its_last_step_is_refused_before_the_model_is_loaded(
+    tmp_path: Path,
+) -> None:
+    train = SftTable(batch_size=5, lora_rank=4, save_at_steps=(500,))
+    plan = Plan(tuple(rows()), tmp_path / "no model", tmp_path, train, seed=3)
+
+    with pytest.raises(InvalidTrainSpec, match="Step 500 lies after the last one"):
+        fit(plan, Told())
 
 
 class Memory:

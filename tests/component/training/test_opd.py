@@ -145,6 +145,17 @@ def make_task(
     return task, told
 
 
+def test_a_save_after_the_last_step_is_refused_before_the_model_is_loaded(
+    host: EnvironmentHost, tmp_path: Path, tiny_folder: Path
+) -> None:
+    task, told = make_task(host, tiny_folder, tmp_path, max_steps=0, epochs=3, save_at_steps=[500])
+
+    with pytest.raises(InvalidTrainSpec, match="Step 500 lies after the last one, 1"):
+        opd.train(with_teacher(task, teacher_model=tiny_folder))
+
+    assert told.steps == []
+
+
 def with_teacher(task: Task, **changes: object) -> Task:
     return Task(**{**vars(task), **changes})
 
@@ -160,6 +171,7 @@ def test_the_student_comes_closer_to_its_teacher_and_resumes_to_the_same_bytes(
     assert sum(gaps[-3:]) < 0.6 * sum(gaps[:3])
     assert {step["coverage"] for step in told.steps} == {1.0}
     assert {"reward", "teacher/tokens", "time/teacher", "tokens/sampled"} <= set(told.steps[0])
+    assert {"num_tokens", "env/reset_s", "perf/weight_sync_s"} <= set(told.steps[0])
     assert all(sample.advantage for sample in told.shown[0])
     # What is saved is the student alone.
     assert {path.name for path in (told.folder / "step-12").rglob(_WEIGHTS)} == {_WEIGHTS}
@@ -168,6 +180,7 @@ def test_the_student_comes_closer_to_its_teacher_and_resumes_to_the_same_bytes(
     again, resumed = make_task(host, tiny_folder, tmp_path / "resumed", save_at_steps=[5])
     opd.train(with_teacher(again, **taught, resume_from=told.folder / "step-5"))
     assert len(resumed.steps) == 7
+    assert resumed.steps[-1]["num_tokens"] == told.steps[-1]["num_tokens"]
     whole = (told.folder / "step-12" / _WEIGHTS).read_bytes()
     assert (resumed.folder / "step-12" / _WEIGHTS).read_bytes() == whole
 

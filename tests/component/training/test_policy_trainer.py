@@ -9,6 +9,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
+from freesolo.domain.throughput import speed_of
 from freesolo.domain.train_tables import GrpoTable
 from freesolo.domain.watchdog import Phase
 from freesolo.errors import InvalidTrainSpec, LimitExceeded
@@ -128,9 +129,13 @@ def test_what_beat_its_siblings_becomes_likelier_and_what_fell_behind_less_so(
     assert told.saved == [3]
     assert told.phases == [Phase.ROLLOUTS, Phase.STEP] * 3
     for step in told.steps:
-        assert {"loss", "grad_norm", "entropy", "reward", "time/rollouts", "time/update"} <= set(
-            step
-        )
+        named = {"loss", "grad_norm", "entropy", "reward", "time/rollouts", "time/update"}
+        assert named <= set(step)
+        assert step["perf/peak_memory"] > 1 << 20
+        ratios = [step[f"sampling/importance_ratio_{what}"] for what in ("min", "mean", "max")]
+        assert ratios == sorted(ratios)
+    # A prompt of 5 tokens once, and two answers of 6.
+    assert [step["num_tokens"] for step in told.steps] == [17, 34, 51]
 
 
 def test_the_prompts_of_a_step_are_those_of_its_place_in_the_order(
@@ -157,6 +162,23 @@ def test_a_step_in_which_nobody_was_better_changes_nothing(
     assert len(told.steps) == 3
     for name, weight in weights(policy).items():
         assert torch.equal(weight, before[name]), name
+
+
+def test_only_tokens_that_went_through_the_update_count_as_its_speed(
+    policy: PeftModel, tmp_path: Path
+) -> None:
+    # Two groups, in one of which nobody was better; their prompts differ.
+    learned, silent = rows(1.0, -1.0), rows(0.0, 0.0, seed=1)
+    practices = {1: [*learned, *silent], 2: silent, 3: [*learned, *silent]}
+
+    told = learn(policy, lambda step, _: Practice(practices[step], {}), tmp_path)
+
+    counted = [
+        step["tokens_per_s"] * (step["time/rollouts"] + step["time/update"]) for step in told.steps
+    ]
+    # A prompt of 5 tokens once, and two answers of 6.
+    assert counted == pytest.approx([17, 0, 17])
+    assert len(speed_of(told.steps, rollouts=4, start_up=None).trained) == 2
 
 
 def test_the_penalty_for_leaving_the_base_model_pulls_back_to_it(

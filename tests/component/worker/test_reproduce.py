@@ -44,6 +44,8 @@ def test_a_run_made_again_is_identical_and_one_made_otherwise_says_what_differs(
     assert told["comparison"]["identical"] is True
     assert f"Identical to {first.id}" in command("runs", "show", told["run"]["id"])[1]
 
+    assert "made with" in command("runs", "show", first.id)[1]
+
     tamper(platform, first.id)
     code, out = command("runs", "reproduce", first.id)
     assert code == 1
@@ -54,3 +56,27 @@ def test_a_run_made_again_is_identical_and_one_made_otherwise_says_what_differs(
     told = json.loads(out)
     assert code == 0
     assert (told["run"]["reproduces"], told["comparison"]) == (first.id, None)
+
+
+def test_a_run_made_again_with_another_package_in_its_environment_says_which(
+    platform: Platform, command: Command
+) -> None:
+    platform.publish("count", COUNT)
+    first = platform.submit("count", max_steps=1)
+    platform.start_worker()
+    platform.wait_for_state(first, RunState.DONE)
+    # As if the environment's packages had been chosen on another day.
+    (site,) = (platform.folder / "cache" / "venvs").glob("*/lib/python*/site-packages")
+    (site / "shade-2.1.dist-info").mkdir()
+    (site / "shade-2.1.dist-info" / "METADATA").write_text("Name: shade\nVersion: 2.1\n")
+
+    code, out = command("runs", "reproduce", first.id, "--json")
+
+    told: Any = json.loads(out)
+    shown = command("runs", "show", told["run"]["id"])[1]
+    assert code == 1
+    assert [each["path"] for each in told["comparison"]["differences"]] == [
+        "environment.packages.shade"
+    ]
+    assert "environment.packages.shade: None and '2.1'" in shown
+    assert "shade 2.1" in shown

@@ -9,7 +9,7 @@ from freesolo.package.archive import inspect_archive
 from freesolo.schemas.runs import EventKind, Run
 from hub_server.models import Checkpoint
 from tests.hubs import resources_of
-from tests.killing import check_equal, check_nothing_left, random_moments, train
+from tests.killing import check_nothing_left
 from tests.platforms import Platform, wait_for
 
 COUNT = '''
@@ -122,19 +122,6 @@ def test_a_run_is_trained_and_trained_again_to_the_same_bytes_after_kill_9(
     assert [point.digest for point in platform.client.checkpoints(again.id)] == [
         point.digest for point in platform.client.checkpoints(run.id)
     ]
-    check_nothing_left(worker)
-
-
-def test_a_run_that_is_killed_at_random_moments_comes_to_the_same_end(platform: Platform) -> None:
-    platform.publish("count", COUNT)
-    worker = platform.start_worker()
-    settings = {"max_steps": 60, "save_every": 10}
-    undisturbed, worker = train(platform, worker, "count", [], **settings)
-
-    moments = list(random_moments(seed=3, count=3, within=undisturbed.seconds))
-    killed, worker = train(platform, worker, "count", moments, **settings)
-
-    check_equal(killed, undisturbed)
     check_nothing_left(worker)
 
 

@@ -282,4 +282,4 @@ def test_a_run_for_other_devices_waits(patient_platform: Platform) -> None:
     waiting = platform.client.run(other.id)
 
     assert waiting.state == RunState.QUEUED
-    assert "1 x H200" in str(waiting.waits_because)
+    assert "No known worker has 'H200'" in str(waiting.waits_because)

@@ -26,12 +26,11 @@ CPU = Device("cpu-2", memory=24 * 10**9)
 ROWS = Rows(100, RowLengths(60, 12, 100, 30), known=True)
 
 
-def spec_of(algorithm: str = "sft", *, gpus: int = 1, **train: Any) -> TrainSpec:  # noqa: ANN401
+def spec_of(algorithm: str = "sft", **train: Any) -> TrainSpec:  # noqa: ANN401
     return parse_train_spec(
         {
             "model": SMOLLM2_135M.id,
             "algorithm": algorithm,
-            "gpu": {"count": gpus},
             "environment": {"id": "local/math"},
             "train": train,
         }
@@ -92,11 +91,10 @@ def test_sft_neither_samples_nor_scores() -> None:
     assert seconds.rollouts.high == seconds.scoring.high == 0
 
 
-def test_device_hours_are_those_of_all_devices() -> None:
-    one, two = estimated(spec_of(max_steps=9)), estimated(spec_of(max_steps=9, gpus=2))
-    assert one.device_hours is not None
-    assert two.device_hours is not None
-    assert two.device_hours.expected == 2 * one.device_hours.expected
+def test_device_hours_are_those_of_the_one_device_of_a_run() -> None:
+    found = estimated(spec_of(max_steps=9))
+    assert found.seconds is not None
+    assert found.device_hours == found.seconds.total.times(1 / 3600)
 
 
 def test_without_any_figure_of_a_device_no_time_is_told() -> None:
@@ -112,6 +110,12 @@ def test_what_was_assumed_is_told() -> None:
     assert said[0] == "A guess."
     assert "20 tokens" in said[1]
     assert "4 turns" in said[2]
+
+
+def test_a_save_that_would_never_be_is_told_before_the_job_refuses_it() -> None:
+    (said,) = estimated(spec_of(epochs=1, save_at_steps=[500]), ROWS).assumptions
+    assert "step 500" in said
+    assert estimated(spec_of(epochs=1, save_at_steps=[1]), ROWS).assumptions == ()
 
 
 sizes = st.fixed_dictionaries(

@@ -89,6 +89,28 @@ def test_the_peak_is_within_a_tenth_of_what_was_measured(
     assert peak(spec, lengths).total / 1e9 == pytest.approx(gigabytes, rel=0.1)
 
 
+@pytest.mark.parametrize(
+    ("prompts", "group", "prompt", "answer", "gigabytes"),
+    [(4, 8, 60, 48, 3.18), (2, 8, 200, 100, 4.38), (2, 4, 60, 24, 1.71)],
+)
+def test_the_peak_of_groups_that_share_a_prompt_is_near_what_was_measured(
+    prompts: int, group: int, prompt: int, answer: int, gigabytes: float
+) -> None:
+    train = {"batch_size": prompts, "group_size": group, "max_completion_tokens": answer}
+    lengths = RowLengths(prompt, 1, prompt, 1)
+    found = peak(spec_of("grpo", lora_rank=16, **train), lengths)
+    assert found.total / 1e9 == pytest.approx(gigabytes, rel=0.1)
+
+
+def test_on_an_accelerator_the_mask_between_siblings_is_counted() -> None:
+    train = {"batch_size": 1, "max_completion_tokens": 1000, "max_context_tokens": 2000}
+    groups = spec_of("grpo", group_size=32, **train)
+    # The same tokens in a pass, but each rollout by itself.
+    apart = spec_of("opd", **{**train, "group_size": 1, "batch_size": 32})
+    more = peak(groups, gpu=True).activations - peak(apart, gpu=True).activations
+    assert more > 4 * 16_384 * (16_384 - 1200)
+
+
 @given(st.data(), algorithms, row_lengths, st.booleans())
 def test_a_larger_key_never_takes_less(
     data: st.DataObject, algorithm: str, lengths: RowLengths, gpu: bool

