@@ -410,6 +410,13 @@ class Unauthorized(FreesoloError):
     exit_code = 5
 
 
+class RequestNotServable(FreesoloError):
+    """A request is well formed, and this model cannot serve it."""
+
+    code = "request_not_servable"
+    http_status = 422
+
+
 class PaymentRequired(FreesoloError):
     """The organisation pays beforehand, and has too little left for this."""
 

@@ -89,7 +89,7 @@ class Completions:
             folder = await self._adapters.staged(target.adapter, target.base_model)
             await session.load(name, folder)
         # What one org has asked must not shorten, or show in the counts of, another's answers.
-        body = request.for_engine(name) | {"cache_salt": target.org}
+        body = request.for_engine(name, target) | {"cache_salt": target.org}
         metered = Metered(
             id=uuid.uuid4().hex,
             org=target.org,

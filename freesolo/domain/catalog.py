@@ -110,6 +110,7 @@ class BaseModelEntry(BaseModel):
     max_rank: int = Field(ge=1, le=512)
     algorithms: tuple[Algorithm, ...] = Field(default=tuple(Algorithm), min_length=1)
     thinking: bool = False
+    images: bool = False
     template: TemplateFacts = TemplateFacts()
     price_input: Price = 0
     # Of prompt tokens that were read before; None for as much as of others.
@@ -176,6 +177,7 @@ def _qwen3_5(
         context=262_144,
         max_rank=max_rank,
         thinking=True,
+        images=True,
         # The template takes thinking, and the empty block of answers without it, out of history.
         template=TemplateFacts(opens_thinking=True, warnings=(HISTORY_IS_REWRITTEN,)),
         price_input=price_input,

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from freesolo.domain.catalog import BaseModelEntry
 from freesolo.domain.lifecycle import DeploymentState
@@ -67,7 +67,8 @@ class ResolveTarget(Wire):
 class Target(Wire):
     """What a key gets under a model name: the base model alone, or with one adapter revision.
 
-    With `prepaid`, money is set aside before it is asked.
+    With `prepaid`, money is set aside before it is asked. An adapter says whether it was trained to
+    think, and in which form to answer, in vLLM's terms.
     """
 
     org: str
@@ -78,6 +79,8 @@ class Target(Wire):
     base_model: BaseModelEntry
     revision: str | None = None
     adapter: Artifact | None = None
+    thinking: bool | None = None
+    structured_outputs: dict[str, JsonValue] | None = None
 
 
 class KeyHash(Wire):

@@ -5,7 +5,9 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
+from pydantic import JsonValue
 from sqlalchemy import ColumnElement, Select, and_, or_, select, update
 from sqlalchemy.orm import Session
 
@@ -13,6 +15,7 @@ from freesolo.domain.catalog import BaseModelEntry, Catalog
 from freesolo.domain.lifecycle import DEPLOYMENT_LEASED, DeploymentState, next_deployment_state
 from freesolo.domain.prices import prices_of
 from freesolo.domain.suggest import did_you_mean
+from freesolo.domain.train_tables import StructuredOutputs
 from freesolo.errors import (
     DeploymentNotFound,
     Forbidden,
@@ -30,7 +33,7 @@ from freesolo.schemas.usage import BillingMode
 from hub_server.accounts.service import Member, check_key
 from hub_server.base_models.service import catalog_of, model_of
 from hub_server.identifiers import new_secret
-from hub_server.models import Alias, Checkpoint, Deployment
+from hub_server.models import Alias, Checkpoint, Deployment, Run
 
 logger = logging.getLogger(__name__)
 
@@ -82,9 +85,25 @@ def resolve(
         prepaid=billing is BillingMode.PREPAID,
         model=model,
         base_model=base_model,
-        revision=deployment.revision if deployment else None,
-        adapter=adapter_of(session, deployment) if deployment else None,
+        **(_adapter_facts(session, deployment) if deployment else {}),
     )
+
+
+def _adapter_facts(session: Session, deployment: Deployment) -> dict[str, Any]:
+    """Return what a deployed adapter is, and how it was trained to answer."""
+    # As it was submitted: the rules for what may be may have changed since.
+    spec = session.get_one(Run, deployment.run_id).spec
+    form = _of(_of(spec, "train"), "structured_outputs")
+    return {
+        "revision": deployment.revision,
+        "adapter": adapter_of(session, deployment),
+        "thinking": bool(_of(spec, "thinking")),
+        "structured_outputs": StructuredOutputs.model_validate(form).for_vllm() if form else None,
+    }
+
+
+def _of(table: JsonValue, name: str) -> JsonValue:
+    return table.get(name) if isinstance(table, dict) else None
 
 
 def served_models(session: Session, member: Member, *, catalog: Catalog) -> list[wire.ServedModel]:

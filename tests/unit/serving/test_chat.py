@@ -3,10 +3,23 @@
 import pytest
 from pydantic import ValidationError
 
+from freesolo.domain.catalog import QWEN3_5, SMOLLM2_135M
+from freesolo.domain.prices import prices_of
+from freesolo.errors import RequestNotServable
+from freesolo.schemas.deployments import Target
 from serving_backend.chat import ChatRequest, public_answer, public_chunk, public_usage
 
 _BODY = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
 _HEAD = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "adapter-abc"}
+
+
+TARGET = Target(
+    org="acme", key_id="k", model="m", prices=prices_of(SMOLLM2_135M), base_model=SMOLLM2_135M
+)
+THINKER = QWEN3_5[0]
+# The smallest address of an image.
+_FETCHED = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
 
 
 def _request(**fields: object) -> ChatRequest:
@@ -14,19 +27,21 @@ def _request(**fields: object) -> ChatRequest:
 
 
 def test_what_was_not_given_is_not_sent() -> None:
-    assert _request().for_engine("base") == {
+    assert _request().for_engine("base", TARGET) == {
         "model": "base",
         "messages": [{"role": "user", "content": "hello"}],
     }
 
 
 def test_a_stream_is_always_asked_for_its_tokens() -> None:
-    body = _request(stream=True).for_engine("base")
+    body = _request(stream=True).for_engine("base", TARGET)
     assert body["stream_options"] == {"include_usage": True}
 
 
 def test_what_concerns_only_openai_stays_here() -> None:
-    body = _request(user="u", store=True, metadata={"a": "b"}, service_tier="auto").for_engine("m")
+    body = _request(user="u", store=True, metadata={"a": "b"}, service_tier="auto").for_engine(
+        "m", TARGET
+    )
     assert body.keys() == {"model", "messages"}
 
 
@@ -37,7 +52,7 @@ def test_the_developer_is_the_system() -> None:
 
 def test_an_answer_of_ours_may_be_sent_back_as_it_came() -> None:
     echoed = {"role": "assistant", "content": "hi", "refusal": None, "tool_calls": None}
-    assert _request(messages=[echoed]).for_engine("m")["messages"] == [
+    assert _request(messages=[echoed]).for_engine("m", TARGET)["messages"] == [
         {"role": "assistant", "content": "hi"}
     ]
 
@@ -45,7 +60,7 @@ def test_an_answer_of_ours_may_be_sent_back_as_it_came() -> None:
 def test_a_schema_for_the_answer_is_sent_as_it_is() -> None:
     schema = {"name": "s", "schema": {"type": "object", "default": None}}
     wanted = {"type": "json_schema", "json_schema": schema}
-    assert _request(response_format=wanted).for_engine("m")["response_format"] == wanted
+    assert _request(response_format=wanted).for_engine("m", TARGET)["response_format"] == wanted
 
 
 @pytest.mark.parametrize(
@@ -58,6 +73,12 @@ def test_a_schema_for_the_answer_is_sent_as_it_is() -> None:
         {"top_k": 3},
         {"messages": [{"role": "robot", "content": "hello"}]},
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
+        {"messages": [{"role": "user", "content": [_FETCHED]}]},
+        {"messages": [{"role": "user", "content": [IMAGE] * 5}]},
+        {"messages": [{"role": "assistant", "content": None}]},
+        {"tool_choice": "auto"},
+        {"tools": []},
+        {"chat_template_kwargs": {"documents": []}},
     ],
 )
 def test_what_openai_would_refuse_is_refused(fields: dict[str, object]) -> None:
@@ -71,7 +92,7 @@ def test_the_engine_s_own_fields_do_not_pass() -> None:
         "choices": [
             {
                 "index": 0,
-                "message": {"role": "assistant", "content": "hi", "reasoning": "secret"},
+                "message": {"role": "assistant", "content": "hi", "internal": "secret"},
                 "finish_reason": "stop",
                 "token_ids": [1],
             }
@@ -99,3 +120,105 @@ def test_cached_tokens_are_zero_when_the_engine_says_nothing() -> None:
     usage = public_usage({"prompt_tokens": 3, "completion_tokens": 4})
     assert usage["total_tokens"] == 7
     assert usage["prompt_tokens_details"] == {"cached_tokens": 0}
+
+
+def test_calls_and_their_answers_go_both_ways() -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
+    messages = [
+        {"role": "user", "content": "1+1?"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": "2"},
+    ]
+    tool = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
+    request = _request(messages=messages, tools=[tool], tool_choice="required")
+
+    body = request.for_engine("m", TARGET)
+
+    assert body["tools"] == [tool]
+    assert body["tool_choice"] == "required"
+    assert body["messages"][1] == {"role": "assistant", "tool_calls": [call]}
+    assert body["messages"][2] == messages[2]
+
+    said = {"role": "assistant", "content": None, "tool_calls": [{**call, "extra": 1}]}
+    answer = _HEAD | {
+        "choices": [{"index": 0, "message": said, "finish_reason": "tool_calls"}],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 2},
+    }
+    (choice,) = public_answer(answer, model="m", fingerprint="f")["choices"]
+    assert choice["message"] == {
+        "role": "assistant",
+        "content": None,
+        "refusal": None,
+        "tool_calls": [call],
+    }
+
+
+def test_pieces_of_calls_keep_their_places() -> None:
+    piece = {"index": 1, "id": None, "function": {"name": None, "arguments": '{"a'}}
+    chunk = _HEAD | {"choices": [{"index": 0, "delta": {"tool_calls": [piece]}}]}
+    (choice,) = public_chunk(chunk, model="m", fingerprint="f")["choices"]
+    assert choice["delta"] == {"tool_calls": [{"index": 1, "function": {"arguments": '{"a'}}]}
+
+
+def test_thinking_stands_beside_an_answer_that_is_never_null() -> None:
+    said = {"role": "assistant", "content": None, "reasoning": "hm"}
+    answer = _HEAD | {
+        "choices": [{"index": 0, "message": said, "finish_reason": "length"}],
+        "usage": {
+            "prompt_tokens": 1,
+            "completion_tokens": 2,
+            "completion_tokens_details": {"reasoning_tokens": 2},
+        },
+    }
+    public = public_answer(answer, model="m", fingerprint="f")
+    message = public["choices"][0]["message"]
+    assert (message["content"], message["reasoning_content"]) == ("", "hm")
+    assert public["usage"]["completion_tokens_details"] == {"reasoning_tokens": 2}
+    chunk = _HEAD | {"choices": [{"index": 0, "delta": {"reasoning": "h"}}]}
+    (choice,) = public_chunk(chunk, model="m", fingerprint="f")["choices"]
+    assert choice["delta"] == {"reasoning_content": "h"}
+
+
+def _thinking(*, on: bool) -> ChatRequest:
+    return _request(chat_template_kwargs={"enable_thinking": on})
+
+
+def test_an_adapter_thinks_as_it_was_trained_to_and_a_base_model_as_it_is_asked() -> None:
+    base = TARGET.model_copy(update={"base_model": THINKER})
+    for on in (True, False):
+        adapter = base.model_copy(update={"thinking": on})
+        told = {"enable_thinking": on}
+        assert _request().for_engine("m", adapter)["chat_template_kwargs"] == told
+        assert _thinking(on=on).for_engine("m", adapter)["chat_template_kwargs"] == told
+        assert _thinking(on=on).for_engine("m", base)["chat_template_kwargs"] == told
+        with pytest.raises(RequestNotServable, match="was trained"):
+            _thinking(on=not on).for_engine("m", adapter)
+    assert "chat_template_kwargs" not in _request().for_engine("m", base)
+    with pytest.raises(RequestNotServable, match="does not think"):
+        _thinking(on=True).for_engine("m", TARGET)
+
+
+def test_an_adapter_answers_in_the_form_it_was_trained_in_unless_another_is_asked_for() -> None:
+    form = {"choice": ["yes", "no"]}
+    adapter = TARGET.model_copy(update={"structured_outputs": form})
+    assert _request().for_engine("m", adapter)["structured_outputs"] == form
+    free = _request(response_format={"type": "text"}).for_engine("m", adapter)
+    assert "structured_outputs" not in free
+
+
+def test_images_are_read_by_models_that_can_and_never_fetched() -> None:
+    messages = [{"role": "user", "content": [{"type": "text", "text": "What?"}, IMAGE]}]
+    request = _request(messages=messages)
+    seeing = TARGET.model_copy(update={"base_model": THINKER})
+    assert request.for_engine("m", seeing)["messages"] == messages
+    with pytest.raises(RequestNotServable, match="reads text only"):
+        request.for_engine("m", TARGET)
+
+
+def test_a_request_is_never_smaller_than_its_text() -> None:
+    text = "\u00e9" * 100
+    asked = _request(messages=[{"role": "user", "content": text}], n=2, max_tokens=7).asked(
+        context=1000
+    )
+    assert asked.text_bytes >= 200
+    assert (asked.answers, asked.answer_tokens) == (2, 7)
