@@ -3,17 +3,24 @@
 Its answer to a conversation is a few words made of the model's name and the last message, one word
 a token. Words in that message make it misbehave: `break` ends a stream in the middle, `hold` waits
 behind the first word until `FakeEngine.release` is set or the request is aborted.
+
+As a process of its own, `python -m tests.fake_engine PORT`, it takes its key and the folder for its
+accounts from the environment, as vLLM does, and waits a little before each word.
 """
 
 import asyncio
 import json
+import os
+import sys
 import threading
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from safetensors.numpy import load_file
@@ -35,14 +42,15 @@ Body = dict[str, Any]
 class FakeEngine:
     """The application and what a test may look at or change."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, pause: float = 0.0, key: str = _KEY) -> None:
+        self.pause = pause
         self.adapters: dict[str, Path] = {}
         self.requests: list[Body] = []
         self.aborted: set[str] = set()
         self.release = threading.Event()
         self.app = FastAPI()
         self.app.state.engine_client = self
-        self.app.middleware("http")(_check_key)
+        self.app.middleware("http")(partial(_check_key, key))
         self.app.add_api_route("/health", lambda: Response(), methods=["GET"])
         self.app.add_api_route("/v1/load_lora_adapter", self._load, methods=["POST"])
         self.app.add_api_route("/v1/chat/completions", self._chat, methods=["POST"])
@@ -79,6 +87,7 @@ class FakeEngine:
     async def _answer(self, answer: "_Answer") -> Response:
         if answer.body.get("stream"):
             return StreamingResponse(self._stream(answer), media_type="text/event-stream")
+        await asyncio.sleep(self.pause * len(answer.words))
         await self._held(answer)
         if answer.id in self.aborted:
             answer.words = answer.words[:1]
@@ -102,6 +111,7 @@ class FakeEngine:
     async def _stream(self, answer: "_Answer") -> AsyncIterator[str]:
         yield answer.event({"role": "assistant", "content": ""})
         for position, word in enumerate(answer.words):
+            await asyncio.sleep(self.pause)
             if position:
                 await self._held(answer)
             if answer.id in self.aborted:
@@ -172,6 +182,13 @@ class FakeProcess:
             end_journal(self.journal)
 
 
+def main() -> None:
+    """Serve until killed."""
+    engine = FakeEngine(pause=0.01, key=os.environ["VLLM_API_KEY"])  # noqa: TID251 - as vLLM does
+    port = int(sys.argv[1])
+    uvicorn.run(UsageJournal(engine.app), host="127.0.0.1", port=port, log_level="warning")
+
+
 class _Answer:
     def __init__(self, answer_id: str, body: Body, prompt: str) -> None:
         self.id = answer_id
@@ -228,8 +245,8 @@ class _Answer:
         }
 
 
-async def _check_key(request: Request, call_next: RequestResponseEndpoint) -> Response:
-    if request.url.path == "/health" or request.headers.get("Authorization") == f"Bearer {_KEY}":
+async def _check_key(key: str, request: Request, call_next: RequestResponseEndpoint) -> Response:
+    if request.url.path == "/health" or request.headers.get("Authorization") == f"Bearer {key}":
         return await call_next(request)
     return JSONResponse({"error": "Unauthorized"}, status_code=401)
 
@@ -241,3 +258,7 @@ def _error(status: int, message: str) -> Response:
 
 def _event(document: Body) -> str:
     return f"data: {json.dumps(document, ensure_ascii=False)}\n\n"
+
+
+if __name__ == "__main__":
+    main()

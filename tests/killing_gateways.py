@@ -1,0 +1,205 @@
+"""Gateways and engines under load that are killed at random moments, and what the ledger says then."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import psutil
+from openai import APIError, OpenAI
+from sqlalchemy import func, select
+
+from freesolo import processes
+from freesolo.domain.catalog import SMOLLM2_135M
+from freesolo.schemas.usage import Outcome
+from hub_server.billing import service as billing
+from hub_server.billing.service import HOLD_SECONDS
+from hub_server.models import Balance, Credit, Hold, Usage
+from tests.hubs import LiveHub, resources_of
+from tests.ports import free_port
+
+_MODEL = SMOLLM2_135M.id
+_CALLERS = 6
+VICTIMS = ("gateway", "engine", "both")
+
+
+@dataclass
+class Told:
+    """What callers were told: the tokens of whole answers by their ids, and how the others went."""
+
+    answers: dict[str, tuple[int, int]] = field(default_factory=dict)
+    failed: int = 0
+    hung_up: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Gateway:
+    """A gateway's process, started again whenever it is gone, as its supervisor would."""
+
+    def __init__(self, hub: LiveHub, folder: Path, module: str) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._command = [sys.executable, "-m", *module.split()]
+        self._environment = {
+            "FREESOLO_SERVE_HUB_URL": hub.url,
+            "FREESOLO_SERVE_API_KEY": hub.gateway_key,
+            "FREESOLO_SERVE_PORT": str(self.port),
+            "FREESOLO_SERVE_DATA_DIR": str(folder),
+            "FREESOLO_SERVE_CACHE_DIR": str(folder / "cache"),
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        self._process = subprocess.Popen(
+            self._command, env=inherited() | self._environment, stderr=subprocess.DEVNULL
+        )
+        while True:
+            with suppress(httpx.TransportError):
+                if httpx.get(f"{self.url}/readyz", trust_env=False).is_success:
+                    return
+            assert self._process.poll() is None, "The gateway ended while it started."
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """End it as a crash would, and start it again."""
+        self.end(signal.SIGKILL)
+        self.start()
+
+    def kill_engine(self) -> None:
+        """End its engine as a crash would, if there is one just now."""
+        for record in self.folder.glob("run/engine-*.json"):
+            found = processes.read_record(record)
+            if found is not None:
+                with suppress(psutil.NoSuchProcess):
+                    psutil.Process(found.session).kill()
+
+    def end(self, number: signal.Signals) -> None:
+        """End it."""
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait()
+
+
+def inherited() -> dict[str, str]:
+    """Return the variables of this process."""
+    return dict(os.environ)  # noqa: TID251 - handed on, not read
+
+
+@contextmanager
+def callers(gateway: Gateway, key: str, seed: int) -> Iterator[Told]:
+    """Let several callers ask, whole and streamed, and hang up now and then, while the block runs."""
+    told, stopping = Told(), threading.Event()
+
+    def call(number: int) -> None:
+        draw = random.Random(f"{seed} {number}")  # noqa: S311 - the same calls each time
+        client = OpenAI(base_url=f"{gateway.url}/v1", api_key=key, max_retries=0, timeout=60)
+        while not stopping.is_set():
+            try:
+                ask(client, draw, told)
+            except APIError:
+                with told.lock:
+                    told.failed += 1
+                time.sleep(0.05)
+
+    with ThreadPoolExecutor(_CALLERS) as pool:
+        calling = [pool.submit(call, number) for number in range(_CALLERS)]
+        try:
+            yield told
+        finally:
+            stopping.set()
+    for each in calling:
+        each.result()
+
+
+def ask(client: OpenAI, draw: random.Random, told: Told) -> None:
+    """Ask once; note what was told."""
+    text = " ".join("word" for _ in range(draw.randint(1, 30)))
+    kind = draw.choice(("whole", "streamed", "streamed", "hung up"))
+    if kind == "whole":
+        answer = client.chat.completions.create(
+            model=_MODEL, messages=[{"role": "user", "content": text}], max_completion_tokens=40
+        )
+        name, usage = answer.id, answer.usage
+    else:
+        stream = client.chat.completions.create(
+            model=_MODEL,
+            messages=[{"role": "user", "content": text}],
+            max_completion_tokens=40,
+            stream=True,
+            stream_options={"include_usage": True},
+        )
+        name, usage = "", None
+        for count, chunk in enumerate(stream):
+            name, usage = chunk.id, chunk.usage or usage
+            if kind == "hung up" and count == draw.randint(1, 4):
+                stream.close()
+                break
+    with told.lock:
+        if usage is None:
+            told.hung_up += 1
+        else:
+            counts = usage.prompt_tokens, usage.completion_tokens
+            told.answers[name.removeprefix("chatcmpl-")] = counts
+
+
+def kill_busy(gateway: Gateway, victim: str, told: Told, seconds: float) -> None:
+    """Kill one of `VICTIMS` a while after it began to answer again."""
+    before = len(told.answers)
+    while len(told.answers) == before:
+        time.sleep(0.01)
+    time.sleep(seconds)
+    if victim != "gateway":
+        gateway.kill_engine()
+    if victim != "engine":
+        gateway.kill()
+
+
+def check_ledger(hub: LiveHub, gateway: Gateway, told: Told) -> Counter[str]:
+    """Check that every answer was counted as it was told, that nothing is held, and the sums.
+
+    Return how many requests ended how.
+    """
+    await_settled(gateway)
+    resources = resources_of(hub.app)
+    with resources.readers() as session:
+        rows = {row.id: row for row in session.scalars(select(Usage))}
+        balance = session.scalars(select(Balance)).one()
+        given = session.execute(select(func.sum(Credit.amount))).scalar_one() or 0
+        holds = set(session.scalars(select(Hold.id)))
+    for name, counts in told.answers.items():
+        row = rows[name]
+        assert row.outcome is Outcome.COUNTED, name
+        assert (row.prompt_tokens, row.completion_tokens) == counts, name
+    assert balance.balance == given - sum(row.amount for row in rows.values())
+    assert not holds & rows.keys()
+    # What is left was never dispatched, or nobody knows of it: it is freed in time.
+    with resources.sessions.begin() as session:
+        later = resources.clock() + timedelta(seconds=2 * HOLD_SECONDS)
+        billing.free_expired(session, now=later)
+        assert session.scalars(select(Balance.held)).one() == 0
+    return Counter(row.outcome.value for row in rows.values())
+
+
+def await_settled(gateway: Gateway) -> None:
+    """Wait until the hub has all that the gateway's folder holds."""
+    usage = gateway.folder / "usage"
+    patterns = ("*.sending", "open.jsonl", "engines/*/open/*", "engines/*/closed/*")
+    deadline = time.monotonic() + 60
+    while any(path for pattern in patterns for path in usage.glob(pattern)):
+        assert time.monotonic() < deadline, "Something is never settled."
+        time.sleep(0.05)
+    # The last of it may be on its way.
+    time.sleep(1.0)
