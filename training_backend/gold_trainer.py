@@ -104,15 +104,17 @@ class GoldTrainer(Trainer):  # type: ignore[misc]
             max_tokens=self._passes.tokens,
             pass_cost=round(self._passes.tokens * _PASS_COST),
         ):
-            with self.accelerator.autocast():
-                hidden, gradient, part = imitate(
-                    self.model, self._output, [rows[place] for place in batch], tokens=tokens
-                )
-            step = self.state.global_step + 1
-            refuse_unless_finite("loss", part.loss, step, self._lessons.train)
-            hidden.backward(gradient)
-            parts.append(part)
+            parts.append(self._add_gradient([rows[place] for place in batch], tokens))
         return parts
+
+    def _add_gradient(self, rows: Sequence[GoldRow], tokens: int) -> Imitated:
+        """Compute the part of a step's gradient that a batch makes up; nothing of it outlives this."""
+        with self.accelerator.autocast():
+            hidden, gradient, part = imitate(self.model, self._output, rows, tokens=tokens)
+        step = self.state.global_step + 1
+        refuse_unless_finite("loss", part.loss, step, self._lessons.train)
+        hidden.backward(gradient)
+        return part
 
 
 class _Summary:
