@@ -87,7 +87,7 @@ TASKS = {
     "number hunt": Trained(
         "multi-turn",
         _sft(10, 256),
-        _grpo(8, 256, credit_assignment="per_turn"),
+        _grpo(8, 256, credit_assignment="per_turn", learning_rate=1e-4),
     ),
 }
 
