@@ -98,14 +98,12 @@ class GoldTrainer(Trainer):  # type: ignore[misc]
 
     def _accumulate(self, rows: Sequence[GoldRow]) -> list[Imitated]:
         tokens = sum(row.trained_tokens for row in rows)
-        parts = []
-        for batch in batches_by_length(
+        batches = batches_by_length(
             [len(row.ids) for row in rows],
             max_tokens=self._passes.tokens,
             pass_cost=round(self._passes.tokens * _PASS_COST),
-        ):
-            parts.append(self._add_gradient([rows[place] for place in batch], tokens))
-        return parts
+        )
+        return [self._add_gradient([rows[place] for place in batch], tokens) for batch in batches]
 
     def _add_gradient(self, rows: Sequence[GoldRow], tokens: int) -> Imitated:
         """Compute the part of a step's gradient that a batch makes up; nothing of it outlives this."""
