@@ -60,10 +60,11 @@ def kill_often(folder: Path, times: int, seed: int) -> None:
             trained, worker = train(platform, worker, work, [moment])
             check_equal(trained, alone)
             met = trained.kills[0] if trained.kills else None
+            algorithm = trained.run.spec["algorithm"]
             phase = met.phase if met else "it had ended"
-            struck[f"{trained.run.algorithm} in {phase}"] += 1
+            struck[f"{algorithm} in {phase}"] += 1
             print(
-                f"| {number} | {trained.run.algorithm} | {moment.victim} | {moment.seconds:.1f} "
+                f"| {number} | {algorithm} | {moment.victim} | {moment.seconds:.1f} "
                 f"| {'training' if trains else 'the run'} | {phase} | {met.step if met else ''} "
                 f"| {trained.run.attempt} | {trained.seconds:.1f} |",
                 flush=True,
