@@ -13,7 +13,7 @@ import argparse
 import shutil
 import tempfile
 from collections import Counter
-from itertools import cycle, islice
+from itertools import count, cycle, islice
 from pathlib import Path
 
 from hub_server.migrating import migrate
@@ -53,18 +53,22 @@ def kill_often(folder: Path, times: int, seed: int) -> None:
         )
         print("|---|---|---|---|---|---|---|---|---|")
         struck: Counter[str] = Counter()
+        seeds = count(seed)
         turns = cycle((work, trains) for trains in (True, False) for work in (SFT, GRPO))
-        for number, (work, trains) in enumerate(islice(turns, times), start=1):
+        for work, trains in islice(turns, times):
             alone = undisturbed[work.name]
-            (moment,) = random_moments(seed + number, 1, alone, trains=trains)
-            trained, worker = train(platform, worker, work, [moment])
-            check_equal(trained, alone)
-            met = trained.kills[0] if trained.kills else None
-            phase = met.phase if met else "it had ended"
-            struck[f"{trained.run.algorithm} in {phase}"] += 1
+            trained = alone
+            # A moment after the end of a run is drawn anew.
+            while not trained.kills:
+                moments = list(random_moments(next(seeds), 1, alone, trains=trains))
+                trained, worker = train(platform, worker, work, moments)
+                check_equal(trained, alone)
+            (met,) = trained.kills
+            algorithm = trained.run.spec["algorithm"]
+            struck[f"{algorithm} in {met.phase}"] += 1
             print(
-                f"| {number} | {trained.run.algorithm} | {moment.victim} | {moment.seconds:.1f} "
-                f"| {'training' if trains else 'the run'} | {phase} | {met.step if met else ''} "
+                f"| {struck.total()} | {algorithm} | {met.moment.victim} | {met.moment.seconds:.1f} "
+                f"| {'training' if trains else 'the run'} | {met.phase} | {met.step} "
                 f"| {trained.run.attempt} | {trained.seconds:.1f} |",
                 flush=True,
             )

@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from types import SimpleNamespace
@@ -44,11 +44,15 @@ WINDOW = 5
 
 @dataclass(frozen=True)
 class Trained:
-    """A task, a template or a folder of ours, and how it is trained on: the tables of its configs."""
+    """A task, a template or a folder of ours, and how it is trained on: the tables of its configs.
+
+    `params` are the environment's, besides its split.
+    """
 
     environment: str | Path
     sft: Mapping[str, object]
     grpo: Mapping[str, object]
+    params: Mapping[str, object] = field(default_factory=dict)
 
 
 def _sft(steps: int, context: int) -> dict[str, object]:
@@ -79,15 +83,16 @@ def _grpo(tokens: int, context: int, **more: object) -> dict[str, object]:
 TASKS = {
     "reviews": Trained(ROOT / "benchmarks" / "reviews", _sft(4, 256), _grpo(8, 256)),
     "review rounds": Trained(
-        ROOT / "benchmarks" / "review_rounds",
+        ROOT / "benchmarks" / "reviews",
         _sft(4, 256),
         _grpo(8, 256, credit_assignment="per_turn"),
+        {"rounds": 3},
     ),
     "dates": Trained("single-turn", _sft(6, 256), _grpo(16, 256)),
     "number hunt": Trained(
         "multi-turn",
         _sft(10, 256),
-        _grpo(8, 256, credit_assignment="per_turn"),
+        _grpo(8, 256, credit_assignment="per_turn", learning_rate=1e-4),
     ),
 }
 
@@ -252,13 +257,14 @@ def _document(cell: Cell, algorithm: str, table: Mapping[str, object]) -> dict[s
 
 @contextmanager
 def _open(cell: Cell, split: str, cache_dir: Path) -> Iterator[EnvironmentHost]:
-    environment = TASKS[cell.task].environment
+    task = TASKS[cell.task]
+    environment = task.environment
     with tempfile.TemporaryDirectory() as scratch:
         folder = environment if isinstance(environment, Path) else Path(scratch)
         if isinstance(environment, str):
             write_environment(find_template(environment), folder, name="task", org="local")
         options = HostOptions(cache_dir=cache_dir)
-        with open_host(folder, options, params={"split": split}) as host:
+        with open_host(folder, options, params={"split": split, **task.params}) as host:
             yield host
 
 

@@ -47,6 +47,7 @@ class Moment:
 class Killed:
     """What one kill met: in which attempt, doing what, after which step."""
 
+    moment: Moment
     attempt: int
     phase: str
     step: int
@@ -96,7 +97,7 @@ def train(
         before = _recorded(platform, run)
         shown = platform.client.run(run.id)
         jobs = _kill(worker, run, moment.victim)
-        kills.append(Killed(shown.attempt, str(shown.phase or shown.state), shown.step))
+        kills.append(Killed(moment, shown.attempt, str(shown.phase or shown.state), shown.step))
         if not worker.process.is_running():
             worker = platform.start_worker()
         psutil.wait_procs(jobs, timeout=60)

@@ -98,21 +98,21 @@ class GoldTrainer(Trainer):  # type: ignore[misc]
 
     def _accumulate(self, rows: Sequence[GoldRow]) -> list[Imitated]:
         tokens = sum(row.trained_tokens for row in rows)
-        parts = []
-        for batch in batches_by_length(
+        batches = batches_by_length(
             [len(row.ids) for row in rows],
             max_tokens=self._passes.tokens,
             pass_cost=round(self._passes.tokens * _PASS_COST),
-        ):
-            with self.accelerator.autocast():
-                hidden, gradient, part = imitate(
-                    self.model, self._output, [rows[place] for place in batch], tokens=tokens
-                )
-            step = self.state.global_step + 1
-            refuse_unless_finite("loss", part.loss, step, self._lessons.train)
-            hidden.backward(gradient)
-            parts.append(part)
-        return parts
+        )
+        return [self._add_gradient([rows[place] for place in batch], tokens) for batch in batches]
+
+    def _add_gradient(self, rows: Sequence[GoldRow], tokens: int) -> Imitated:
+        """Compute the part of a step's gradient that a batch makes up; nothing of it outlives this."""
+        with self.accelerator.autocast():
+            hidden, gradient, part = imitate(self.model, self._output, rows, tokens=tokens)
+        step = self.state.global_step + 1
+        refuse_unless_finite("loss", part.loss, step, self._lessons.train)
+        hidden.backward(gradient)
+        return part
 
 
 class _Summary:

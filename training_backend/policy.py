@@ -132,20 +132,23 @@ def _inputs(packs: Sequence[Pack], device: torch.device) -> dict[str, Tensor]:
     Plain rows need no mask: each architecture knows best how its layers look back, some of them
     only so far.
     """
-    shape = len(packs), max(pack.tokens for pack in packs)
-    ids, positions = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
-    branches = torch.full(shape, -1)
-    for number, pack in enumerate(packs):
-        ids[number, : pack.tokens] = torch.tensor(pack.ids)
-        positions[number, : pack.tokens] = torch.tensor(pack.positions)
-        branches[number, : pack.tokens] = torch.tensor(pack.branches)
+    ids = _padded([pack.ids for pack in packs], fill=0).to(device)
     if all(len(pack.rows) == 1 for pack in packs):
-        return {"input_ids": ids.to(device)}
+        return {"input_ids": ids}
+    branches = _padded([pack.branches for pack in packs], fill=-1).to(device)
     return {
-        "input_ids": ids.to(device),
-        "position_ids": positions.to(device),
-        "attention_mask": _allowed(branches.to(device)),
+        "input_ids": ids,
+        "position_ids": _padded([pack.positions for pack in packs], fill=0).to(device),
+        "attention_mask": _allowed(branches),
     }
+
+
+def _padded(rows: Sequence[Sequence[int]], *, fill: int) -> Tensor:
+    """Return rows of numbers as (rows, longest), filled up behind the shorter ones."""
+    padded = torch.full((len(rows), max(map(len, rows))), fill)
+    for number, row in enumerate(rows):
+        padded[number, : len(row)] = torch.tensor(row)
+    return padded
 
 
 def _allowed(branches: Tensor) -> Tensor:

@@ -9,8 +9,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
-# Rows whose logits are in memory at once: a vocabulary is large.
-_AT_ONCE = 256
+from freesolo.domain.memory import SCORED_AT_ONCE
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ class _TokenScores(torch.autograd.Function):  # type: ignore[misc]
 
 def parts_of(count: int) -> list[slice]:
     """Divide so many tokens into those whose logits are in memory at once."""
-    return [slice(start, start + _AT_ONCE) for start in range(0, count, _AT_ONCE)]
+    return [slice(start, start + SCORED_AT_ONCE) for start in range(0, count, SCORED_AT_ONCE)]
 
 
 def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, temperature: float) -> Tensor:

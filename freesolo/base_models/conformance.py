@@ -61,7 +61,7 @@ def _look_at_config(subject: Subject) -> Inspection:
     # Of a model that also sees, what reads is described apart.
     text = {**config, **(config.get("text_config") or {})}
     checks = [_architecture(config)]
-    if bent := [name for name in _BENDS_LOGITS if text.get(name) not in {None, 1}]:
+    if bent := [name for name in _BENDS_LOGITS if text.get(name) not in (None, 1)]:
         checks.append(
             _error(
                 name="output",

@@ -17,6 +17,7 @@ from freesolo.domain.train_spec import (
     completion_tokens,
     context_tokens,
     rollouts_per_step,
+    save_beyond,
     total_steps,
 )
 from freesolo.errors import InvalidTrainSpec, LimitExceeded, Problem
@@ -262,11 +263,11 @@ def _price(model: BaseModelEntry, tokens: Tokens, most: Tokens) -> Price:
 
 def _unreachable_saves(spec: TrainSpec, examples: int, steps: int) -> tuple[str, ...]:
     # Only the environment itself knows how many rows it has: the job refuses what this foresees.
-    beyond = [step for step in spec.train.save_at_steps if step > steps]
-    if not beyond:
+    beyond = save_beyond(spec.train, steps)
+    if beyond is None:
         return ()
     return (
-        f"`train.save_at_steps` names step {beyond[0]}, and {examples} rows make {steps} steps: with "
+        f"`train.save_at_steps` names step {beyond}, and {examples} rows make {steps} steps: with "
         "no more than that the run will be refused.",
     )
 

@@ -46,8 +46,8 @@ _SCORE_BYTES = 4 + 2
 _MASK_BYTES = 4 + 2
 # A score of the vocabulary: in bfloat16, in float32, its logarithm, and the gradient.
 _LOGIT_BYTES = 2 + 4 + 4 + 4
-# Positions whose scores are there at once.
-_SCORED_AT_ONCE = 256
+# Positions whose scores of the vocabulary are there at once.
+SCORED_AT_ONCE = 256
 # One while it is sampled: in float32, sorted, and as a probability.
 _SAMPLED_LOGIT_BYTES = 12
 
@@ -207,7 +207,7 @@ def _load_of(spec: TrainSpec, model: BaseModelEntry, lengths: RowLengths, *, gpu
         row=row,
         tokens=tokens,
         pack=max(row, min(family, bound)),
-        scored=min(_SCORED_AT_ONCE, tokens, group * math.ceil(tokens * answer / whole)),
+        scored=min(SCORED_AT_ONCE, tokens, group * math.ceil(tokens * answer / whole)),
         rollouts=rollouts,
         masked=rollouts > 0,
     )

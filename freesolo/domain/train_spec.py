@@ -270,11 +270,16 @@ def _most_steps(train: TrainTable) -> int | None:
     return None
 
 
+def save_beyond(train: TrainTable, steps: int) -> int | None:
+    """Return the first step at which a run of so many `steps` is to save and never will, if any."""
+    return next((step for step in train.save_at_steps if step > steps), None)
+
+
 def _unreachable(train: TrainTable, steps: int) -> list[Problem]:
-    beyond = [step for step in train.save_at_steps if step > steps]
-    if not beyond:
+    beyond = save_beyond(train, steps)
+    if beyond is None:
         return []
-    message = f"Step {beyond[0]} lies after the last one, {steps}."
+    message = f"Step {beyond} lies after the last one, {steps}."
     return [Problem("train.save_at_steps", message, "value")]
 
 

@@ -13,7 +13,7 @@ from training_backend.packing import Row
 from training_backend.policy import Objective
 from training_backend.policy_trainer import Practice, train_policy
 from training_backend.recipes.practising import course_of, play, practising, refuse_unread
-from training_backend.recipes.task import Progress, Task
+from training_backend.recipes.task import Task
 from training_backend.rollout_metrics import metrics_of, samples_of
 from training_backend.rollouts import Rollout, Stage
 
@@ -41,7 +41,6 @@ def train(task: Task) -> int:
                 ready.stage,
                 ready.examples,
                 spec.train,
-                task.progress,
                 hopeful=task.resume_from is not None,
             ).practise,
             device=ready.device,
@@ -59,7 +58,6 @@ class GroupPractice:
     stage: Stage
     examples: Examples
     train: GrpoTable
-    progress: Progress
     hopeful: bool = False
     _silent: int = 0
 

@@ -85,8 +85,7 @@ def fit(plan: Plan, progress: Progress) -> int:
     """Make exactly the planned updates, telling `progress` of every step and checkpoint.
 
     Raise `InvalidTrainSpec` when a checkpoint is asked for after the last of them, and when the loss
-    is no longer a number, `OutOfMemory` when the
-    accelerator's memory is too small.
+    is no longer a number, `OutOfMemory` when the accelerator's memory is too small.
     """
     steps = planned_steps(plan.train, len(plan.rows))
     device = find_device()

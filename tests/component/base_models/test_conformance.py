@@ -188,6 +188,7 @@ def test_a_tokenizer_that_does_not_give_back_a_conversation_is_reported(tiny: Pa
         ({"model_type": "vit"}, "architecture", "no language model"),
         ({"quantization_config": {"quant_method": "fp8"}}, "precision", "quantised"),
         ({"final_logit_softcapping": 30.0}, "output", "final_logit_softcapping = 30.0"),
+        ({"logit_scale": [2]}, "output", "logit_scale = [2]"),
     ],
 )
 def test_a_model_that_cannot_be_trained_here_is_refused(

@@ -19,7 +19,7 @@ from training_backend.rollouts import Limits, Place, Rollout, Stage
 
 def practice(*, hopeful: bool = False, **train: object) -> GroupPractice:
     nobody: Any = None
-    return GroupPractice(nobody, nobody, GrpoTable.model_validate(train), nobody, hopeful=hopeful)
+    return GroupPractice(nobody, nobody, GrpoTable.model_validate(train), hopeful=hopeful)
 
 
 def test_a_run_in_which_no_group_ever_told_anything_is_in_vain() -> None:
@@ -66,10 +66,9 @@ def test_a_step_tells_what_was_learned_from_and_what_its_environment_took(
     folder = write_environment(tmp_path / "echo", ECHO)
     options = HostOptions(tmp_path / "cache", sandbox=SandboxMode.OFF, call_timeout=1.0)
     table = GrpoTable(batch_size=1, group_size=4)
-    nobody: Any = None
     with open_host(folder, options) as host:
         stage = Stage(host, Scripted(chat, script), chat, Limits(30, 200), SEED)
-        learned = GroupPractice(stage, host.examples(), table, nobody).practise(1, [0])
+        learned = GroupPractice(stage, host.examples(), table).practise(1, [0])
 
     # One was cut off, and one has no score: they teach nothing, and show no advantage.
     assert [sample.advantage is None for sample in learned.samples] == [False, False, True, True]
