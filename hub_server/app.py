@@ -39,6 +39,7 @@ from hub_server.publishing import receipt_routes as receipts
 from hub_server.publishing import routes as publishing
 from hub_server.publishing import upload_routes as uploads
 from hub_server.rates import RateLimits
+from hub_server.replicas import routes as replicas
 from hub_server.runs import routes as runs
 from hub_server.search import routes as search
 from hub_server.secrets import routes as secrets
@@ -137,6 +138,7 @@ def _routes() -> list[BaseRoute]:
         evaluations,
         gateway,
         billing,
+        replicas,
         storage,
         health,
     ):

@@ -1,7 +1,6 @@
 """How a vLLM engine is started and ended on this machine."""
 
 import asyncio
-import hashlib
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -72,9 +71,7 @@ class VllmProcess:
 
     @property
     def _slug(self) -> str:
-        # Orgs may give one name to different weights, each with an engine of its own.
-        weights = f"{self.entry.revision} {self.entry.source.model_dump_json()}".encode()
-        return f"{self.entry.id.replace('/', '--')}-{hashlib.sha256(weights).hexdigest()[:8]}"
+        return f"{self.entry.id.replace('/', '--')}-{self.entry.weights[:8]}"
 
     def _spawn(self, model: Path, endpoint: Endpoint) -> "subprocess.Popen[bytes]":
         on_gpu = shutil.which("nvidia-smi") is not None

@@ -3,6 +3,7 @@
 Prices are integers in pico-dollars a token: 36_000 is $0.036 for a million tokens.
 """
 
+import hashlib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -117,6 +118,12 @@ class BaseModelEntry(BaseModel):
     price_cached: Price | None = None
     price_output: Price = 0
     price_train: Price = 0
+
+    @property
+    def weights(self) -> str:
+        """The name of what is behind the id, which orgs may give to different models."""
+        facts = f"{self.id} {self.revision} {self.source.model_dump_json()}"
+        return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
     @model_validator(mode="after")
     def _is_pinned(self) -> Self:

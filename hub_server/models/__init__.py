@@ -21,6 +21,7 @@ from hub_server.models.environments import (
     VersionUse,
 )
 from hub_server.models.evaluations import Evaluation, EvaluationCase
+from hub_server.models.replicas import Replica
 from hub_server.models.runs import Checkpoint, KnownWorker, Run, RunAttempt, RunEvent
 from hub_server.models.search import SearchDocument
 from hub_server.models.secrets import ProjectSecret, RunSecret
@@ -55,6 +56,7 @@ __all__ = [
     "Org",
     "Project",
     "ProjectSecret",
+    "Replica",
     "RequestRecord",
     "Run",
     "RunAttempt",
