@@ -31,12 +31,12 @@ def is_installed() -> bool:
     return importlib.util.find_spec("vllm") is not None
 
 
-def new_endpoint() -> Endpoint:
-    """Return a free address on loopback, and a key that nobody knows."""
+def new_endpoint(host: str = "127.0.0.1") -> Endpoint:
+    """Return a free address of this machine, and a key that nobody knows."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((host, 0))
         port: int = probe.getsockname()[1]
-    return Endpoint(f"http://127.0.0.1:{port}", secrets.token_urlsafe(32))
+    return Endpoint(f"http://{host}:{port}", secrets.token_urlsafe(32))
 
 
 def rank_room(rank: int) -> int:
@@ -48,9 +48,10 @@ def command(
     model: Path, endpoint: Endpoint, *, flags: Iterable[str], options: Mapping[str, object]
 ) -> list[str]:
     """Return the command that serves `model`, a folder, with run-time LoRA at `endpoint`."""
+    host, _, port = endpoint.url.removeprefix("http://").rpartition(":")
     everywhere = {
-        "host": "127.0.0.1",
-        "port": endpoint.url.rpartition(":")[2],
+        "host": host,
+        "port": port,
         "model": model,
         # OpenAI's defaults for what a request leaves out, not the model folder's.
         "generation-config": "vllm",
