@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Coroutine
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request, Response
@@ -10,9 +11,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import ValidationError
 
 from freesolo.domain.problems import problems_from_validation
-from freesolo.domain.suggest import did_you_mean
-from freesolo.errors import InvalidInput, ModelNotFound, PayloadTooLarge, Unauthorized
-from freesolo.schemas.deployments import ServedModel
+from freesolo.errors import InvalidInput, PayloadTooLarge, Unauthorized
 from serving_backend.chat import ChatRequest
 from serving_backend.completions import Completions
 from serving_backend.hub import Hub
@@ -95,18 +94,14 @@ async def chat_completions(
 async def list_models(key_hash: KeyHash, hub: HubOf) -> dict[str, object]:
     """List every name that the key may ask for."""
     models = await hub.models(key_hash)
-    return {"object": "list", "data": [_model(model) for model in models]}
+    return {"object": "list", "data": [_model(model.id, model.created_at) for model in models]}
 
 
 @router.get("/v1/models/{model_id:path}")
 async def show_model(model_id: str, key_hash: KeyHash, hub: HubOf) -> dict[str, object]:
-    """Show one name that the key may ask for."""
-    models = {model.id: model for model in await hub.models(key_hash)}
-    if model_id not in models:
-        raise ModelNotFound(
-            f"The model {model_id!r} does not exist.", hint=did_you_mean(model_id, models)
-        )
-    return _model(models[model_id])
+    """Show one name that the key may ask for: one of the list, or the full revision of an adapter."""
+    target = await hub.resolve(key_hash, model_id)
+    return _model(target.model, target.created_at)
 
 
 @router.get("/healthz")
@@ -141,10 +136,10 @@ async def _gone(caller: Request) -> None:
         continue
 
 
-def _model(model: ServedModel) -> dict[str, object]:
+def _model(name: str, created_at: datetime | None) -> dict[str, object]:
     return {
-        "id": model.id,
+        "id": name,
         "object": "model",
-        "created": int(model.created_at.timestamp()) if model.created_at else 0,
+        "created": int(created_at.timestamp()) if created_at else 0,
         "owned_by": "freesolo",
     }

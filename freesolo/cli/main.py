@@ -18,7 +18,7 @@ from freesolo.cli.changes import changes
 from freesolo.cli.chat import chat
 from freesolo.cli.context import App
 from freesolo.cli.delete import delete, restore
-from freesolo.cli.deploy import deploy, deployments, undeploy
+from freesolo.cli.deploy import deploy, deployments, rollback, undeploy
 from freesolo.cli.deprecate import deprecate
 from freesolo.cli.diff import diff
 from freesolo.cli.doctor import doctor
@@ -69,7 +69,7 @@ _SECTIONS: dict[str, tuple[click.Command, ...]] = {
     ),
     "Train and serve": (
         *(secrets, train, runs, models),
-        *(deploy, deployments, undeploy, chat, usage, evaluate, results),
+        *(deploy, deployments, rollback, undeploy, chat, usage, evaluate, results),
     ),
     "Look after what is published": (
         *(tag, yank, unyank, deprecate, archive, unarchive, delete, restore, rename, transfer),

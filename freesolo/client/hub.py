@@ -23,6 +23,7 @@ from freesolo.schemas.contents import FileEntry, FileList
 from freesolo.schemas.deployments import (
     Deployment,
     DeploymentList,
+    DeploymentPlan,
     NewDeployment,
 )
 from freesolo.schemas.environments import (
@@ -170,18 +171,33 @@ class HubClient(
         """Return what a run has saved, by rising step."""
         return self._get(CheckpointList, f"/v1/runs/{path_part(run_id)}/checkpoints").checkpoints
 
-    def deploy(self, adapter: str) -> Deployment:
-        """Ask for an adapter to be served under its run's id."""
+    def deploy(self, adapter: str, *, stage: bool = False) -> Deployment:
+        """Ask for an adapter to be served under its run's id, or with `stage` by its revision only."""
         response = self._transport.request(
             "POST",
             "/v1/deployments",
-            json_body=NewDeployment(adapter=adapter).model_dump(),
+            json_body=NewDeployment(adapter=adapter, stage=stage).model_dump(),
+            headers={"Idempotency-Key": token_hex(16)},
+        )
+        return self._read(Deployment, response)
+
+    def plan_deployment(self, adapter: str, *, stage: bool = False) -> DeploymentPlan:
+        """Make every check of a deploy and return what it would do."""
+        body = NewDeployment(adapter=adapter, stage=stage, dry_run=True).model_dump()
+        response = self._transport.request("POST", "/v1/deployments", json_body=body)
+        return self._read(DeploymentPlan, response)
+
+    def roll_back(self, model: str) -> Deployment:
+        """Ask for what an alias pointed to before to be served under it again."""
+        response = self._transport.request(
+            "POST",
+            f"/v1/deployments/{path_part(model)}/rollback",
             headers={"Idempotency-Key": token_hex(16)},
         )
         return self._read(Deployment, response)
 
     def deployments(self, *, everything: bool = False) -> list[Deployment]:
-        """Return what is live or coming; with `everything`, also what failed or was withdrawn."""
+        """Return what is served or coming; with `everything`, also what failed or was withdrawn."""
         return self._get(
             DeploymentList, "/v1/deployments", all="true" if everything else None
         ).deployments
@@ -191,7 +207,7 @@ class HubClient(
         return self._get(Deployment, f"/v1/deployments/{path_part(deployment_id)}")
 
     def undeploy(self, model: str) -> None:
-        """Stop serving an alias."""
+        """Stop serving an alias with all its revisions, or one revision it does not point to."""
         self._transport.request("DELETE", f"/v1/deployments/{path_part(model)}")
 
 

@@ -29,6 +29,7 @@ class Action(StrEnum):
     MODEL_ADDED = "model.added"
     MODEL_REMOVED = "model.removed"
     DEPLOYMENT_REQUESTED = "deployment.requested"
+    DEPLOYMENT_ROLLED_BACK = "deployment.rolled-back"
     DEPLOYMENT_WITHDRAWN = "deployment.withdrawn"
     EVALUATION_STORED = "evaluation.stored"
     EVALUATION_DELETED = "evaluation.deleted"

@@ -12,20 +12,40 @@ from freesolo.schemas.runs import RunError
 
 
 class NewDeployment(Wire):
-    """The body of `POST /v1/deployments`: `RUN_ID`, `RUN_ID/step-N` or a full revision."""
+    """The body of `POST /v1/deployments`: `RUN_ID`, `RUN_ID/step-N` or a full revision.
+
+    With `stage` it is served by its full revision only. With `dry_run` every check is made and
+    nothing is stored.
+    """
 
     adapter: str
+    stage: bool = False
+    dry_run: bool = False
+
+
+class DeploymentPlan(Wire):
+    """What a deploy would do: the answer of `POST /v1/deployments` with `dry_run`."""
+
+    model: str
+    revision: str
+    base_model: str
+    active_revision: str | None = Field(description="What the alias points to now.")
+    moves_alias: bool = Field(description="Whether the alias would point to another revision.")
+    deployment: str | None = Field(
+        description="The deployment that serves the revision, or is about to, and would be returned."
+    )
 
 
 class Deployment(Wire):
-    """One try at serving a revision under an alias. `model` is the alias that clients ask for."""
+    """One try at serving a revision. `model` is its alias; what is ready answers by `revision` too."""
 
     id: str
     model: str
     revision: str
     base_model: str
     state: DeploymentState
-    active: bool = Field(description="Whether the alias points to this revision now.")
+    staged: bool = Field(description="Served by its revision only: the alias never pointed to it.")
+    active: bool = Field(description="Whether the alias points to this deployment now.")
     error: RunError | None = None
     created_at: datetime
     ready_at: datetime | None = None
@@ -78,6 +98,7 @@ class Target(Wire):
     model: str
     base_model: BaseModelEntry
     revision: str | None = None
+    created_at: datetime | None = None
     adapter: Artifact | None = None
     thinking: bool | None = None
     structured_outputs: dict[str, JsonValue] | None = None

@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index, String, UniqueConstraint
+from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index, String, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from freesolo.domain.lifecycle import DeploymentState
@@ -14,8 +14,8 @@ from hub_server.models.base import AsJson, Base, state_type
 class Alias(Base):
     """A name that clients ask for, and the generation of the deployment it points to.
 
-    Every deploy and undeploy of the name is issued the next generation. The alias only ever moves
-    to a higher one, so that a slow deployment never replaces one that was asked for after it.
+    Every deploy, rollback and undeploy of the name is issued the next generation. The alias only ever
+    moves to a higher one, so that a slow deployment never replaces one that was asked for after it.
     """
 
     __tablename__ = "aliases"
@@ -27,7 +27,11 @@ class Alias(Base):
 
 
 class Deployment(Base):
-    """One try at serving a revision under an alias, with the lease of the gateway that has it."""
+    """One try at serving a revision, with the lease of the gateway that has it.
+
+    What is ready answers by its revision until it is withdrawn, whatever the alias points to. With
+    `staged` the alias was never moved to it. A revision is ready in one deployment at most.
+    """
 
     __tablename__ = "deployments"
     __table_args__ = (
@@ -46,6 +50,7 @@ class Deployment(Base):
     revision: Mapped[str] = mapped_column(String(100))
     base_model: Mapped[str] = mapped_column(String(200))
     base_revision: Mapped[str] = mapped_column(String(200))
+    staged: Mapped[bool] = mapped_column(default=False, server_default=false())
     state: Mapped[DeploymentState] = mapped_column(state_type(DeploymentState, "state"))
     error: Mapped[RunError | None] = mapped_column(AsJson(RunError))
     created_at: Mapped[datetime]

@@ -431,6 +431,7 @@ def test_readers_change_nothing(hub: HubUnderTest) -> None:
         ("POST", "/v1/runs"),
         ("POST", "/v1/runs/run-0000000000/cancel"),
         ("POST", "/v1/deployments"),
+        ("POST", "/v1/deployments/run-0000000000/rollback"),
         ("DELETE", "/v1/deployments/run-0000000000"),
         ("POST", "/v1/projects"),
     ):
