@@ -13,7 +13,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from freesolo.domain.catalog import BaseModelEntry, Source
+from freesolo.domain.catalog import BaseModelEntry
 from freesolo.errors import FreesoloError, Internal, NotFound
 from serving_backend.adapters import AdapterStore
 from serving_backend.completions import Completions
@@ -84,15 +84,14 @@ class Engines:
     def __init__(self, settings: ServingSettings, process: ProcessFactory) -> None:
         self._settings = settings
         self._process = process
-        self._engines: dict[tuple[str, str, Source], Engine] = {}
+        self._engines: dict[str, Engine] = {}
 
     def of(self, entry: BaseModelEntry) -> Engine:
         """Return the engine of a base model; it starts when a session is asked of it."""
-        weights = (entry.id, entry.revision, entry.source)
-        if weights not in self._engines:
+        if entry.served_as not in self._engines:
             process = self._process(entry, self._settings)
-            self._engines[weights] = Engine(process, model=entry.id)
-        return self._engines[weights]
+            self._engines[entry.served_as] = Engine(process, model=entry.id)
+        return self._engines[entry.served_as]
 
     async def close(self) -> None:
         """End every engine."""

@@ -72,9 +72,9 @@ class VllmProcess:
 
     @property
     def _slug(self) -> str:
-        # Orgs may give one name to different weights, each with an engine of its own.
-        weights = f"{self.entry.revision} {self.entry.source.model_dump_json()}".encode()
-        return f"{self.entry.id.replace('/', '--')}-{hashlib.sha256(weights).hexdigest()[:8]}"
+        # Orgs may give one name to different models, each with an engine of its own.
+        digest = hashlib.sha256(self.entry.served_as.encode()).hexdigest()
+        return f"{self.entry.id.replace('/', '--')}-{digest[:8]}"
 
     def _spawn(self, model: Path, endpoint: Endpoint) -> "subprocess.Popen[bytes]":
         on_gpu = shutil.which("nvidia-smi") is not None
@@ -121,7 +121,12 @@ def command_line(
     }
     if not on_gpu:
         options |= {"dtype": "bfloat16", "max-num-seqs": 32}
-    flags = ("enable-prompt-tokens-details", "enable-scale-out")
+    flags = ["enable-prompt-tokens-details", "enable-scale-out"]
+    if entry.reasoning_parser:
+        options["reasoning-parser"] = entry.reasoning_parser
+    if entry.tool_parser:
+        flags.append("enable-auto-tool-choice")
+        options["tool-call-parser"] = entry.tool_parser
     options["middleware"] = f"{engine_journal.__name__}.{engine_journal.UsageJournal.__name__}"
     return engines.command(model, endpoint, flags=flags, options=options)
 

@@ -90,6 +90,10 @@ class TemplateFacts(BaseModel):
 
 
 Price = Annotated[int, Field(ge=0, le=10**12)]
+ParserName = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,40}$")]
+
+
+_SERVED_AS = {"id", "revision", "source", "context", "max_rank", "reasoning_parser", "tool_parser"}
 
 
 class BaseModelEntry(BaseModel):
@@ -111,6 +115,10 @@ class BaseModelEntry(BaseModel):
     algorithms: tuple[Algorithm, ...] = Field(default=tuple(Algorithm), min_length=1)
     thinking: bool = False
     images: bool = False
+    # vLLM's names of what tells thinking, and calls of tools, from the rest of an answer. Without the
+    # first, thinking is part of what is said; without the other, tools are refused.
+    reasoning_parser: ParserName | None = None
+    tool_parser: ParserName | None = None
     template: TemplateFacts = TemplateFacts()
     price_input: Price = 0
     # Of prompt tokens that were read before; None for as much as of others.
@@ -127,6 +135,11 @@ class BaseModelEntry(BaseModel):
                 "it up."
             )
         return self
+
+    @property
+    def served_as(self) -> str:
+        """What one engine can serve: two entries that differ here need two."""
+        return self.model_dump_json(include=_SERVED_AS)
 
 
 SMOLLM2_135M = BaseModelEntry(
@@ -178,6 +191,9 @@ def _qwen3_5(
         max_rank=max_rank,
         thinking=True,
         images=True,
+        reasoning_parser="qwen3",
+        # Calls are XML in its template, as in that of Qwen3-Coder.
+        tool_parser="qwen3_coder",
         # The template takes thinking, and the empty block of answers without it, out of history.
         template=TemplateFacts(opens_thinking=True, warnings=(HISTORY_IS_REWRITTEN,)),
         price_input=price_input,
