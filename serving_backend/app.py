@@ -88,10 +88,10 @@ class Engines:
 
     def of(self, entry: BaseModelEntry) -> Engine:
         """Return the engine of a base model; it starts when a session is asked of it."""
-        if entry.weights not in self._engines:
+        if entry.served_as not in self._engines:
             process = self._process(entry, self._settings)
-            self._engines[entry.weights] = Engine(process, model=entry.id)
-        return self._engines[entry.weights]
+            self._engines[entry.served_as] = Engine(process, model=entry.id)
+        return self._engines[entry.served_as]
 
     async def close(self) -> None:
         """End every engine."""

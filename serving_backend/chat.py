@@ -1,13 +1,7 @@
-"""OpenAI's chat format on our side of the engine: what is accepted, sent on, and answered.
-
-Requests follow OpenAI in refusing an argument they do not know: a misspelt `max_token` that is
-ignored costs more than an error. Arguments that OpenAI knows and that change nothing here are
-accepted. Answers are built from the fields that OpenAI defines, so that nothing of the engine's own
-(token ids, transfer parameters, internal names) can pass through.
-"""
+"""OpenAI's chat format on our side of the engine: what is accepted, sent on, and answered."""
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -22,18 +16,11 @@ from freesolo.domain.prices import Asked
 from freesolo.errors import Problem, RequestNotServable
 from freesolo.schemas.deployments import Target
 from serving_backend.engine import Document
+from serving_backend.formats import NOT_SENT, GenerationRequest
 
 MAX_IMAGES = 4
 _THINKING = "chat_template_kwargs"
-_SignedInt64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
-
-# Arguments that only the gateway reads, or nobody.
-_NOT_SENT = {"model", "stream", "stream_options", "store", "metadata", "service_tier", "user"} | {
-    "safety_identifier",
-    "prompt_cache_key",
-    "max_tokens",
-    _THINKING,
-}
+_NOT_SENT = NOT_SENT | {"max_tokens", _THINKING}
 
 
 class TextPart(BaseModel):
@@ -161,12 +148,6 @@ class TemplateOptions(BaseModel):
     enable_thinking: bool | None = None
 
 
-class StreamOptions(BaseModel):
-    """What a streamed answer ends with."""
-
-    include_usage: bool = False
-
-
 class ResponseFormat(BaseModel):
     """The form that the answer must have; `json_schema` holds the schema if `type` asks for one."""
 
@@ -174,33 +155,22 @@ class ResponseFormat(BaseModel):
     json_schema: dict[str, JsonValue] | None = None
 
 
-class ChatRequest(BaseModel):
+class ChatRequest(GenerationRequest):
     """The body of `POST /v1/chat/completions`."""
 
-    model_config = ConfigDict(extra="forbid")
+    path: ClassVar[str] = "/v1/chat/completions"
+    id_prefix: ClassVar[str] = "chatcmpl-"
 
-    model: str = Field(min_length=1)
     messages: list[Annotated[Message, BeforeValidator(_with_older_role)]] = Field(min_length=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
     max_tokens: int | None = Field(default=None, ge=1)
-    temperature: float | None = Field(default=None, ge=0, le=2)
-    top_p: float | None = Field(default=None, gt=0, le=1)
-    n: int | None = Field(default=None, ge=1, le=32)
-    stop: str | Annotated[list[str], Field(max_length=4)] | None = None
-    seed: _SignedInt64 | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
-    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
-    presence_penalty: float | None = Field(default=None, ge=-2, le=2)
-    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
     response_format: ResponseFormat | None = None
     tools: list[Tool] | None = Field(default=None, min_length=1, max_length=128)
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
     chat_template_kwargs: TemplateOptions | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    user: str | None = None
     store: bool | None = None
     metadata: dict[str, str] | None = None
     service_tier: str | None = None
@@ -211,8 +181,6 @@ class ChatRequest(BaseModel):
     def _agrees_with_itself(self) -> Self:
         if self.top_logprobs and not self.logprobs:
             raise ValueError("`top_logprobs` needs `logprobs` to be true")
-        if self.stream_options and not self.stream:
-            raise ValueError("`stream_options` needs `stream` to be true")
         if self.tool_choice is not None and not self.tools:
             raise ValueError("`tool_choice` needs `tools`")
         if self.images > MAX_IMAGES:
@@ -236,15 +204,10 @@ class ChatRequest(BaseModel):
             else:
                 yield from message.content or ()
 
-    @property
-    def wants_usage_chunk(self) -> bool:
-        """Whether a streamed answer ends with its token counts."""
-        return self.stream_options is not None and self.stream_options.include_usage
-
-    def asked(self, *, context: int) -> Asked:
-        """Return the size of what is asked of a model with room for `context` tokens."""
+    def asked(self, *, context: int) -> list[Asked]:
+        """Return the size of what is asked."""
         text = self.model_dump_json(include={"messages", "tools"}, exclude_none=True)
-        return Asked(
+        asked = Asked(
             # What is around the text is more than what the template makes of it, and an image's
             # address longer than what the model sees of it.
             text_bytes=min(len(text.encode()), 16 * context),
@@ -252,13 +215,13 @@ class ChatRequest(BaseModel):
             answers=self.n or 1,
             answer_tokens=min(self.max_completion_tokens or self.max_tokens or context, context),
         )
+        return [asked]
 
-    def for_engine(self, model: str, target: Target) -> Document:
-        """Return the engine's request for the same, under the engine's name of the model.
+    def for_engine(self, model: str, target: Target) -> list[Document]:
+        """Return the engine's request for the same.
 
         An adapter thinks as it was trained to, and answers in the form it was trained in unless
-        another is asked for. A stream is always asked to end with its token counts: they are what
-        is metered. Raise `RequestNotServable` for what the model cannot do.
+        another is asked for.
         """
         require_servable(self, target)
         body = self.model_dump(exclude_none=True, exclude=_NOT_SENT)
@@ -272,7 +235,15 @@ class ChatRequest(BaseModel):
             body.setdefault("max_completion_tokens", self.max_tokens)
         if self.stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
-        return body
+        return [body]
+
+    def said(self, choice: Mapping[str, Any]) -> Document:
+        """Return the message of a choice."""
+        return {"message": _message(choice["message"])}
+
+    def piece(self, choice: Mapping[str, Any]) -> Document:
+        """Return what a chunk adds to a message."""
+        return {"delta": _delta(choice["delta"])}
 
 
 def require_servable(request: ChatRequest, target: Target) -> None:
@@ -280,6 +251,11 @@ def require_servable(request: ChatRequest, target: Target) -> None:
     if request.images and not target.base_model.images:
         images = f"the request has {request.images} images"
         raise _not_servable("messages", f"{target.model!r} reads text only, and {images}.")
+    if request.tools and request.tool_choice != "none" and not target.base_model.tool_parser:
+        raise _not_servable(
+            "tools",
+            f"{target.model!r} calls no tools: nothing tells its calls from what it says.",
+        )
     if request.thinking is None:
         return
     if target.thinking is not None and request.thinking != target.thinking:
@@ -293,39 +269,6 @@ def require_servable(request: ChatRequest, target: Target) -> None:
 
 def _not_servable(param: str, message: str) -> RequestNotServable:
     return RequestNotServable(message, problems=[Problem(param, message)])
-
-
-def public_answer(answer: Mapping[str, Any], *, model: str, fingerprint: str) -> Document:
-    """Return an engine's whole answer as OpenAI would write it, from the public `model`."""
-    return {
-        **_head(answer, model=model, fingerprint=fingerprint),
-        "choices": [
-            {
-                "index": choice["index"],
-                "message": _message(choice["message"]),
-                "logprobs": choice.get("logprobs"),
-                "finish_reason": choice["finish_reason"],
-            }
-            for choice in answer["choices"]
-        ],
-        "usage": public_usage(answer["usage"]),
-    }
-
-
-def public_chunk(chunk: Mapping[str, Any], *, model: str, fingerprint: str) -> Document:
-    """Return one piece of an engine's streamed answer as OpenAI would write it, without usage."""
-    return {
-        **_head(chunk, model=model, fingerprint=fingerprint),
-        "choices": [
-            {
-                "index": choice["index"],
-                "delta": _delta(choice["delta"]),
-                "logprobs": choice.get("logprobs"),
-                "finish_reason": choice.get("finish_reason"),
-            }
-            for choice in chunk["choices"]
-        ],
-    }
 
 
 def _message(message: Mapping[str, Any]) -> Document:
@@ -360,38 +303,3 @@ def _call(call: Mapping[str, Any]) -> Document:
     }
     known = {name: call[name] for name in ("id", "type") if call.get(name) is not None}
     return {**known, "function": {name: it for name, it in function.items() if it is not None}}
-
-
-def counts_of(usage: Mapping[str, Any]) -> dict[str, int]:
-    """Return an engine's token counts by the names of a `UsageRecord`; what it leaves out is 0."""
-    prompt = usage.get("prompt_tokens_details") or {}
-    completion = usage.get("completion_tokens_details") or {}
-    return {
-        "prompt_tokens": usage["prompt_tokens"],
-        "cached_tokens": prompt.get("cached_tokens") or 0,
-        "completion_tokens": usage["completion_tokens"],
-        "reasoning_tokens": completion.get("reasoning_tokens") or 0,
-    }
-
-
-def public_usage(usage: Mapping[str, Any]) -> Document:
-    """Return an engine's token counts in OpenAI's form."""
-    counts = counts_of(usage)
-    return {
-        "prompt_tokens": counts["prompt_tokens"],
-        "completion_tokens": counts["completion_tokens"],
-        "total_tokens": counts["prompt_tokens"] + counts["completion_tokens"],
-        "prompt_tokens_details": {"cached_tokens": counts["cached_tokens"]},
-        "completion_tokens_details": {"reasoning_tokens": counts["reasoning_tokens"]},
-    }
-
-
-def _head(part: Mapping[str, Any], *, model: str, fingerprint: str) -> Document:
-    return {
-        "id": part["id"],
-        "object": part["object"],
-        "created": part["created"],
-        "model": model,
-        # Which immutable state of the model answered.
-        "system_fingerprint": fingerprint,
-    }

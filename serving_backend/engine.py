@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -20,12 +20,14 @@ from freesolo.errors import (
     InvalidAdapter,
     InvalidInput,
 )
-from serving_backend.engine_journal import METER_HEADER
+from serving_backend.engine_journal import METER_HEADER, engine_id
 
 logger = logging.getLogger(__name__)
 
 # The name under which the engine serves the base model itself.
 BASE_MODEL = "base"
+
+CHAT_PATH = "/v1/chat/completions"
 
 _POLL_SECONDS = 0.25
 _FIRST_BACKOFF_SECONDS = 2.0
@@ -112,16 +114,19 @@ class Session:
             logger.info("adapter loaded", extra={"adapter": name})
 
     async def complete(
-        self, body: Mapping[str, object], request_id: str, *, meter: str | None = None
+        self,
+        body: Mapping[str, object],
+        request_id: str,
+        *,
+        path: str = CHAT_PATH,
+        meter: str | None = None,
     ) -> Document:
-        """Return the engine's answer to a chat request. Raise `InvalidInput` if it refuses it.
+        """Return the engine's answer to a request. Raise `InvalidInput` if it refuses it.
 
         With `meter`, which says who asks, the engine keeps an account of what it took.
         """
         with self._connected():
-            response = await self._http.post(
-                "/v1/chat/completions", json=body, headers=_headers(request_id, meter)
-            )
+            response = await self._http.post(path, json=body, headers=_headers(request_id, meter))
         if response.is_error:
             raise _error(response)
         answer: Document = response.json()
@@ -129,24 +134,30 @@ class Session:
 
     @asynccontextmanager
     async def stream(
-        self, body: Mapping[str, object], request_id: str, *, meter: str | None = None
+        self,
+        body: Mapping[str, object],
+        request_id: str,
+        *,
+        path: str = CHAT_PATH,
+        meter: str | None = None,
     ) -> AsyncIterator[AsyncIterator[str]]:
         """Open a streamed answer and yield the data of its events. Raise as `complete` does."""
         with self._connected():
             async with self._http.stream(
-                "POST", "/v1/chat/completions", json=body, headers=_headers(request_id, meter)
+                "POST", path, json=body, headers=_headers(request_id, meter)
             ) as response:
                 if response.is_error:
                     await response.aread()
                     raise _error(response)
                 yield _events(response)
 
-    async def abort(self, request_id: str) -> None:
-        """End a request early. Its answer finishes as usual, with the tokens counted so far."""
+    async def abort(self, request_ids: Iterable[str], *, path: str = CHAT_PATH) -> None:
+        """End requests early. Their answers finish as usual, with the tokens counted so far."""
         # If the engine does not hear this, the answer runs to its own end.
         with suppress(httpx.TransportError):
             await self._http.post(
-                "/inference/v1/abort_requests", json={"request_ids": [f"chatcmpl-{request_id}"]}
+                "/inference/v1/abort_requests",
+                json={"request_ids": [engine_id(path, each) for each in request_ids]},
             )
 
     @contextmanager

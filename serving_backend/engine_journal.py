@@ -22,8 +22,8 @@ FOLDER_VARIABLE = "FREESOLO_ENGINE_JOURNAL"
 # Who asked, for what and at which price: JSON that is kept as it is, and tells that a request is metered.
 METER_HEADER = "x-freesolo-meter"
 _ID_HEADER = "x-request-id"
-# What vLLM makes of a request's id.
-_PREFIXES = {"/v1/chat/completions": "chatcmpl-{}", "/v1/completions": "cmpl-{}-0"}
+# What vLLM makes of a request's id, under which it can be aborted.
+_ENGINE_IDS = {"/v1/chat/completions": "chatcmpl-{}", "/v1/completions": "cmpl-{}-0"}
 _REFUSED = 400
 
 Message = MutableMapping[str, Any]
@@ -31,6 +31,11 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+def engine_id(path: str, request_id: str) -> str:
+    """Return what the engine calls a request to one of its paths that has an id of ours."""
+    return _ENGINE_IDS[path].format(request_id)
 
 
 class UsageJournal:
@@ -47,14 +52,14 @@ class UsageJournal:
         """Serve a request; if it is metered, write down what it took."""
         headers = dict(scope.get("headers", ()))
         meter = headers.get(METER_HEADER.encode())
-        if scope["type"] != "http" or meter is None or scope["path"] not in _PREFIXES:
+        if scope["type"] != "http" or meter is None or scope["path"] not in _ENGINE_IDS:
             return await self._app(scope, receive, send)
         name = headers[_ID_HEADER.encode()].decode()
         account = _Account(self._folder, name, json.loads(meter))
-        engine_id = _PREFIXES[scope["path"]].format(name)
+        aborted_as = engine_id(scope["path"], name)
 
         async def abort() -> None:
-            await scope["app"].state.engine_client.abort(engine_id)
+            await scope["app"].state.engine_client.abort(aborted_as)
 
         caller = _Caller(receive, abort)
         try:
@@ -74,6 +79,7 @@ class _Account:
         self._status = 0
         self._whole = False
         self._body = b""
+        self._length = -1
         self._counted = False
         self._open.write_text(json.dumps(meter))
 
@@ -83,9 +89,9 @@ class _Account:
         async def noted(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self._status = message["status"]
-                self._whole = b"application/json" in dict(message["headers"]).get(
-                    b"content-type", b""
-                )
+                headers = dict(message["headers"])
+                self._whole = b"application/json" in headers.get(b"content-type", b"")
+                self._length = int(headers.get(b"content-length", -1))
             elif self._status < _REFUSED and not self._counted:
                 self._look(message.get("body", b""), last=not message.get("more_body", False))
             await send(message)
@@ -103,7 +109,8 @@ class _Account:
         """Look for counts in a piece of the answer."""
         if self._whole:
             self._body += piece
-            if last:
+            # Whoever is told the length need not wait for the end.
+            if last or len(self._body) == self._length:
                 self._close(json.loads(self._body)["usage"])
             return
         for line in piece.split(b"\n"):

@@ -2,9 +2,9 @@
 
 import asyncio
 import hashlib
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -14,11 +14,16 @@ from freesolo.domain.problems import problems_from_validation
 from freesolo.errors import InvalidInput, PayloadTooLarge, Unauthorized
 from serving_backend.chat import ChatRequest
 from serving_backend.completions import Completions
+from serving_backend.formats import GenerationRequest
 from serving_backend.hub import Hub
+from serving_backend.texts import TextRequest
 
 _MAX_BODY_BYTES = 8 * 1024**2
 # Nobody reads it; the status by which web servers know this case.
 _CALLER_GONE = 499
+
+_Result = TypeVar("_Result")
+_Request = TypeVar("_Request", bound=GenerationRequest)
 
 router = APIRouter()
 
@@ -42,52 +47,55 @@ def _key_hash(authorization: Annotated[str | None, Header()] = None) -> str:
     return hashlib.sha256(key.strip().encode()).hexdigest()
 
 
-async def _chat_request(request: Request) -> ChatRequest:
-    """Read the body by hand: the key is checked before it, and errors are OpenAI's."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _MAX_BODY_BYTES:
-            raise PayloadTooLarge(f"The request has more than {_MAX_BODY_BYTES} bytes.")
-    try:
-        return ChatRequest.model_validate_json(bytes(body))
-    except ValidationError as error:
-        problems = problems_from_validation(error, ChatRequest)
-        first = problems[0]
-        where = f"`{first.path}`: " if first.path else ""
-        raise InvalidInput(
-            f"The request is wrong: {where}{first.message}", problems=problems
-        ) from None
+def _read_as(kind: type[_Request]) -> Callable[[Request], Awaitable[_Request]]:
+    """Return what reads a body by hand: the key is checked before it, and errors are OpenAI's."""
+
+    async def read(request: Request) -> _Request:
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > _MAX_BODY_BYTES:
+                raise PayloadTooLarge(f"The request has more than {_MAX_BODY_BYTES} bytes.")
+        try:
+            return kind.model_validate_json(bytes(body))
+        except ValidationError as error:
+            problems = problems_from_validation(error, kind)
+            first = problems[0]
+            where = f"`{first.path}`: " if first.path else ""
+            raise InvalidInput(
+                f"The request is wrong: {where}{first.message}", problems=problems
+            ) from None
+
+    return read
 
 
 HubOf = Annotated[Hub, Depends(_hub)]
 KeyHash = Annotated[str, Depends(_key_hash)]
 
 
-@router.post("/v1/chat/completions", response_model=None)
+CompletionsOf = Annotated[Completions, Depends(_completions)]
+
+
+@router.post(ChatRequest.path, response_model=None)
 async def chat_completions(
     key_hash: KeyHash,
-    completions: Annotated[Completions, Depends(_completions)],
-    request: Annotated[ChatRequest, Depends(_chat_request)],
+    completions: CompletionsOf,
+    request: Annotated[ChatRequest, Depends(_read_as(ChatRequest))],
     caller: Request,
 ) -> Response:
     """Answer a conversation, whole or as a stream of server-sent events."""
-    admitted = await completions.admit(key_hash, request)
-    if await caller.is_disconnected():
-        # The engine took long to start. The answer would be made, and counted, for nobody.
-        return Response(status_code=_CALLER_GONE)
-    headers = {"X-Request-Id": admitted.id}
-    if not request.stream:
-        answer = await _unless_gone(caller, completions.answer(admitted))
-        if answer is None:
-            await completions.abandon(admitted)
-            return Response(status_code=_CALLER_GONE)
-        return JSONResponse(answer, headers=headers)
-    return StreamingResponse(
-        await completions.stream(admitted),
-        media_type="text/event-stream",
-        headers=headers | {"Cache-Control": "no-cache"},
-    )
+    return await _answer(completions, key_hash, request, caller)
+
+
+@router.post(TextRequest.path, response_model=None)
+async def text_completions(
+    key_hash: KeyHash,
+    completions: CompletionsOf,
+    request: Annotated[TextRequest, Depends(_read_as(TextRequest))],
+    caller: Request,
+) -> Response:
+    """Continue one text or several, whole or as a stream of server-sent events."""
+    return await _answer(completions, key_hash, request, caller)
 
 
 @router.get("/v1/models")
@@ -117,9 +125,29 @@ async def readyz(hub: HubOf) -> dict[str, str]:
     return {"status": "ready"}
 
 
-async def _unless_gone(
-    caller: Request, work: Coroutine[None, None, dict[str, object]]
-) -> dict[str, object] | None:
+async def _answer(
+    completions: Completions, key_hash: str, request: GenerationRequest, caller: Request
+) -> Response:
+    admitted = await completions.admit(key_hash, request)
+    if await caller.is_disconnected():
+        # The engine took long to start. The answer would be made, and counted, for nobody.
+        completions.drop(admitted)
+        return Response(status_code=_CALLER_GONE)
+    headers = {"X-Request-Id": admitted.id}
+    if not request.stream:
+        answer = await _unless_gone(caller, completions.answer(admitted))
+        if answer is not None:
+            return JSONResponse(answer, headers=headers)
+    else:
+        events = await _unless_gone(caller, completions.stream(admitted))
+        if events is not None:
+            headers["Cache-Control"] = "no-cache"
+            return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+    await completions.abandon(admitted)
+    return Response(status_code=_CALLER_GONE)
+
+
+async def _unless_gone(caller: Request, work: Coroutine[None, None, _Result]) -> _Result | None:
     """Return what some work comes to, or None as soon as the caller has hung up."""
     working = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(_gone(caller))

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from freesolo.errors import FreesoloError, InvalidInput
 from freesolo.schemas.usage import HoldIds, Metered, Outcome, UsageBatch, UsageRecord, Witness
-from serving_backend.chat import counts_of
+from serving_backend.formats import counts_of
 from serving_backend.hub import Hub
 
 logger = logging.getLogger(__name__)

@@ -71,7 +71,7 @@ class VllmProcess:
 
     @property
     def _slug(self) -> str:
-        return f"{self.entry.id.replace('/', '--')}-{self.entry.weights[:8]}"
+        return f"{self.entry.id.replace('/', '--')}-{self.entry.served_as[:8]}"
 
     def _spawn(self, model: Path, endpoint: Endpoint) -> "subprocess.Popen[bytes]":
         on_gpu = shutil.which("nvidia-smi") is not None
@@ -118,7 +118,12 @@ def command_line(
     }
     if not on_gpu:
         options |= {"dtype": "bfloat16", "max-num-seqs": 32}
-    flags = ("enable-prompt-tokens-details", "enable-scale-out")
+    flags = ["enable-prompt-tokens-details", "enable-scale-out"]
+    if entry.reasoning_parser:
+        options["reasoning-parser"] = entry.reasoning_parser
+    if entry.tool_parser:
+        flags.append("enable-auto-tool-choice")
+        options["tool-call-parser"] = entry.tool_parser
     options["middleware"] = f"{engine_journal.__name__}.{engine_journal.UsageJournal.__name__}"
     return engines.command(model, endpoint, flags=flags, options=options)
 

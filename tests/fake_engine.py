@@ -1,7 +1,7 @@
 """A stand-in for vLLM that speaks its HTTP and needs no model.
 
-Its answer to a conversation is a few words made of the model's name and the last message, one word
-a token. Words in that message make it misbehave: `break` ends a stream in the middle, `hold` waits
+Its answer is a few words made of the model's name and the prompt, one word a token; the prompt of a
+conversation is its last message. Words in that message make it misbehave: `break` ends a stream in the middle, `hold` waits
 behind the first word until `FakeEngine.release` is set or the request is aborted.
 
 As a process of its own, `python -m tests.fake_engine PORT`, it takes its key and the folder for its
@@ -81,21 +81,25 @@ class FakeEngine:
 
     async def _complete(self, request: Request) -> Response:
         body = await request.json()
-        name = f"cmpl-{request.headers['X-Request-Id']}-0"
-        return await self._answer(_Answer(name, body, str(body["prompt"])))
+        self.requests.append(body)
+        prompt = str(body["prompt"])
+        if len(prompt) > CONTEXT:
+            return _error(400, f"This model's maximum context length is {CONTEXT} tokens.")
+        name = f"cmpl-{request.headers['X-Request-Id']}"
+        return await self._answer(_TextAnswer(name, body, prompt))
 
     async def _answer(self, answer: "_Answer") -> Response:
         if answer.body.get("stream"):
             return StreamingResponse(self._stream(answer), media_type="text/event-stream")
         await asyncio.sleep(self.pause * len(answer.words))
         await self._held(answer)
-        if answer.id in self.aborted:
+        if answer.aborted_as in self.aborted:
             answer.words = answer.words[:1]
         return JSONResponse(answer.whole(self._fingerprint(answer.model)))
 
     async def _held(self, answer: "_Answer") -> None:
         while "hold" in answer.prompt and not self.release.is_set():
-            if answer.id in self.aborted:
+            if answer.aborted_as in self.aborted:
                 return
             await asyncio.sleep(0.01)
 
@@ -109,20 +113,20 @@ class FakeEngine:
         self.aborted.add(request_id)
 
     async def _stream(self, answer: "_Answer") -> AsyncIterator[str]:
-        yield answer.event({"role": "assistant", "content": ""})
+        yield answer.opening()
         for position, word in enumerate(answer.words):
             await asyncio.sleep(self.pause)
             if position:
                 await self._held(answer)
-            if answer.id in self.aborted:
+            if answer.aborted_as in self.aborted:
                 break
             if "break" in answer.prompt and position == 2:
                 yield f"data: {json.dumps({'error': {'message': 'EngineCore died'}})}\n\n"
                 yield "data: [DONE]\n\n"
                 return
             answer.sent += 1
-            yield answer.event({"content": word})
-        yield answer.event({}, finish_reason="stop")
+            yield answer.piece(word)
+        yield answer.closing()
         yield answer.usage_event()
         yield "data: [DONE]\n\n"
 
@@ -190,47 +194,74 @@ def main() -> None:
 
 
 class _Answer:
+    """An answer to a conversation."""
+
+    kind = "chat.completion"
+    chunk_kind = "chat.completion.chunk"
+
     def __init__(self, answer_id: str, body: Body, prompt: str) -> None:
-        self.id = answer_id
+        self.id = self.aborted_as = answer_id
         self.body = body
         self.model = body["model"]
         self.prompt = prompt
         limit = body.get("max_completion_tokens") or body.get("max_tokens") or 100
         self.words = [f"{word} " for word in f"{self.model} heard {prompt}".split(" ")][:limit]
+        self.answers = body.get("n") or 1
         self.sent = 0
 
     def whole(self, logprob: float) -> Body:
-        token = {"token": "x", "logprob": logprob, "bytes": [120]}
         self.sent = len(self.words)
+        choices = [
+            {
+                "index": index,
+                **self._said("".join(self.words).strip(), logprob),
+                "finish_reason": "stop",
+                "stop_reason": None,
+                "token_ids": [1, 2, 3],
+            }
+            for index in range(self.answers)
+        ]
         return {
-            **self._head("chat.completion"),
-            "choices": [
-                {
-                    "index": 0,
-                    "message": {
-                        "role": "assistant",
-                        "content": "".join(self.words).strip(),
-                        "reasoning": None,
-                    },
-                    "logprobs": {"content": [token | {"top_logprobs": [token]}]},
-                    "finish_reason": "stop",
-                    "stop_reason": None,
-                    "token_ids": [1, 2, 3],
-                }
-            ],
+            **self._head(self.kind),
+            "choices": choices,
             "usage": self._usage(),
             "prompt_logprobs": None,
             "kv_transfer_params": {"engine": "secret"},
         }
 
-    def event(self, delta: Body, *, finish_reason: str | None = None) -> str:
-        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, "token_ids": None}
-        return _event({**self._head("chat.completion.chunk"), "choices": [choice]})
+    def opening(self) -> str:
+        return self._chunk({"role": "assistant", "content": ""})
+
+    def piece(self, word: str) -> str:
+        return self._chunk({"content": word})
+
+    def closing(self) -> str:
+        return self._chunk({}, finish_reason="stop")
 
     def usage_event(self) -> str:
-        return _event(
-            {**self._head("chat.completion.chunk"), "choices": [], "usage": self._usage()}
-        )
+        return _event({**self._head(self.chunk_kind), "choices": [], "usage": self._usage()})
+
+    def _said(self, text: str, logprob: float) -> Body:
+        token = {"token": "x", "logprob": logprob, "bytes": [120]}
+        return {
+            "message": {"role": "assistant", "content": text, "reasoning": None},
+            "logprobs": {"content": [token | {"top_logprobs": [token]}]},
+        }
+
+    def _added(self, delta: Body) -> Body:
+        return {"delta": delta}
+
+    def _chunk(self, delta: Body, *, finish_reason: str | None = None) -> str:
+        choices = [
+            {
+                "index": index,
+                **self._added(delta),
+                "finish_reason": finish_reason,
+                "token_ids": None,
+            }
+            for index in range(self.answers)
+        ]
+        return _event({**self._head(self.chunk_kind), "choices": choices})
 
     def _head(self, kind: str) -> Body:
         return {"id": self.id, "object": kind, "created": 1_700_000_000, "model": self.model}
@@ -239,10 +270,27 @@ class _Answer:
         prompt = len(self.prompt.split())
         return {
             "prompt_tokens": prompt,
-            "completion_tokens": self.sent,
-            "total_tokens": prompt + self.sent,
+            "completion_tokens": self.sent * self.answers,
+            "total_tokens": prompt + self.sent * self.answers,
             "prompt_tokens_details": {"cached_tokens": 0},
         }
+
+
+class _TextAnswer(_Answer):
+    """What follows a text."""
+
+    kind = chunk_kind = "text_completion"
+
+    def __init__(self, answer_id: str, body: Body, prompt: str) -> None:
+        super().__init__(answer_id, body, prompt)
+        self.aborted_as = f"{answer_id}-0"
+
+    def _said(self, text: str, logprob: float) -> Body:
+        tokens = {"tokens": ["x"], "token_logprobs": [logprob], "text_offset": [0]}
+        return {"text": text, "logprobs": tokens | {"top_logprobs": [{"x": logprob}]}}
+
+    def _added(self, delta: Body) -> Body:
+        return {"text": delta.get("content", "")}
 
 
 async def _check_key(key: str, request: Request, call_next: RequestResponseEndpoint) -> Response:

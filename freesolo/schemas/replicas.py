@@ -21,12 +21,12 @@ class ReplicaState(StrEnum):
 class NewReplica(Wire):
     """The body of `PUT /v1/gateway/replicas/{life}`, said again to renew the lease.
 
-    `weights` are those of the base model (`BaseModelEntry.weights`). Requests go to `url`, adapters
+    `served_as` is that of the base model (`BaseModelEntry.served_as`). Requests go to `url`, adapters
     are asked for at `host_url`, both with `api_key`.
     """
 
     base_model: str = Field(max_length=200)
-    weights: str = Field(pattern=r"^[0-9a-f]{16}$")
+    served_as: str = Field(pattern=r"^[0-9a-f]{16}$")
     url: Url
     host_url: Url
     api_key: str = Field(min_length=16, max_length=200)

@@ -16,7 +16,7 @@ class Replica(Base):
 
     life: Mapped[str] = mapped_column(String(64), primary_key=True)
     base_model: Mapped[str] = mapped_column(String(200))
-    weights: Mapped[str] = mapped_column(String(16))
+    served_as: Mapped[str] = mapped_column(String(16))
     url: Mapped[str] = mapped_column(String(200))
     host_url: Mapped[str] = mapped_column(String(200))
     encrypted_key: Mapped[bytes] = mapped_column(LargeBinary)

@@ -23,7 +23,7 @@ def announce(
         replica = Replica(life=life, started_at=now)
         session.add(replica)
     replica.base_model = new.base_model
-    replica.weights = new.weights
+    replica.served_as = new.served_as
     replica.url = new.url
     replica.host_url = new.host_url
     replica.encrypted_key = vault.encrypt(new.api_key)
@@ -53,7 +53,7 @@ def view(replica: Replica, vault: Vault) -> wire.Replica:
     return wire.Replica(
         life=replica.life,
         base_model=replica.base_model,
-        weights=replica.weights,
+        served_as=replica.served_as,
         url=replica.url,
         host_url=replica.host_url,
         api_key=vault.decrypt(replica.encrypted_key),

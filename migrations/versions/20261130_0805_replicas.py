@@ -18,7 +18,7 @@ def upgrade() -> None:
         "replicas",
         sa.Column("life", sa.String(length=64), nullable=False),
         sa.Column("base_model", sa.String(length=200), nullable=False),
-        sa.Column("weights", sa.String(length=16), nullable=False),
+        sa.Column("served_as", sa.String(length=16), nullable=False),
         sa.Column("url", sa.String(length=200), nullable=False),
         sa.Column("host_url", sa.String(length=200), nullable=False),
         sa.Column("encrypted_key", sa.LargeBinary(), nullable=False),

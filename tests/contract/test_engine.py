@@ -30,6 +30,9 @@ from tests import tiny_adapter, tiny_model
 from tests.fake_engine import FakeEngine, FakeProcess
 
 _START_SECONDS = 300
+# So long an answer is not over before it is ended, however late that comes on a busy machine.
+_CONTEXT = 65_536
+_LONG = 60_000
 _PROMPTS = ("one apple", "two pears", "three plums", "four figs")
 
 
@@ -121,15 +124,47 @@ def test_a_stream_ends_with_its_token_counts(engine: Running) -> None:
     assert json.loads(chunks[0])["choices"][0]["delta"]["role"] == "assistant"
 
 
+def test_a_text_is_continued_with_its_token_counts(engine: Running) -> None:
+    body = _text_body("hello", logprobs=2)
+    answer = engine.http.post("/v1/completions", json=body, headers={"X-Request-Id": "t"}).json()
+    assert answer["id"] == "cmpl-t"
+    assert answer["object"] == "text_completion"
+    assert isinstance(answer["choices"][0]["text"], str)
+    assert answer["choices"][0]["logprobs"].keys() == {
+        "tokens",
+        "token_logprobs",
+        "top_logprobs",
+        "text_offset",
+    }
+    assert answer["usage"]["completion_tokens"] > 0
+    assert answer["usage"]["prompt_tokens_details"] is not None
+
+
+def test_a_continued_text_is_streamed_and_ends_with_its_token_counts(engine: Running) -> None:
+    body = _text_body([5, 6, 7], stream=True, stream_options={"include_usage": True})
+    body |= {"n": 2, "temperature": 1}
+    headers = {"X-Request-Id": "streamed-text"}
+    with engine.http.stream("POST", "/v1/completions", json=body, headers=headers) as response:
+        *chunks, usage, done = _data(response)
+    assert done == "[DONE]"
+    choices = [choice for chunk in chunks for choice in json.loads(chunk)["choices"]]
+    assert {choice["index"] for choice in choices} == {0, 1}
+    assert all(isinstance(choice["text"], str) for choice in choices)
+    assert json.loads(usage)["choices"] == []
+    assert json.loads(usage)["usage"]["completion_tokens"] > 0
+
+
 def test_a_prompt_that_does_not_fit_is_refused_with_the_limit(engine: Running) -> None:
-    response = engine.chat(BASE_MODEL, "word " * 2000)
+    response = engine.chat(BASE_MODEL, "word " * 20_000)
     assert response.status_code == 400
     assert "maximum context length" in response.json()["error"]["message"]
 
 
 def test_an_aborted_stream_still_ends_with_its_token_counts(engine: Running) -> None:
     url = "/v1/chat/completions"
-    body = _body(BASE_MODEL, "hold " * 20, stream=True, max_completion_tokens=800, ignore_eos=True)
+    body = _body(
+        BASE_MODEL, "hold " * 20, stream=True, max_completion_tokens=_LONG, ignore_eos=True
+    )
     with engine.http.stream(
         "POST", url, json=body, headers={"X-Request-Id": "to-abort"}
     ) as response:
@@ -140,7 +175,7 @@ def test_an_aborted_stream_still_ends_with_its_token_counts(engine: Running) -> 
         ).raise_for_status()
         *_, usage, done = events
     assert done == "[DONE]"
-    assert json.loads(usage)["usage"]["completion_tokens"] < 800
+    assert json.loads(usage)["usage"]["completion_tokens"] < _LONG
 
 
 def test_what_a_metered_answer_took_is_on_disk_before_it_ends(engine: Running) -> None:
@@ -164,10 +199,9 @@ def test_a_caller_who_hangs_up_ends_the_request_and_what_it_took_is_counted(
     engine: Running, path: str, *, stream: bool
 ) -> None:
     name = f"gone-{stream}-{path.rpartition('/')[2]}-{path.count('/')}"
-    body = _body(BASE_MODEL, "hold " * 20, max_completion_tokens=800, ignore_eos=True)
+    body = _body(BASE_MODEL, "hold " * 20, max_completion_tokens=_LONG, ignore_eos=True)
     if path == "/v1/completions":
-        body |= {"prompt": "hold " * 20, "max_tokens": 800}
-        del body["messages"], body["max_completion_tokens"]
+        body = _text_body("hold " * 20, max_tokens=_LONG, ignore_eos=True)
     if stream:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     url = httpx.URL(str(engine.http.base_url))
@@ -180,14 +214,14 @@ def test_a_caller_who_hangs_up_ends_the_request_and_what_it_took_is_counted(
             assert caller.recv(1)
 
     _eventually(lambda: (engine.journal / "closed" / name).exists())
-    assert _account(engine, name)["usage"]["completion_tokens"] < 800
+    assert _account(engine, name)["usage"]["completion_tokens"] < _LONG
     _eventually(lambda: not (engine.journal / "open" / name).exists())
 
 
 def test_a_request_that_is_refused_has_no_account(engine: Running) -> None:
     response = engine.http.post(
         "/v1/chat/completions",
-        json=_body(BASE_MODEL, "word " * 2000),
+        json=_body(BASE_MODEL, "word " * 20_000),
         headers=_metered("refused"),
     )
     assert response.status_code == 400
@@ -212,8 +246,12 @@ def test_a_mixed_batch_answers_as_each_request_does_alone(engine: Running) -> No
 def _process(kind: str, folder: Path) -> EngineProcess:
     if kind == "fake":
         return FakeProcess(FakeEngine(), usage=folder / "usage")
-    settings = ServingSettings(api_key="unused", data_dir=folder, cache_dir=folder / "cache")
-    return VllmProcess(tiny_model.catalog_entry(tiny_model.build(folder / "model")), settings)
+    settings = ServingSettings(
+        api_key="unused", data_dir=folder, cache_dir=folder / "cache", max_model_len=_CONTEXT
+    )
+    model = tiny_model.build(folder / "model", context=_CONTEXT)
+    entry = tiny_model.catalog_entry(model).model_copy(update={"context": _CONTEXT})
+    return VllmProcess(entry, settings)
 
 
 def _await_health(endpoint: Endpoint, process: EngineProcess) -> None:
@@ -242,6 +280,11 @@ def _body(model: str, prompt: str, **options: object) -> dict[str, object]:
     if options.get("stream"):
         body["stream_options"] = {"include_usage": True}
     return body | options
+
+
+def _text_body(prompt: str | list[int], **options: object) -> dict[str, object]:
+    body: dict[str, object] = {"model": BASE_MODEL, "prompt": prompt, "max_tokens": 8}
+    return body | {"temperature": 0, "cache_salt": "org"} | options
 
 
 def _metered(name: str) -> dict[str, str]:

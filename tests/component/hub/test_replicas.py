@@ -12,7 +12,7 @@ from tests.component.hub.harness import MODEL, HubUnderTest, error_of
 LIFE = "life-of-engine-1"
 FACTS = {
     "base_model": MODEL,
-    "weights": "0123456789abcdef",
+    "served_as": "0123456789abcdef",
     "url": "http://10.0.0.5:9000",
     "host_url": "http://10.0.0.5:9001",
     "api_key": "the-key-of-an-engine",
