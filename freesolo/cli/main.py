@@ -23,6 +23,7 @@ from freesolo.cli.deprecate import deprecate
 from freesolo.cli.diff import diff
 from freesolo.cli.doctor import doctor
 from freesolo.cli.evaluate import evaluate
+from freesolo.cli.export import export
 from freesolo.cli.hub import hub
 from freesolo.cli.info import info, versions
 from freesolo.cli.init import init
@@ -69,7 +70,7 @@ _SECTIONS: dict[str, tuple[click.Command, ...]] = {
     ),
     "Train and serve": (
         *(secrets, train, runs, models),
-        *(deploy, deployments, rollback, undeploy, chat, usage, evaluate, results),
+        *(deploy, deployments, rollback, undeploy, export, chat, usage, evaluate, results),
     ),
     "Look after what is published": (
         *(tag, yank, unyank, deprecate, archive, unarchive, delete, restore, rename, transfer),

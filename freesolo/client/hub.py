@@ -1,6 +1,6 @@
 """The hub's routes as methods: one call each, wire models in and out."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from secrets import token_hex
@@ -17,7 +17,8 @@ from freesolo.client.search import SearchCalls
 from freesolo.client.secrets import SecretCalls
 from freesolo.client.usage import UsageCalls
 from freesolo.domain.catalog import BaseModelEntry
-from freesolo.domain.refs import EnvRef
+from freesolo.domain.refs import AdapterRef, EnvRef
+from freesolo.schemas.adapters import SavedAdapter
 from freesolo.schemas.base_models import Model, ModelList
 from freesolo.schemas.contents import FileEntry, FileList
 from freesolo.schemas.deployments import (
@@ -170,6 +171,17 @@ class HubClient(
     def checkpoints(self, run_id: str) -> list[Checkpoint]:
         """Return what a run has saved, by rising step."""
         return self._get(CheckpointList, f"/v1/runs/{path_part(run_id)}/checkpoints").checkpoints
+
+    def adapter(self, ref: AdapterRef) -> SavedAdapter:
+        """Return the adapter that a reference means now."""
+        return self._get(SavedAdapter, f"/v1/adapters/{path_part(str(ref))}")
+
+    def download_adapter(
+        self, revision: str, destination: Path, *, received: Callable[[int], None]
+    ) -> None:
+        """Write an adapter's archive to `destination`; `received` hears of the bytes that have come."""
+        path = f"/v1/adapters/{path_part(revision)}/archive"
+        self._transport.download(path, destination, received=received)
 
     def deploy(self, adapter: str, *, stage: bool = False) -> Deployment:
         """Ask for an adapter to be served under its run's id, or with `stage` by its revision only."""

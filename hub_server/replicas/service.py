@@ -1,4 +1,4 @@
-"""The registry of engines: who lives, where, and with which weights, under leases."""
+"""The registry of engines: who lives, where, and what they serve, under leases."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
