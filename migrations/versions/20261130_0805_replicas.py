@@ -1,14 +1,14 @@
 """Engines that run by themselves make themselves known, under leases.
 
 Revision: 781a4317953e
-Follows: e778761b2169
+Follows: a4bb14f8df07
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "781a4317953e"
-down_revision = "e778761b2169"
+down_revision = "a4bb14f8df07"
 branch_labels = None
 depends_on = None
 
