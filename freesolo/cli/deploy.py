@@ -9,6 +9,7 @@ import click
 
 from freesolo.cli.context import App, json_option, pass_app
 from freesolo.domain.lifecycle import DEPLOYMENT_ENDED, DeploymentState
+from freesolo.domain.refs import AdapterRef
 from freesolo.errors import Unavailable, from_wire
 from freesolo.schemas.deployments import Deployment, DeploymentPlan
 
@@ -121,7 +122,8 @@ def undeploy(app: App, model: str) -> None:
     app.hub.undeploy(model)
     app.out.document({"model": model, "state": DeploymentState.UNDEPLOYED})
     app.out.data(f"{model} is no longer served.")
-    app.out.next_step(f"freesolo deploy {model} --wait")
+    beside = "" if model == AdapterRef.parse(model).run_id else " --stage"
+    app.out.next_step(f"freesolo deploy {model}{beside} --wait")
 
 
 def _show_plan(app: App, plan: DeploymentPlan) -> None:

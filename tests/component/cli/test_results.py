@@ -40,7 +40,7 @@ def half_right(prompt: str) -> str:
 
 @pytest.fixture
 def models() -> Iterator[Models]:
-    with answering({"right": right, "half": half_right, RUN: right}) as models:
+    with answering({"right": right, "half": half_right, RUN: right, REVISION: right}) as models:
         yield models
 
 

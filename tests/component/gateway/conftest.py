@@ -14,7 +14,7 @@ from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 from freesolo.client.hub import HubClient
 from freesolo.client.transport import Transport
 from freesolo.domain.catalog import SMOLLM2_135M
-from freesolo.domain.lifecycle import DEPLOYMENT_ENDED
+from freesolo.domain.lifecycle import DEPLOYMENT_ENDED, DeploymentState
 from freesolo.domain.refs import EnvRef
 from freesolo.package.archive import Archive
 from freesolo.schemas.deployments import Deployment
@@ -66,6 +66,19 @@ class Author:
         self.complete(run_id, archive)
         with self.client() as hub:
             return self.settled(hub.deploy(run_id).id)
+
+    def two_adapters(self) -> str:
+        """Make a finished run with an adapter after its first step and another as its result."""
+        run_id = self.saved_run()
+        self.complete(run_id, self.adapter("half"), self.adapter("whole", seed=1))
+        return run_id
+
+    def make_live(self, adapter: str, *, stage: bool = False) -> Deployment:
+        """Deploy an adapter and wait until it is ready."""
+        with self.client() as hub:
+            deployment = self.settled(hub.deploy(adapter, stage=stage).id)
+        assert deployment.state is DeploymentState.READY, deployment.error
+        return deployment
 
     def adapter(self, name: str, *, seed: int = 0, scale: float = 0.5, rank: int = 4) -> Archive:
         """Make an adapter for the base model and pack it; `rank` is what its config claims."""
