@@ -73,6 +73,7 @@ class _Account:
         self._meter = meter
         self._status = 0
         self._whole = False
+        self._length = 0
         self._body = b""
         self._counted = False
         self._open.write_text(json.dumps(meter))
@@ -83,9 +84,9 @@ class _Account:
         async def noted(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self._status = message["status"]
-                self._whole = b"application/json" in dict(message["headers"]).get(
-                    b"content-type", b""
-                )
+                headers = dict(message["headers"])
+                self._whole = b"application/json" in headers.get(b"content-type", b"")
+                self._length = int(headers.get(b"content-length", 0))
             elif self._status < _REFUSED and not self._counted:
                 self._look(message.get("body", b""), last=not message.get("more_body", False))
             await send(message)
@@ -103,7 +104,8 @@ class _Account:
         """Look for counts in a piece of the answer."""
         if self._whole:
             self._body += piece
-            if last:
+            # With its last byte the answer has ended for the caller, whatever message follows.
+            if last or len(self._body) == self._length:
                 self._close(json.loads(self._body)["usage"])
             return
         for line in piece.split(b"\n"):
