@@ -109,7 +109,7 @@ class _Account:
         """Look for counts in a piece of the answer."""
         if self._whole:
             self._body += piece
-            # Whoever is told the length need not wait for the end.
+            # With its last byte the answer has ended for the caller, whatever message follows.
             if last or len(self._body) == self._length:
                 self._close(json.loads(self._body)["usage"])
             return

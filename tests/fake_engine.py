@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
@@ -64,6 +65,8 @@ class FakeEngine:
             return _error(400, f"The lora adapter '{name}' has already been loaded.")
         if not await asyncio.to_thread(folder.is_dir):
             return _error(404, f"No adapter found for {folder}")
+        if not await asyncio.to_thread(_is_finite, folder):
+            return _error(400, "The adapter's weights are not finite numbers.")
         self.adapters[name] = folder
         return PlainTextResponse(f"Success: LoRA adapter '{name}' added successfully.")
 
@@ -297,6 +300,11 @@ async def _check_key(key: str, request: Request, call_next: RequestResponseEndpo
     if request.url.path == "/health" or request.headers.get("Authorization") == f"Bearer {key}":
         return await call_next(request)
     return JSONResponse({"error": "Unauthorized"}, status_code=401)
+
+
+def _is_finite(folder: Path) -> bool:
+    tensors = load_file(folder / "adapter_model.safetensors").values()
+    return all(bool(np.isfinite(tensor).all()) for tensor in tensors)
 
 
 def _error(status: int, message: str) -> Response:

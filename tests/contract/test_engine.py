@@ -90,6 +90,13 @@ def test_an_adapter_that_is_not_on_disk_is_not_found(engine: Running, tmp_path: 
     assert _load(engine.http, "missing", tmp_path / "missing").status_code == 404
 
 
+def test_an_adapter_that_is_not_made_of_numbers_is_refused(engine: Running, tmp_path: Path) -> None:
+    folder = tiny_adapter.build(tmp_path / "diverged", scale=float("nan"))
+    response = _load(engine.http, "diverged", folder)
+    assert response.is_error
+    assert "not finite numbers" in response.text
+
+
 def test_a_model_that_was_never_loaded_is_not_found(engine: Running) -> None:
     assert engine.chat("nobody", "hello").status_code == 404
 
