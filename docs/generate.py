@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -26,6 +26,7 @@ from freesolo.domain.train_tables import GrpoTable, OpdTable, SftTable
 from freesolo.errors import all_errors
 from hub_server.app import create_app
 from hub_server.settings import HubSettings
+from serving_backend.app import create_app as create_gateway
 from serving_backend.settings import ServingSettings
 from training_backend.settings import TrainingSettings
 
@@ -46,6 +47,7 @@ def pages() -> dict[str, str]:
         "reference/config.md": _config_page(),
         "reference/errors.md": _errors_page(),
         "openapi.json": json.dumps(create_app(HubSettings()).openapi(), indent=1) + "\n",
+        "gateway-openapi.json": json.dumps(_gateway(), indent=1) + "\n",
     }
 
 
@@ -55,6 +57,12 @@ def write(folder: Path) -> None:
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text)
+
+
+def _gateway() -> dict[str, object]:
+    nowhere = Path()
+    settings = ServingSettings(api_key=SecretStr(""), data_dir=nowhere, cache_dir=nowhere)
+    return create_gateway(settings).openapi()
 
 
 def _cli_page() -> str:

@@ -2,16 +2,12 @@
 
 import argparse
 
-import uvicorn
-
 from freesolo.errors import FreesoloError
 from freesolo.logs import configure_logging
 from freesolo.services import leave, load_settings
 from serving_backend.app import create_app
+from serving_backend.server import serve
 from serving_backend.settings import ServingSettings
-
-# Answers on their way may finish; then the engine is ended.
-_GRACE_SECONDS = 10
 
 
 def main() -> None:
@@ -21,14 +17,7 @@ def main() -> None:
     parser.parse_args()
     settings = load_settings(ServingSettings)
     configure_logging(settings.log_level)
-    uvicorn.run(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=_GRACE_SECONDS,
-    )
+    serve(create_app(settings), settings)
 
 
 if __name__ == "__main__":

@@ -16,10 +16,12 @@ from starlette.exceptions import HTTPException
 from freesolo.domain.catalog import BaseModelEntry
 from freesolo.errors import FreesoloError, Internal, NotFound
 from serving_backend.adapters import AdapterStore
+from serving_backend.answers import openapi
 from serving_backend.completions import Completions
 from serving_backend.deployer import Deployer
 from serving_backend.engine import Engine, EngineProcess
 from serving_backend.hub import Hub
+from serving_backend.metrics import Metrics
 from serving_backend.openai_errors import error_body, http_status
 from serving_backend.routes import router
 from serving_backend.settings import ServingSettings
@@ -34,9 +36,14 @@ ProcessFactory = Callable[[BaseModelEntry, ServingSettings], EngineProcess]
 def create_app(settings: ServingSettings, *, process: ProcessFactory = VllmProcess) -> FastAPI:
     """Return the gateway as an ASGI application. `process` makes what runs a base model's engine."""
     app = FastAPI(
-        title="Freesolo gateway", lifespan=functools.partial(_lifespan, settings, process)
+        title="Freesolo gateway",
+        lifespan=functools.partial(_lifespan, settings, process),
+        # The pages load scripts from a foreign host; /openapi.json says the same.
+        docs_url=None,
+        redoc_url=None,
     )
     app.include_router(router)
+    app.openapi = functools.partial(openapi, app)  # type: ignore[method-assign]  # as FastAPI wants
     app.add_exception_handler(FreesoloError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_no_route)
     app.add_exception_handler(Exception, _answer_fault)
@@ -56,16 +63,21 @@ async def _lifespan(
         adapters = AdapterStore(settings.data_dir / "adapters", hub)
         usage = UsageLog(settings.data_dir / "usage", hub)
         holds = Holds(hub)
+        metrics = Metrics()
         completions = Completions(
             hub,
             adapters=adapters,
             engine_of=engines.of,
             usage=usage,
             holds=holds,
-            wait_seconds=settings.engine_wait_seconds,
+            settings=settings,
+            metrics=metrics,
         )
+        metrics.watch(engines.all, completions.in_flight)
+        app.state.settings = settings
         app.state.hub = hub
         app.state.completions = completions
+        app.state.metrics = metrics
         deployer = Deployer(hub, adapters, engines.of)
         for loop in (deployer.run_forever, usage.deliver_forever, holds.renew_forever):
             task = asyncio.create_task(loop())
@@ -92,6 +104,10 @@ class Engines:
             process = self._process(entry, self._settings)
             self._engines[entry.served_as] = Engine(process, model=entry.id)
         return self._engines[entry.served_as]
+
+    def all(self) -> list[Engine]:
+        """Return every engine that was asked for."""
+        return list(self._engines.values())
 
     async def close(self) -> None:
         """End every engine."""

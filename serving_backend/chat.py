@@ -1,9 +1,11 @@
 """OpenAI's chat format on our side of the engine: what is accepted, sent on, and answered."""
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -16,10 +18,27 @@ from freesolo.domain.prices import Asked
 from freesolo.errors import Problem, RequestNotServable
 from freesolo.schemas.deployments import Target
 from serving_backend.engine import Document
-from serving_backend.formats import NOT_SENT, GenerationRequest
+from serving_backend.formats import NOT_SENT, GenerationRequest, TokenLimit
 
 MAX_IMAGES = 4
 _THINKING = "chat_template_kwargs"
+
+
+def _finite(value: JsonValue) -> JsonValue:
+    """Refuse numbers that JSON has no words for; readers of JSON make them of 1e999."""
+    match value:
+        case float() if not math.isfinite(value):
+            raise ValueError("a number in it is not finite")
+        case list():
+            for item in value:
+                _finite(item)
+        case dict():
+            for item in value.values():
+                _finite(item)
+    return value
+
+
+_JsonObject = Annotated[dict[str, JsonValue], AfterValidator(_finite)]
 _NOT_SENT = NOT_SENT | {"max_tokens", _THINKING}
 
 
@@ -116,7 +135,7 @@ class Function(BaseModel):
 
     name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
     description: str | None = None
-    parameters: dict[str, JsonValue] | None = None
+    parameters: _JsonObject | None = None
     strict: bool | None = None
 
 
@@ -152,7 +171,7 @@ class ResponseFormat(BaseModel):
     """The form that the answer must have; `json_schema` holds the schema if `type` asks for one."""
 
     type: Literal["text", "json_object", "json_schema"]
-    json_schema: dict[str, JsonValue] | None = None
+    json_schema: _JsonObject | None = None
 
 
 class ChatRequest(GenerationRequest):
@@ -162,8 +181,8 @@ class ChatRequest(GenerationRequest):
     id_prefix: ClassVar[str] = "chatcmpl-"
 
     messages: list[Annotated[Message, BeforeValidator(_with_older_role)]] = Field(min_length=1)
-    max_completion_tokens: int | None = Field(default=None, ge=1)
-    max_tokens: int | None = Field(default=None, ge=1)
+    max_completion_tokens: TokenLimit | None = None
+    max_tokens: TokenLimit | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
     response_format: ResponseFormat | None = None

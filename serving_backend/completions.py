@@ -12,20 +12,21 @@ from typing import Any, TypeVar
 
 from freesolo.domain.catalog import BaseModelEntry
 from freesolo.domain.prices import most
-from freesolo.errors import EngineUnavailable, FreesoloError, Internal
+from freesolo.errors import EngineUnavailable, FreesoloError, Internal, Unavailable
 from freesolo.schemas.deployments import Target
 from freesolo.schemas.usage import Metered, NewHold, Outcome, UsageRecord, Witness
 from serving_backend.adapters import AdapterStore, engine_name
 from serving_backend.engine import BASE_MODEL, Document, Engine, Session
 from serving_backend.formats import GenerationRequest, Head, counts_of
 from serving_backend.hub import Hub
+from serving_backend.limits import InFlight, KeyRates, Place
+from serving_backend.metrics import Metrics
 from serving_backend.openai_errors import error_body
+from serving_backend.reading import Reading
+from serving_backend.settings import ServingSettings
 from serving_backend.usage import Holds, UsageLog
 
 logger = logging.getLogger(__name__)
-
-# Pieces of an answer that are kept for a caller who reads slowly. The engine is then read slowly too.
-_AHEAD = 256
 
 _Result = TypeVar("_Result")
 
@@ -53,13 +54,14 @@ class Admitted:
     session: Session
     generations: tuple[Generation, ...]
     head: Head
+    place: Place
     started: float = field(default_factory=time.monotonic)
 
 
 class Completions:
     """Answers requests, whole or streamed."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one for each neighbour
         self,
         hub: Hub,
         *,
@@ -67,40 +69,87 @@ class Completions:
         engine_of: Callable[[BaseModelEntry], Engine],
         usage: UsageLog,
         holds: Holds,
-        wait_seconds: float,
+        settings: ServingSettings,
+        metrics: Metrics,
     ) -> None:
         self._hub = hub
         self._adapters = adapters
         self._engine_of = engine_of
         self._usage = usage
         self._holds = holds
-        self._wait_seconds = wait_seconds
+        self._settings = settings
+        self._metrics = metrics
+        self._rates = KeyRates()
+        self._in_flight = InFlight(
+            most=settings.max_in_flight, most_of_org=settings.max_in_flight_per_org
+        )
+        self._unsettled: set[str] = set()
+        self._draining = False
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def admit(self, key_hash: str, request: GenerationRequest) -> Admitted:
         """Find out what the key gets under the model's name, and have an engine ready for it.
 
-        Raise `PaymentRequired` where that must be paid beforehand and is not.
+        Raise `PaymentRequired` where that must be paid beforehand and is not, and what `KeyRates` and
+        `InFlight` raise.
         """
+        self.require_open()
         target = await self._hub.resolve(key_hash, request.model)
-        session = await self._engine_of(target.base_model).session(wait_seconds=self._wait_seconds)
+        self._rates.take_request(target)
+        prompts = len(request.asked(context=target.base_model.context))
+        place = self._in_flight.enter(target.base_model.served_as, target.org, prompts=prompts)
+        try:
+            return await self._admit(request, target, place)
+        except BaseException:
+            place.leave()
+            raise
+
+    async def _admit(self, request: GenerationRequest, target: Target, place: Place) -> Admitted:
+        engine = self._engine_of(target.base_model)
+        session = await engine.session(wait_seconds=self._settings.engine_wait_seconds)
         name = BASE_MODEL
         if target.adapter is not None:
             name = engine_name(target.adapter)
             folder = await self._adapters.staged(target.adapter, target.base_model)
             await session.load(name, folder)
-        admitted = _admitted(request, target, session, name=name)
+        admitted = _admitted(request, target, session, place, name=name)
+        self._unsettled |= {each.id for each in admitted.generations}
         if target.prepaid:
             await self._hold(admitted)
         return admitted
 
+    def rate_headers(self, admitted: Admitted) -> dict[str, str]:
+        """Return what the caller's key may still ask for."""
+        return self._rates.headers(admitted.target)
+
+    def require_open(self) -> None:
+        """Raise `Unavailable` if nothing more is taken on."""
+        if self._draining:
+            raise Unavailable("The gateway is about to end.", hint="Retry.", retry_after=2.0)
+
+    def drain(self) -> None:
+        """Take nothing more on."""
+        self._draining = True
+
+    def in_flight(self) -> int:
+        """Return how many prompts are being answered, or wait."""
+        return self._in_flight.count()
+
     async def answer(self, admitted: Admitted) -> Document:
         """Return the whole answer. It is read, and counted, also if nobody waits for it any more."""
-        return await asyncio.shield(self._spawn(self._read_whole(admitted)))
+        reading = self._spawn(self._read_whole(admitted))
+        try:
+            async with asyncio.timeout(self._settings.request_seconds):
+                return await asyncio.shield(reading)
+        except TimeoutError:
+            self._void(admitted)
+            await self.abandon(admitted)
+            raise _late("The answer took", self._settings.request_seconds) from None
 
     def drop(self, admitted: Admitted) -> None:
         """Do without a request that was not begun."""
-        self._void(admitted.generations, admitted.session)
+        self._void(admitted)
+        admitted.place.leave()
 
     async def abandon(self, admitted: Admitted) -> None:
         """End a request early because nobody waits for it; what it took so far is still counted."""
@@ -113,13 +162,19 @@ class Completions:
         A task of its own reads from the engine until the token counts have come, whoever listens: a
         caller who hangs up ends the generation early, and what it took is still counted.
         """
-        reading = _Reading(prompts=len(admitted.generations))
+        reading = Reading(prompts=len(admitted.generations))
         self._spawn(self._read(admitted, reading))
         try:
-            await reading.begun
+            async with asyncio.timeout(self._settings.first_token_seconds):
+                await reading.begun
         except asyncio.CancelledError:
             reading.leave()
             raise
+        except TimeoutError:
+            reading.leave()
+            self._void(admitted)
+            await self.abandon(admitted)
+            raise _late("No answer began in", self._settings.first_token_seconds) from None
         return self._events(admitted, reading)
 
     async def close(self) -> None:
@@ -137,12 +192,12 @@ class Completions:
     async def _hold(self, admitted: Admitted) -> None:
         """Have what a request may cost set aside: for all of its prompts, or for none."""
         sizes = admitted.request.asked(context=admitted.target.base_model.context)
-        for position, (each, size) in enumerate(zip(admitted.generations, sizes, strict=True)):
+        for each, size in zip(admitted.generations, sizes, strict=True):
             amount = most(admitted.target.prices, size)
             try:
                 await self._hub.hold(NewHold(id=each.id, org=admitted.target.org, amount=amount))
             except FreesoloError:
-                self._void(admitted.generations[:position], admitted.session)
+                self._void(admitted)
                 raise
             self._holds.begin(each.id)
 
@@ -156,13 +211,18 @@ class Completions:
                 for each in admitted.generations
             )
         except FreesoloError:
-            self._void(admitted.generations, admitted.session)
+            self._void(admitted)
             raise
+        finally:
+            admitted.place.leave()
         self._count(admitted, [answer["usage"] for answer in answers])
         return admitted.request.answer(admitted.head, answers)
 
-    async def _read(self, admitted: Admitted, reading: "_Reading") -> None:
+    async def _read(self, admitted: Admitted, reading: Reading) -> None:
         error: FreesoloError | None = Internal("The gateway failed to read the answer.")
+        ending = asyncio.get_running_loop().call_later(
+            self._settings.request_seconds, self._end_late, admitted, reading
+        )
         try:
             await _together(
                 self._read_part(admitted, reading, position)
@@ -175,10 +235,17 @@ class Completions:
             if error is None:
                 self._count(admitted, [usage for _, usage in sorted(reading.usages.items())])
             else:
-                self._void(admitted.generations, admitted.session)
+                self._void(admitted)
+            ending.cancel()
+            admitted.place.leave()
             await reading.end(error)
 
-    async def _read_part(self, admitted: Admitted, reading: "_Reading", position: int) -> None:
+    def _end_late(self, admitted: Admitted, reading: Reading) -> None:
+        """End a stream that takes too long, also because nobody reads it; what it brought is counted."""
+        reading.break_off(_late("The answer took", self._settings.request_seconds))
+        self._spawn(self.abandon(admitted))
+
+    async def _read_part(self, admitted: Admitted, reading: Reading, position: int) -> None:
         """Read the answer to one prompt, once the engine has accepted all."""
         generation = admitted.generations[position]
         async with admitted.session.stream(
@@ -195,14 +262,13 @@ class Completions:
         if position not in reading.usages:
             raise EngineUnavailable("The engine stopped answering.")
 
-    async def _take(
-        self, admitted: Admitted, reading: "_Reading", position: int, data: str
-    ) -> None:
+    async def _take(self, admitted: Admitted, reading: Reading, position: int, data: str) -> None:
         chunk = json.loads(data)
         if "error" in chunk:
             raise EngineUnavailable("The engine failed in the middle of the answer.")
         request, head = admitted.request, admitted.head
         if chunk["choices"]:
+            self._note_piece(admitted, reading)
             public = request.chunk(head, position, chunk)
             await reading.put(public | ({"usage": None} if request.wants_usage_chunk else {}))
             return
@@ -211,7 +277,15 @@ class Completions:
             counts = [*reading.usages.values()]
             await reading.put(request.usage_chunk(head, chunk["object"], counts))
 
-    async def _events(self, admitted: Admitted, reading: "_Reading") -> AsyncIterator[str]:
+    def _note_piece(self, admitted: Admitted, reading: Reading) -> None:
+        now, model = time.monotonic(), admitted.target.base_model.id
+        if reading.piece_at is None:
+            self._metrics.note_first_token(model, now - admitted.started)
+        else:
+            self._metrics.note_next_token(model, now - reading.piece_at)
+        reading.piece_at = now
+
+    async def _events(self, admitted: Admitted, reading: Reading) -> AsyncIterator[str]:
         try:
             while isinstance(part := await reading.next(), dict):
                 yield _event(part)
@@ -223,8 +297,7 @@ class Completions:
 
     def _count(self, admitted: Admitted, usages: Iterable[Mapping[str, Any]]) -> None:
         for generation, usage in zip(admitted.generations, usages, strict=True):
-            record = _record(generation, admitted.session, Outcome.COUNTED, counts_of(usage))
-            self._settle(record)
+            record = self._settle(admitted, generation, Outcome.COUNTED, counts_of(usage))
             logger.info(
                 "answered",
                 extra={
@@ -234,62 +307,39 @@ class Completions:
                 },
             )
 
-    def _void(self, generations: Iterable[Generation], session: Session) -> None:
+    def _void(self, admitted: Admitted) -> None:
         """Bill nothing for what was not answered, whatever the engine counted."""
-        for generation in generations:
-            self._settle(_record(generation, session, Outcome.VOID, {}))
+        for generation in admitted.generations:
+            self._settle(admitted, generation, Outcome.VOID, {})
 
-    def _settle(self, record: UsageRecord) -> None:
-        self._usage.record(record)
-        self._holds.end(record.id)
-
-
-class _Reading:
-    """A streamed answer between the task that reads it and the response that sends it.
-
-    `accepted` is where the readers of several prompts wait for each other, so that one that the engine
-    refuses is refused before anything is sent.
-    """
-
-    def __init__(self, *, prompts: int) -> None:
-        self.accepted = asyncio.Barrier(prompts)
-        self.begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.usages: dict[int, Mapping[str, Any]] = {}
-        self.ended = False
-        self._left = False
-        self._parts: asyncio.Queue[Document | FreesoloError | None] = asyncio.Queue(_AHEAD)
-
-    async def put(self, part: Document) -> None:
-        """Hand on a piece, when there is room for it; nobody who has left gets any."""
-        if not self.begun.done():
-            self.begun.set_result(None)
-        if not self._left:
-            await self._parts.put(part)
-
-    async def next(self) -> Document | FreesoloError | None:
-        """Return the next piece; None after a complete answer, or the error that broke it off."""
-        return await self._parts.get()
-
-    def leave(self) -> None:
-        """Nobody listens any more. What still comes is only counted."""
-        self._left = True
-        while not self._parts.empty():
-            self._parts.get_nowait()
-
-    async def end(self, error: FreesoloError | None) -> None:
-        """Tell whoever waits that the answer is complete, broken off, or refused."""
-        self.ended = True
-        if error is not None and not self.begun.done():
-            self.begun.set_exception(error)
-            return
-        if not self.begun.done():
-            self.begun.set_result(None)
-        if not self._left:
-            await self._parts.put(error)
+    def _settle(
+        self,
+        admitted: Admitted,
+        generation: Generation,
+        outcome: Outcome,
+        counts: Mapping[str, int],
+    ) -> UsageRecord:
+        """Write down how a prompt ended, unless that is settled already."""
+        record = UsageRecord(
+            **dict(generation.metered),
+            witness=Witness.GATEWAY,
+            outcome=outcome,
+            engine=admitted.session.life,
+            **counts,
+        )
+        if generation.id in self._unsettled:
+            self._unsettled.remove(generation.id)
+            self._usage.record(record)
+            self._holds.end(generation.id)
+            self._rates.take_tokens(
+                admitted.target, record.prompt_tokens + record.completion_tokens
+            )
+            self._metrics.count_prompt(admitted.target.base_model.id, outcome.value, counts)
+        return record
 
 
 def _admitted(
-    request: GenerationRequest, target: Target, session: Session, *, name: str
+    request: GenerationRequest, target: Target, session: Session, place: Place, *, name: str
 ) -> Admitted:
     """Give a request its ids: one of its own, and one for each prompt if there are several."""
     request_id, now = uuid.uuid4().hex, datetime.now(UTC)
@@ -322,18 +372,13 @@ def _admitted(
             target.model,
             target.revision or target.base_model.revision,
         ),
+        place,
     )
 
 
-def _record(
-    generation: Generation, session: Session, outcome: Outcome, counts: Mapping[str, int]
-) -> UsageRecord:
-    return UsageRecord(
-        **dict(generation.metered),
-        witness=Witness.GATEWAY,
-        outcome=outcome,
-        engine=session.life,
-        **counts,
+def _late(what: str, seconds: float) -> EngineUnavailable:
+    return EngineUnavailable(
+        f"{what} more than {seconds:g} seconds.", hint="Ask for less, or retry.", retry_after=5.0
     )
 
 

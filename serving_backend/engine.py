@@ -36,6 +36,8 @@ _LONGEST_BACKOFF_SECONDS = 60.0
 _STABLE_SECONDS = 60.0
 # An answer may be long in coming, but a machine that is alive sends something within this time.
 _SILENCE_SECONDS = 600.0
+# One that is dead refuses at once; one with much to do is late.
+_CONNECT_SECONDS = 30.0
 
 Document = dict[str, Any]
 
@@ -71,7 +73,7 @@ class Session:
         self._http = httpx.AsyncClient(
             base_url=endpoint.url,
             headers={"Authorization": f"Bearer {endpoint.api_key}"},
-            timeout=httpx.Timeout(_SILENCE_SECONDS, connect=5.0),
+            timeout=httpx.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS),
             limits=httpx.Limits(max_connections=None),
             # Engines are on this machine, to which no proxy of the environment leads back.
             trust_env=False,
@@ -89,6 +91,11 @@ class Session:
         traceback: TracebackType | None,
     ) -> None:
         await self._http.aclose()
+
+    @property
+    def resident(self) -> int:
+        """How many adapters are loaded."""
+        return len(self._loaded)
 
     async def is_healthy(self) -> bool:
         """Say whether the engine answers and can compute."""
@@ -179,7 +186,9 @@ class Engine:
 
     def __init__(self, process: EngineProcess, *, model: str) -> None:
         self._process = process
-        self._model = model
+        self.model = model
+        self.starts = 0
+        self.deaths = 0
         self._life: asyncio.Task[None] | None = None
         self._ready: asyncio.Future[Session] | None = None
         self._one_life_at_a_time = asyncio.Lock()
@@ -199,8 +208,16 @@ class Engine:
             return await asyncio.wait_for(asyncio.shield(self._ready), wait_seconds)
         except TimeoutError:
             raise EngineUnavailable(
-                f"The engine of {self._model} is still starting.", retry_after=10.0
+                f"The engine of {self.model} is still starting.", retry_after=10.0
             ) from None
+
+    @property
+    def resident(self) -> int:
+        """How many adapters it has loaded."""
+        ready = self._ready
+        if ready is None or not ready.done() or ready.exception():
+            return 0
+        return ready.result().resident
 
     async def close(self) -> None:
         """End the engine."""
@@ -229,33 +246,35 @@ class Engine:
             try:
                 async with Session(await self._process.start()) as session:
                     await self._until_healthy(session)
-                    logger.info("engine ready", extra={"model": self._model})
+                    logger.info("engine ready", extra={"model": self.model})
+                    self.starts += 1
                     ready.set_result(session)
                     ready_at = time.monotonic()
                     await self._process.ended()
-                    logger.error("engine died", extra={"model": self._model})
+                    logger.error("engine died", extra={"model": self.model})
+                    self.deaths += 1
                     self._died(lived=time.monotonic() - ready_at)
             except FreesoloError as error:
                 self._rest(error)
-                logger.error("engine failed", extra={"model": self._model, "reason": error.message})
+                logger.error("engine failed", extra={"model": self.model, "reason": error.message})
                 _fail(ready, error)
             except OSError as error:
                 # A full disk, say.
-                refused = EngineUnavailable(f"The engine of {self._model} cannot start: {error}.")
+                refused = EngineUnavailable(f"The engine of {self.model} cannot start: {error}.")
                 self._rest(refused)
-                logger.exception("engine failed", extra={"model": self._model})
+                logger.exception("engine failed", extra={"model": self.model})
                 _fail(ready, refused)
             finally:
                 self._ready = None
                 if not ready.done():
-                    _fail(ready, EngineUnavailable(f"The engine of {self._model} was stopped."))
+                    _fail(ready, EngineUnavailable(f"The engine of {self.model} was stopped."))
                 await self._process.stop()
 
     async def _until_healthy(self, session: Session) -> None:
         while not await session.is_healthy():
             if not self._process.is_alive():
                 raise EngineUnavailable(
-                    f"The engine of {self._model} stopped while it started.",
+                    f"The engine of {self.model} stopped while it started.",
                     hint="The gateway's data folder holds the engine's log.",
                 )
             await asyncio.sleep(_POLL_SECONDS)
@@ -265,7 +284,7 @@ class Engine:
         if lived > _STABLE_SECONDS:
             self._failures = 0
         elif self._failures:
-            self._rest(EngineUnavailable(f"The engine of {self._model} died again."))
+            self._rest(EngineUnavailable(f"The engine of {self.model} died again."))
         else:
             self._failures = 1
 

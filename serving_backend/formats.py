@@ -31,6 +31,7 @@ NOT_SENT = {
     "prompt_cache_key",
 }
 _SignedInt64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+TokenLimit = Annotated[int, Field(ge=1, lt=2**31)]
 _TokenId = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
 
 
@@ -69,7 +70,8 @@ class GenerationRequest(BaseModel):
     path: ClassVar[str]
     id_prefix: ClassVar[str]
 
-    model: str = Field(min_length=1, max_length=500)
+    # No database takes a name with a NUL in it.
+    model: str = Field(max_length=500, pattern=r"^[^\x00]+$")
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, gt=0, le=1)
     n: int | None = Field(default=None, ge=1, le=32)

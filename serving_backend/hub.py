@@ -1,5 +1,6 @@
 """The gateway's side of the hub: who asks, for what, which adapters to deploy, what was used."""
 
+import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,7 @@ class Hub:
             trust_env=not is_loopback(url),
         )
         self._targets: dict[ResolveTarget, tuple[float, Target]] = {}
+        self._asking: dict[ResolveTarget, asyncio.Task[Target]] = {}
 
     async def close(self) -> None:
         """Close the connections."""
@@ -68,7 +70,12 @@ class Hub:
         cached_at, target = self._targets.get(wanted, (0.0, None))
         if target is not None and asked_at - cached_at < _CACHE_SECONDS:
             return target
-        target = await self._ask(Target, "POST", "/v1/gateway/resolve", wanted)
+        if wanted not in self._asking:
+            # One question for all who wait for its answer.
+            asking = asyncio.create_task(self._ask(Target, "POST", "/v1/gateway/resolve", wanted))
+            asking.add_done_callback(lambda _: self._asking.pop(wanted))
+            self._asking[wanted] = asking
+        target = await asyncio.shield(self._asking[wanted])
         if len(self._targets) >= _CACHE_ENTRIES:
             self._targets.clear()
         self._targets[wanted] = (asked_at, target)

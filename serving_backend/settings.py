@@ -37,6 +37,30 @@ class ServingSettings(BaseSettings):
         gt=0,
         description="How long a request waits for its engine to start before it is answered with 503.",
     )
+    max_in_flight: int = Field(
+        default=1024,
+        ge=1,
+        description="Prompts that one engine may have at once, answered and waiting; more are answered "
+        "with 503. Thirty times what an engine on a CPU answers together, and what a large GPU does.",
+    )
+    max_in_flight_per_org: int = Field(
+        default=512,
+        ge=1,
+        description="The same for one organisation at one engine; more are answered with 429. Half of "
+        "the above leaves room for others.",
+    )
+    first_token_seconds: float = Field(
+        default=120.0,
+        gt=0,
+        description="How long a stream may keep its caller waiting for its beginning; it is then "
+        "answered with 503, and nothing is billed.",
+    )
+    request_seconds: float = Field(
+        default=600.0,
+        gt=0,
+        description="How long an answer may take altogether. One that is not streamed is then answered "
+        "with 503, and nothing is billed; a stream ends, and what it brought is.",
+    )
     max_model_len: int = Field(
         default=2048,
         ge=64,
@@ -45,5 +69,10 @@ class ServingSettings(BaseSettings):
     )
     kv_cache_gib: int = Field(
         default=1, ge=1, description="Memory for the context cache of an engine on the CPU, in GiB."
+    )
+    metrics_public: bool = Field(
+        default=False,
+        description="Whether `/metrics` answers everybody, for a Prometheus on another machine. It names "
+        "base models, but no org, key or adapter.",
     )
     log_level: LogLevel = Field(default="INFO", description="Least severe level that is logged.")

@@ -14,7 +14,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from freesolo.domain.prices import Asked
 from freesolo.schemas.deployments import Target
 from serving_backend.engine import Document
-from serving_backend.formats import NOT_SENT, GenerationRequest
+from serving_backend.formats import NOT_SENT, GenerationRequest, TokenLimit
 
 MAX_PROMPTS = 128
 # OpenAI's, for requests that do not say.
@@ -51,7 +51,7 @@ class TextRequest(GenerationRequest):
     id_prefix: ClassVar[str] = "cmpl-"
 
     prompt: Prompt
-    max_tokens: int | None = Field(default=None, ge=1)
+    max_tokens: TokenLimit | None = None
     logprobs: int | None = Field(default=None, ge=0, le=5)
     echo: bool | None = None
     suffix: str | None = None

@@ -2,7 +2,7 @@
 
 Its answer is a few words made of the model's name and the prompt, one word a token; the prompt of a
 conversation is its last message. Words in that message make it misbehave: `break` ends a stream in the middle, `hold` waits
-behind the first word until `FakeEngine.release` is set or the request is aborted.
+behind the first word until `FakeEngine.release` is set or the request is aborted, `mute` does so before it says anything.
 
 As a process of its own, `python -m tests.fake_engine PORT`, it takes its key and the folder for its
 accounts from the environment, as vLLM does, and waits a little before each word.
@@ -45,8 +45,10 @@ class FakeEngine:
 
     def __init__(self, *, pause: float = 0.0, key: str = _KEY) -> None:
         self.pause = pause
+        self.context = CONTEXT
         self.adapters: dict[str, Path] = {}
         self.requests: list[Body] = []
+        self.answers: list[_Answer] = []
         self.aborted: set[str] = set()
         self.release = threading.Event()
         self.app = FastAPI()
@@ -76,8 +78,8 @@ class FakeEngine:
         if body["model"] not in {BASE_MODEL, *self.adapters}:
             return _error(404, f"The model `{body['model']}` does not exist.")
         prompt = str(body["messages"][-1]["content"])
-        if len(prompt) > CONTEXT:
-            return _error(400, f"This model's maximum context length is {CONTEXT} tokens.")
+        if len(prompt) > self.context:
+            return _error(400, f"This model's maximum context length is {self.context} tokens.")
         return await self._answer(
             _Answer(f"chatcmpl-{request.headers['X-Request-Id']}", body, prompt)
         )
@@ -86,12 +88,13 @@ class FakeEngine:
         body = await request.json()
         self.requests.append(body)
         prompt = str(body["prompt"])
-        if len(prompt) > CONTEXT:
-            return _error(400, f"This model's maximum context length is {CONTEXT} tokens.")
+        if len(prompt) > self.context:
+            return _error(400, f"This model's maximum context length is {self.context} tokens.")
         name = f"cmpl-{request.headers['X-Request-Id']}"
         return await self._answer(_TextAnswer(name, body, prompt))
 
     async def _answer(self, answer: "_Answer") -> Response:
+        self.answers.append(answer)
         if answer.body.get("stream"):
             return StreamingResponse(self._stream(answer), media_type="text/event-stream")
         await asyncio.sleep(self.pause * len(answer.words))
@@ -101,7 +104,7 @@ class FakeEngine:
         return JSONResponse(answer.whole(self._fingerprint(answer.model)))
 
     async def _held(self, answer: "_Answer") -> None:
-        while "hold" in answer.prompt and not self.release.is_set():
+        while {"hold", "mute"} & set(answer.prompt.split()) and not self.release.is_set():
             if answer.aborted_as in self.aborted:
                 return
             await asyncio.sleep(0.01)
@@ -116,6 +119,8 @@ class FakeEngine:
         self.aborted.add(request_id)
 
     async def _stream(self, answer: "_Answer") -> AsyncIterator[str]:
+        if "mute" in answer.prompt:
+            await self._held(answer)
         yield answer.opening()
         for position, word in enumerate(answer.words):
             await asyncio.sleep(self.pause)

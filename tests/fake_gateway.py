@@ -11,13 +11,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import uvicorn
-
 from freesolo import engines, processes
 from freesolo.engines import Endpoint
 from freesolo.logs import configure_logging
 from serving_backend import engine_journal
 from serving_backend.app import create_app
+from serving_backend.server import serve
 from serving_backend.settings import ServingSettings
 from serving_backend.usage import journal_of
 from serving_backend.vllm_process import VllmProcess
@@ -48,10 +47,4 @@ class FakeVllmProcess(VllmProcess):
 if __name__ == "__main__":
     settings = ServingSettings()
     configure_logging(settings.log_level)
-    uvicorn.run(
-        create_app(settings, process=FakeVllmProcess),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-    )
+    serve(create_app(settings, process=FakeVllmProcess), settings)

@@ -86,11 +86,19 @@ class Gateway:
                 with suppress(psutil.NoSuchProcess):
                     psutil.Process(found.session).kill()
 
-    def end(self, number: signal.Signals) -> None:
-        """End it."""
+    def tell(self, number: signal.Signals) -> None:
+        """Send it a signal."""
         if self._process is not None:
             self._process.send_signal(number)
-            self._process.wait()
+
+    def wait(self) -> int | None:
+        """Wait for its end; return its exit status."""
+        return self._process.wait() if self._process is not None else None
+
+    def end(self, number: signal.Signals) -> None:
+        """End it."""
+        self.tell(number)
+        self.wait()
 
 
 def inherited() -> dict[str, str]:

@@ -17,6 +17,7 @@ class Action(StrEnum):
     MEMBER_REMOVED = "member.removed"
     PROJECT_CREATED = "project.created"
     KEY_CREATED = "key.created"
+    KEY_LIMITED = "key.limited"
     KEY_REVOKED = "key.revoked"
     WEBHOOK_CREATED = "webhook.created"
     WEBHOOK_DELETED = "webhook.deleted"

@@ -7,6 +7,7 @@ from pydantic import Field, JsonValue
 from freesolo.domain.catalog import BaseModelEntry
 from freesolo.domain.lifecycle import DeploymentState
 from freesolo.domain.prices import Prices
+from freesolo.domain.rates import UNLIMITED, KeyLimits
 from freesolo.schemas.base import Artifact, Digest, Wire
 from freesolo.schemas.runs import RunError
 
@@ -87,7 +88,7 @@ class ResolveTarget(Wire):
 class Target(Wire):
     """What a key gets under a model name: the base model alone, or with one adapter revision.
 
-    With `prepaid`, money is set aside before it is asked. An adapter says whether it was trained to
+    With `prepaid`, money is set aside before it is asked; `limits` are the key's. An adapter says whether it was trained to
     think, and in which form to answer, in vLLM's terms.
     """
 
@@ -95,6 +96,7 @@ class Target(Wire):
     key_id: str
     prices: Prices
     prepaid: bool = False
+    limits: KeyLimits = UNLIMITED
     model: str
     base_model: BaseModelEntry
     revision: str | None = None

@@ -34,6 +34,7 @@ def resolve(
         body.model,
         catalog=resources.catalog,
         billing=resources.settings.billing,
+        limits=member.limits.or_else(resources.settings.key_limits),
     )
 
 

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from freesolo.domain.catalog import BaseModelEntry, Catalog
 from freesolo.domain.lifecycle import DEPLOYMENT_LEASED, DeploymentState, next_deployment_state
 from freesolo.domain.prices import prices_of
+from freesolo.domain.rates import KeyLimits
 from freesolo.domain.refs import AdapterRef
 from freesolo.domain.suggest import did_you_mean
 from freesolo.domain.train_tables import StructuredOutputs
@@ -67,7 +68,13 @@ def chatting_member(session: Session, key_hash: str, *, now: datetime) -> Member
 
 
 def resolve(
-    session: Session, member: Member, model: str, *, catalog: Catalog, billing: BillingMode
+    session: Session,
+    member: Member,
+    model: str,
+    *,
+    catalog: Catalog,
+    billing: BillingMode,
+    limits: KeyLimits,
 ) -> wire.Target:
     """Return what a model name means to a member: a base model, or an adapter on one."""
     deployment = _deployed_as(session, member, model)
@@ -87,6 +94,7 @@ def resolve(
         key_id=str(member.key_id),
         prices=prices_of(base_model),
         prepaid=billing is BillingMode.PREPAID,
+        limits=limits,
         model=model,
         base_model=base_model,
         **(_adapter_facts(session, deployment) if deployment else {}),

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import openai
 import pytest
@@ -157,20 +157,26 @@ def eventually(look: Callable[[], _Seen], is_so: Callable[[_Seen], bool]) -> _Se
     return seen
 
 
+class StartGateway(Protocol):
+    """Starts a gateway for a hub; `changes` are settings that are not the usual ones."""
+
+    def __call__(self, hub: LiveHub, **changes: object) -> Platform: ...
+
+
 @pytest.fixture
-def start_gateway(tmp_path: Path) -> Iterator[Callable[[LiveHub], Platform]]:
+def start_gateway(tmp_path: Path) -> Iterator[StartGateway]:
     """Start a gateway for a hub; a second one on the same data takes over from the first."""
     with ExitStack() as stack:
 
-        def start(hub: LiveHub) -> Platform:
+        def start(hub: LiveHub, **changes: object) -> Platform:
             process = FakeProcess(FakeEngine(), usage=tmp_path / "gateway" / "usage")
             settings = ServingSettings(
                 hub_url=hub.url,
                 api_key=hub.gateway_key,
                 data_dir=tmp_path / "gateway",
                 cache_dir=tmp_path / "cache",
-                engine_wait_seconds=10,
-            )
+                engine_wait_seconds=60,
+            ).model_copy(update=changes)
             app = create_app(settings, process=lambda _entry, _settings: process)
             return Platform(hub, tmp_path, settings, stack.enter_context(serving(app)), process)
 
@@ -178,6 +184,6 @@ def start_gateway(tmp_path: Path) -> Iterator[Callable[[LiveHub], Platform]]:
 
 
 @pytest.fixture
-def platform(live_hub: LiveHub, start_gateway: Callable[[LiveHub], Platform]) -> Platform:
+def platform(live_hub: LiveHub, start_gateway: StartGateway) -> Platform:
     """A hub and a gateway with nothing deployed."""
     return start_gateway(live_hub)

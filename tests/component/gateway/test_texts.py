@@ -4,7 +4,7 @@ import openai
 import pytest
 
 from freesolo.domain.catalog import SMOLLM2_135M
-from tests.component.gateway.conftest import BASE, Platform, eventually
+from tests.component.gateway.conftest import BASE, Platform
 
 
 def test_a_text_is_continued_by_the_public_model(platform: Platform) -> None:
@@ -96,16 +96,3 @@ def test_what_is_not_served_is_a_bad_request(platform: Platform) -> None:
     with pytest.raises(openai.BadRequestError, match="not served") as caught:
         platform.openai().completions.create(model=BASE, prompt="hello", echo=True)
     assert caught.value.param == "echo"
-
-
-def test_a_reader_who_stops_reading_holds_up_only_themself(platform: Platform) -> None:
-    long = "word " * 190
-    slow = platform.openai().completions.create(
-        model=BASE, prompt=[long] * 8, n=32, max_tokens=200, stream=True
-    )
-    next(slow)
-    quick = platform.openai().completions.create(model=BASE, prompt="hello")
-    assert quick.choices[0].text == "base heard hello"
-    slow.close()
-    eventually(lambda: len(platform.engine.aborted), lambda aborted: aborted > 0)
-    platform.usage_of(requests=9)
