@@ -69,7 +69,7 @@ class Session:
     """One life of an engine, from its start to its end, with the adapters it has loaded."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self.life = endpoint.life
+        self.endpoint = endpoint
         self._http = httpx.AsyncClient(
             base_url=endpoint.url,
             headers={"Authorization": f"Bearer {endpoint.api_key}"},
@@ -81,6 +81,11 @@ class Session:
         self._loaded: set[str] = set()
         self._loading: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
+    @property
+    def life(self) -> str:
+        """The name of this life of the engine."""
+        return self.endpoint.life
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -90,6 +95,10 @@ class Session:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
         await self._http.aclose()
 
     @property

@@ -13,7 +13,7 @@ from freesolo.engines import Endpoint
 from freesolo.errors import EngineUnavailable
 from serving_backend import engine_journal
 from serving_backend.engine import BASE_MODEL
-from serving_backend.settings import ServingSettings
+from serving_backend.settings import EngineSettings
 from serving_backend.usage import await_accounts, end_journal, journal_of, journals
 
 # Adapters that one batch may mix, and how many stay in memory beside them.
@@ -24,10 +24,11 @@ _STOP_GRACE_SECONDS = 10.0
 
 @dataclass
 class VllmProcess:
-    """vLLM's own API server for one base model, in a session of its own, on a loopback port."""
+    """vLLM's own API server for one base model, in a session of its own, on a free port of `host`."""
 
     entry: BaseModelEntry
-    settings: ServingSettings
+    settings: EngineSettings
+    host: str = "127.0.0.1"
     _child: subprocess.Popen[bytes] | None = None
     _journal: Path | None = None
 
@@ -41,7 +42,7 @@ class VllmProcess:
         model = await asyncio.to_thread(
             local_path, self.entry, self.settings.cache_dir, hf_token=self.settings.hf_token
         )
-        endpoint = engines.new_endpoint()
+        endpoint = engines.new_endpoint(self.host)
         self._child = self._spawn(model, endpoint)
         return endpoint
 
@@ -85,7 +86,7 @@ class VllmProcess:
         )
 
 
-def stop_leftovers(settings: ServingSettings) -> None:
+def stop_leftovers(settings: EngineSettings) -> None:
     """End the engines of an earlier gateway on this data folder that could not end them itself.
 
     They have noticed that it is gone, and are given the time to finish what it had asked.
@@ -102,7 +103,7 @@ def stop_leftovers(settings: ServingSettings) -> None:
 
 def command_line(
     entry: BaseModelEntry,
-    settings: ServingSettings,
+    settings: EngineSettings,
     model: Path,
     *,
     endpoint: Endpoint,
@@ -128,9 +129,9 @@ def command_line(
     return engines.command(model, endpoint, flags=flags, options=options)
 
 
-def _records(settings: ServingSettings) -> Path:
+def _records(settings: EngineSettings) -> Path:
     return settings.data_dir / "run"
 
 
-def _usage(settings: ServingSettings) -> Path:
+def _usage(settings: EngineSettings) -> Path:
     return settings.data_dir / "usage"
