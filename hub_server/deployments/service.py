@@ -304,7 +304,7 @@ def _what_answers(current: Sequence[Deployment]) -> str | None:
     return f"Served now: {', '.join(ready)}; `freesolo deploy REVISION` lets the alias point there."
 
 
-def _nearest(session: Session, member: Member, name: str) -> str | None:
+def _nearest(session: Session, member: Member, name: str) -> str:
     served = list_deployments(session, member, everything=False)
     known = {each.model for each in served} | {each.revision for each in served}
-    return did_you_mean(name, known)
+    return did_you_mean(name, known) or "`freesolo deployments` lists what is served."
