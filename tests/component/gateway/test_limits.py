@@ -119,11 +119,12 @@ def test_a_stream_that_takes_too_long_ends_and_what_it_brought_is_counted(
     assert line.completion_tokens == 1
 
 
+@pytest.mark.parametrize("setting", ["first_token_seconds", "request_seconds"])
 def test_a_stream_that_does_not_begin_is_given_up_and_costs_nothing(
-    live_hub: LiveHub, start_gateway: StartGateway
+    live_hub: LiveHub, start_gateway: StartGateway, setting: str
 ) -> None:
-    platform = start_gateway(live_hub, first_token_seconds=0.5)
-    with pytest.raises(openai.InternalServerError, match="No answer began"):
+    platform = start_gateway(live_hub, **{setting: 0.5})
+    with pytest.raises(openai.InternalServerError, match=r"more than 0\.5 seconds"):
         platform.openai().chat.completions.create(model=BASE, messages=said("mute it"), stream=True)
     eventually(lambda: len(platform.engine.aborted), lambda aborted: aborted == 1)
     assert _ask(platform).status_code == 200
