@@ -85,6 +85,8 @@ def environment(endpoint: Endpoint, *, kv_cache_gib: int) -> dict[str, str]:
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_CPU_KVCACHE_SPACE": str(kv_cache_gib),
         "HF_HUB_OFFLINE": "1",
+        # Longer than those who talk to it keep a connection: none is closed as it is used again.
+        "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "60",
         # Idle threads sleep instead of spinning on cores that others need.
         "OMP_WAIT_POLICY": "passive",
     }

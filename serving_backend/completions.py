@@ -192,11 +192,13 @@ class Completions:
     async def _hold(self, admitted: Admitted) -> None:
         """Have what a request may cost set aside: for all of its prompts, or for none."""
         sizes = admitted.request.asked(context=admitted.target.base_model.context)
-        for each, size in zip(admitted.generations, sizes, strict=True):
+        for position, (each, size) in enumerate(zip(admitted.generations, sizes, strict=True)):
             amount = most(admitted.target.prices, size)
             try:
                 await self._hub.hold(NewHold(id=each.id, org=admitted.target.org, amount=amount))
             except FreesoloError:
+                # What never was held leaves nothing in the ledger.
+                self._unsettled -= {refused.id for refused in admitted.generations[position:]}
                 self._void(admitted)
                 raise
             self._holds.begin(each.id)
@@ -242,6 +244,8 @@ class Completions:
 
     def _end_late(self, admitted: Admitted, reading: Reading) -> None:
         """End a stream that takes too long, also because nobody reads it; what it brought is counted."""
+        if not reading.begun.done():
+            self._void(admitted)
         reading.break_off(_late("The answer took", self._settings.request_seconds))
         self._spawn(self.abandon(admitted))
 

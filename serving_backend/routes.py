@@ -108,8 +108,6 @@ def _answered(answer: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
 
 HubOf = Annotated[Hub, Depends(_hub)]
 KeyHash = Annotated[str, Depends(_key_hash)]
-
-
 CompletionsOf = Annotated[Completions, Depends(_completions)]
 
 

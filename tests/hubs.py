@@ -88,7 +88,10 @@ def add_credit(hub: LiveHub, amount: str, *, org: str = ORG) -> None:
 @contextmanager
 def serving(app: FastAPI, *, port: int = 0) -> Iterator[str]:
     """Serve an application from a thread on a loopback port, by default a free one; yield its address."""
-    config = uvicorn.Config(app, log_config=None, access_log=False, ws="none")
+    # As engines do, so that no connection is closed just when it is used again.
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, ws="none", timeout_keep_alive=60
+    )
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", port)) as listening:
         # Connections wait in the socket's queue until the server accepts: no need to poll.

@@ -185,6 +185,18 @@ def test_whoever_pays_beforehand_gets_what_the_balance_covers(prepaid: Platform)
     assert left.balance == 10**6 - line.amount
 
 
+def test_several_texts_are_paid_for_together_or_not_at_all(prepaid: Platform) -> None:
+    # Enough for one of them.
+    add_credit(prepaid.hub, "0.000001")
+    client = prepaid.openai()
+    with pytest.raises(openai.APIStatusError, match="402"):
+        client.completions.create(model=BASE, prompt=["one", "two"], max_tokens=4)
+    with prepaid.client() as hub:
+        left = eventually(hub.balance, lambda balance: balance.held == 0)
+    assert left.balance == 10**6
+    assert prepaid.engine.requests == []
+
+
 def test_a_request_that_fails_frees_what_was_held_for_it(prepaid: Platform) -> None:
     add_credit(prepaid.hub, "1")
     client = prepaid.openai()
