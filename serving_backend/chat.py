@@ -25,6 +25,8 @@ from serving_backend.engine import Document
 
 MAX_IMAGES = 4
 _THINKING = "chat_template_kwargs"
+# Below this temperature an engine draws nothing.
+_GREEDY = 1e-5
 _SignedInt64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 
 # Arguments that only the gateway reads, or nobody.
@@ -270,6 +272,10 @@ class ChatRequest(BaseModel):
             body["structured_outputs"] = target.structured_outputs
         if self.max_tokens is not None:
             body.setdefault("max_completion_tokens", self.max_tokens)
+        if (self.n or 1) > 1 and self.temperature is not None and self.temperature < _GREEDY:
+            # An engine gives a greedy request one answer. The likeliest token, drawn from itself
+            # alone, is the same one.
+            body |= {"temperature": 1.0, "top_k": 1}
         if self.stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
         return body
