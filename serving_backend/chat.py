@@ -252,9 +252,7 @@ class ChatRequest(GenerationRequest):
             body["structured_outputs"] = target.structured_outputs
         if self.max_tokens is not None:
             body.setdefault("max_completion_tokens", self.max_tokens)
-        if self.stream:
-            body |= {"stream": True, "stream_options": {"include_usage": True}}
-        return [body]
+        return [body | self.in_engines_terms()]
 
     def said(self, choice: Mapping[str, Any]) -> Document:
         """Return the message of a choice."""

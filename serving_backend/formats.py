@@ -30,6 +30,8 @@ NOT_SENT = {
     "safety_identifier",
     "prompt_cache_key",
 }
+# Below this temperature an engine draws nothing.
+_GREEDY = 1e-5
 _SignedInt64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 TokenLimit = Annotated[int, Field(ge=1, lt=2**31)]
 _TokenId = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
@@ -106,6 +108,17 @@ class GenerationRequest(BaseModel):
         A stream is always asked to end with its token counts: they are what is metered. Raise
         `RequestNotServable` for what the model cannot do.
         """
+
+    def in_engines_terms(self) -> Document:
+        """Return what an engine must be told otherwise than it was asked, whatever the format."""
+        terms: Document = {}
+        if (self.n or 1) > 1 and self.temperature is not None and self.temperature < _GREEDY:
+            # An engine gives a greedy request one answer. The likeliest token, drawn from itself
+            # alone, is the same one.
+            terms |= {"temperature": 1.0, "top_k": 1}
+        if self.stream:
+            terms |= {"stream": True, "stream_options": {"include_usage": True}}
+        return terms
 
     @abstractmethod
     def said(self, choice: Mapping[str, Any]) -> Document:

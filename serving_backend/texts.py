@@ -97,8 +97,7 @@ class TextRequest(GenerationRequest):
             exclude_none=True, exclude=NOT_SENT | {"prompt", "echo", "suffix", "best_of"}
         )
         body |= {"model": model, "max_tokens": self.max_tokens or _ANSWER_TOKENS}
-        if self.stream:
-            body |= {"stream": True, "stream_options": {"include_usage": True}}
+        body |= self.in_engines_terms()
         return [body | {"prompt": prompt} for prompt in self.prompts]
 
     def said(self, choice: Mapping[str, Any]) -> Document:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -46,6 +46,7 @@ class Author:
 
     hub: LiveHub
     folder: Path
+    base: str = field(default=BASE, kw_only=True)
 
     def client(self) -> HubClient:
         """Return the user's client of the hub."""
@@ -56,7 +57,11 @@ class Author:
         with self.client() as hub:
             archive = pack_folder(make_environment(self.folder / "agree"))
             hub.publish(EnvRef.parse("local/agree"), "0.1.0", archive)
-            document: dict[str, object] = {"model": BASE, "environment": {"id": "local/agree"}}
+            document: dict[str, object] = {
+                "model": self.base,
+                "environment": {"id": "local/agree"},
+                "train": {"lora_rank": 4},
+            }
             return hub.create_run(document).id
 
     def deploy(self, *, scale: float = 0.5, rank: int = 4) -> Deployment:
@@ -83,7 +88,7 @@ class Author:
     def adapter(self, name: str, *, seed: int = 0, scale: float = 0.5, rank: int = 4) -> Archive:
         """Make an adapter for the base model and pack it; `rank` is what its config claims."""
         folder = self.folder / name
-        config = {"r": rank, "base_model_name_or_path": BASE}
+        config = {"r": rank, "base_model_name_or_path": self.base}
         tiny_adapter.build(folder, seed=seed, scale=scale, config=config)
         return tiny_adapter.pack(folder, self.folder / f"{name}.tar.zst")
 
@@ -113,12 +118,13 @@ class Author:
         report("complete", {"step": len(adapters)})
         worker.close()
 
-    def settled(self, deployment_id: str) -> Deployment:
+    def settled(self, deployment_id: str, *, seconds: float = 20) -> Deployment:
         """Wait until a deployment has ended, well or badly, and return it."""
         with self.client() as hub:
             return eventually(
                 lambda: hub.deployment(deployment_id),
                 lambda deployment: deployment.state in DEPLOYMENT_ENDED,
+                seconds=seconds,
             )
 
 
@@ -148,10 +154,12 @@ class Platform(Author):
             )
 
 
-def eventually(look: Callable[[], _Seen], is_so: Callable[[_Seen], bool]) -> _Seen:
-    """Look until it is so, for at most twenty seconds; return what was seen."""
+def eventually(
+    look: Callable[[], _Seen], is_so: Callable[[_Seen], bool], *, seconds: float = 20
+) -> _Seen:
+    """Look until it is so, for at most so many seconds; return what was seen."""
     looking = Retrying(
-        retry=retry_if_not_result(is_so), wait=wait_fixed(0.05), stop=stop_after_delay(20)
+        retry=retry_if_not_result(is_so), wait=wait_fixed(0.05), stop=stop_after_delay(seconds)
     )
     seen: _Seen = looking(look)
     return seen

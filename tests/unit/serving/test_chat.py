@@ -48,6 +48,16 @@ def test_a_stream_is_always_asked_for_its_tokens() -> None:
     assert body["stream_options"] == {"include_usage": True}
 
 
+def test_several_answers_without_chance_are_asked_for_in_the_engines_way() -> None:
+    one = _request(temperature=0, n=1).for_engine("m", TARGET)
+    several = _request(temperature=0, n=2).for_engine("m", TARGET)
+    drawn = _request(temperature=0.5, n=2).for_engine("m", TARGET)
+    assert one["temperature"] == 0
+    assert (several["temperature"], several["top_k"], several["n"]) == (1.0, 1, 2)
+    assert drawn["temperature"] == 0.5
+    assert "top_k" not in one.keys() | drawn.keys()
+
+
 def test_what_concerns_only_openai_stays_here() -> None:
     body = _sent(_request(user="u", store=True, metadata={"a": "b"}, service_tier="auto"), TARGET)
     assert body.keys() == {"model", "messages"}
