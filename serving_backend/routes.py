@@ -24,17 +24,18 @@ _CALLER_GONE = 499
 router = APIRouter()
 
 
-def _hub(request: Request) -> Hub:
+# Async, though they wait for nothing: others are called in a thread, which costs more than the call.
+async def _hub(request: Request) -> Hub:
     hub: Hub = request.app.state.hub
     return hub
 
 
-def _completions(request: Request) -> Completions:
+async def _completions(request: Request) -> Completions:
     completions: Completions = request.app.state.completions
     return completions
 
 
-def _key_hash(authorization: Annotated[str | None, Header()] = None) -> str:
+async def _key_hash(authorization: Annotated[str | None, Header()] = None) -> str:
     scheme, _, key = (authorization or "").partition(" ")
     if scheme.lower() != "bearer" or not key.strip():
         raise Unauthorized(
