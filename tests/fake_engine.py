@@ -48,11 +48,13 @@ class FakeEngine:
         self.adapters: dict[str, Path] = {}
         self.requests: list[Body] = []
         self.aborted: set[str] = set()
+        self.answers: list[_Answer] = []
         self.release = threading.Event()
         self.app = FastAPI()
         self.app.state.engine_client = self
         self.app.middleware("http")(partial(_check_key, key))
         self.app.add_api_route("/health", lambda: Response(), methods=["GET"])
+        self.app.add_api_route("/metrics", self._metrics, methods=["GET"])
         self.app.add_api_route("/v1/load_lora_adapter", self._load, methods=["POST"])
         self.app.add_api_route("/v1/chat/completions", self._chat, methods=["POST"])
         self.app.add_api_route("/v1/completions", self._complete, methods=["POST"])
@@ -87,7 +89,16 @@ class FakeEngine:
         name = f"cmpl-{request.headers['X-Request-Id']}-0"
         return await self._answer(_Answer(name, body, str(body["prompt"])))
 
+    async def _metrics(self) -> Response:
+        counts = {
+            "prompt": sum(len(answer.prompt.split()) for answer in self.answers),
+            "generation": sum(answer.sent for answer in self.answers),
+        }
+        lines = (f"vllm:{kind}_tokens_total {count}\n" for kind, count in counts.items())
+        return PlainTextResponse("".join(lines))
+
     async def _answer(self, answer: "_Answer") -> Response:
+        self.answers.append(answer)
         if answer.body.get("stream"):
             return StreamingResponse(self._stream(answer), media_type="text/event-stream")
         await asyncio.sleep(self.pause * len(answer.words))
