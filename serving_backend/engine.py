@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 import httpx
+from httpx_aiohttp import AiohttpTransport
 
 from freesolo.engines import Endpoint
 from freesolo.errors import (
@@ -74,7 +75,8 @@ class Session:
             base_url=endpoint.url,
             headers={"Authorization": f"Bearer {endpoint.api_key}"},
             timeout=httpx.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS),
-            limits=httpx.Limits(max_connections=None),
+            # Half the processor time of httpx's own for a request or a piece. 0 is no limit there.
+            transport=AiohttpTransport(limits=httpx.Limits(max_connections=0)),
             # Engines are on this machine, to which no proxy of the environment leads back.
             trust_env=False,
         )

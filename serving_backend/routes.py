@@ -39,17 +39,18 @@ _STREAM: dict[str, object] = {"text/event-stream": {}}
 router = APIRouter(responses={"4XX": _ERROR, "5XX": _ERROR})
 
 
-def _hub(request: Request) -> Hub:
+# Async, though they wait for nothing: others are called in a thread, which costs more than the call.
+async def _hub(request: Request) -> Hub:
     hub: Hub = request.app.state.hub
     return hub
 
 
-def _metrics(request: Request) -> Metrics:
+async def _metrics(request: Request) -> Metrics:
     metrics: Metrics = request.app.state.metrics
     return metrics
 
 
-def _completions(request: Request) -> Completions:
+async def _completions(request: Request) -> Completions:
     completions: Completions = request.app.state.completions
     return completions
 
@@ -57,7 +58,7 @@ def _completions(request: Request) -> Completions:
 _bearer = HTTPBearer(auto_error=False, description="A Freesolo API key, `fslo_...`.")
 
 
-def _key_hash(
+async def _key_hash(
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> str:
     if credentials is None or not (key := credentials.credentials.strip()):

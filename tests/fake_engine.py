@@ -50,11 +50,13 @@ class FakeEngine:
         self.requests: list[Body] = []
         self.answers: list[_Answer] = []
         self.aborted: set[str] = set()
+        self.answers: list[_Answer] = []
         self.release = threading.Event()
         self.app = FastAPI()
         self.app.state.engine_client = self
         self.app.middleware("http")(partial(_check_key, key))
         self.app.add_api_route("/health", lambda: Response(), methods=["GET"])
+        self.app.add_api_route("/metrics", self._metrics, methods=["GET"])
         self.app.add_api_route("/v1/load_lora_adapter", self._load, methods=["POST"])
         self.app.add_api_route("/v1/chat/completions", self._chat, methods=["POST"])
         self.app.add_api_route("/v1/completions", self._complete, methods=["POST"])
@@ -92,6 +94,14 @@ class FakeEngine:
             return _error(400, f"This model's maximum context length is {self.context} tokens.")
         name = f"cmpl-{request.headers['X-Request-Id']}"
         return await self._answer(_TextAnswer(name, body, prompt))
+
+    async def _metrics(self) -> Response:
+        counts = {
+            "prompt": sum(len(answer.prompt.split()) for answer in self.answers),
+            "generation": sum(answer.sent for answer in self.answers),
+        }
+        lines = (f"vllm:{kind}_tokens_total {count}\n" for kind, count in counts.items())
+        return PlainTextResponse("".join(lines))
 
     async def _answer(self, answer: "_Answer") -> Response:
         self.answers.append(answer)

@@ -23,10 +23,12 @@ from sqlalchemy import func, select
 from freesolo import processes
 from freesolo.domain.catalog import SMOLLM2_135M
 from freesolo.schemas.usage import Outcome
+from hub_server.app import create_app
 from hub_server.billing import service as billing
 from hub_server.billing.service import HOLD_SECONDS
 from hub_server.models import Balance, Credit, Hold, Usage
-from tests.hubs import LiveHub, resources_of
+from hub_server.settings import HubSettings
+from tests.hubs import LiveHub, make_keys, resources_of
 from tests.ports import free_port
 
 _MODEL = SMOLLM2_135M.id
@@ -80,11 +82,83 @@ class Gateway:
 
     def kill_engine(self) -> None:
         """End its engine as a crash would, if there is one just now."""
+        for engine in self._engines():
+            with suppress(psutil.NoSuchProcess):
+                engine.kill()
+
+    def engine_counters(self) -> tuple[int, int]:
+        """Return the tokens of prompts and of answers that the engine has counted in this life."""
+        (engine,) = self._engines()
+        command = engine.cmdline()
+        port = command[command.index("--port") + 1] if "--port" in command else command[-1]
+        response = httpx.get(
+            f"http://127.0.0.1:{port}/metrics",
+            headers={"Authorization": f"Bearer {engine.environ()['VLLM_API_KEY']}"},
+            trust_env=False,
+        )
+        lines = response.raise_for_status().text.splitlines()
+        prompt, generation = (
+            sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+            for name in ("vllm:prompt_tokens_total", "vllm:generation_tokens_total")
+        )
+        return int(prompt), int(generation)
+
+    def _engines(self) -> Iterator[psutil.Process]:
         for record in self.folder.glob("run/engine-*.json"):
             found = processes.read_record(record)
             if found is not None:
                 with suppress(psutil.NoSuchProcess):
-                    psutil.Process(found.session).kill()
+                    yield psutil.Process(found.session)
+
+    def end(self, number: signal.Signals) -> None:
+        """End it."""
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait()
+
+
+class HubProcess:
+    """A hub as a process of its own, whose org pays beforehand; its database outlives it."""
+
+    def __init__(self, settings: HubSettings) -> None:
+        port = free_port()
+        app = create_app(settings)
+        keys = make_keys(app)
+        self.live = LiveHub(
+            f"http://127.0.0.1:{port}",
+            user_key=keys.user,
+            worker_key=keys.worker,
+            gateway_key=keys.gateway,
+            data_dir=settings.data_dir,
+            app=app,
+        )
+        self._environment = {
+            "FREESOLO_SERVER_PORT": str(port),
+            "FREESOLO_SERVER_DATA_DIR": str(settings.data_dir),
+            "FREESOLO_SERVER_BILLING": settings.billing.value,
+            "FREESOLO_SERVER_RATE_READS": "off",
+            "FREESOLO_SERVER_RATE_WRITES": "off",
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "hub_server", "serve"],
+            env=inherited() | self._environment,
+            stderr=subprocess.DEVNULL,
+        )
+        while True:
+            with suppress(httpx.TransportError):
+                if httpx.get(f"{self.live.url}/readyz", trust_env=False).is_success:
+                    return
+            assert self._process.poll() is None, "The hub ended while it started."
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """End it as a crash would, and start it again."""
+        self.end(signal.SIGKILL)
+        self.start()
 
     def tell(self, number: signal.Signals) -> None:
         """Send it a signal."""
@@ -173,6 +247,14 @@ def kill_busy(gateway: Gateway, victim: str, told: Told, seconds: float) -> None
         gateway.kill_engine()
     if victim != "engine":
         gateway.kill()
+
+
+def ledger_sums(hub: LiveHub) -> tuple[int, int]:
+    """Return the tokens of prompts and of answers that the hub has counted."""
+    with resources_of(hub.app).readers() as session:
+        sums = select(func.sum(Usage.prompt_tokens), func.sum(Usage.completion_tokens))
+        prompt, completion = session.execute(sums).one()
+    return int(prompt), int(completion)
 
 
 def check_ledger(hub: LiveHub, gateway: Gateway, told: Told) -> Counter[str]:

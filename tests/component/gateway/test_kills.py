@@ -11,7 +11,14 @@ import pytest
 from freesolo.schemas.usage import BillingMode
 from hub_server.settings import HubSettings
 from tests.hubs import LiveHub, add_credit, live_hub
-from tests.killing_gateways import VICTIMS, Gateway, callers, check_ledger, kill_busy
+from tests.killing_gateways import (
+    VICTIMS,
+    Gateway,
+    callers,
+    check_ledger,
+    kill_busy,
+    ledger_sums,
+)
 from tests.platforms import wait_for
 
 _KILLS = 9
@@ -61,3 +68,4 @@ def test_without_a_kill_the_ledger_is_what_callers_were_told(
 
     assert told.failed == 0
     assert ended == {"counted": len(told.answers) + told.hung_up}
+    assert ledger_sums(prepaid_hub) == gateway.engine_counters()
