@@ -8,6 +8,7 @@ import signal
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
@@ -22,6 +23,7 @@ from serving_backend.engine import Engine, EngineProcess
 from serving_backend.hub import Hub
 from serving_backend.openai_errors import error_body, http_status
 from serving_backend.routes import router
+from serving_backend.self_test import self_test
 from serving_backend.settings import ServingSettings
 from serving_backend.usage import Holds, UsageLog
 from serving_backend.vllm_process import VllmProcess, stop_leftovers
@@ -53,7 +55,12 @@ async def _lifespan(
         stack.push_async_callback(hub.close)
         engines = Engines(settings, process)
         stack.push_async_callback(engines.close)
-        adapters = AdapterStore(settings.data_dir / "adapters", hub)
+        adapters = AdapterStore(
+            settings.data_dir / "adapters",
+            hub,
+            room=round(settings.adapter_disk_gib * 2**30),
+            in_use=engines.adapter_folders,
+        )
         usage = UsageLog(settings.data_dir / "usage", hub)
         holds = Holds(hub)
         completions = Completions(
@@ -91,8 +98,12 @@ class Engines:
         weights = (entry.id, entry.revision, entry.source)
         if weights not in self._engines:
             process = self._process(entry, self._settings)
-            self._engines[weights] = Engine(process, model=entry.id)
+            self._engines[weights] = Engine(process, model=entry.id, self_test=self_test)
         return self._engines[weights]
+
+    def adapter_folders(self) -> set[Path]:
+        """Return the folders of adapters that some engine may read."""
+        return {folder for engine in self._engines.values() for folder in engine.adapter_folders}
 
     async def close(self) -> None:
         """End every engine."""

@@ -6,6 +6,7 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -43,6 +44,7 @@ class Admitted:
     body: Document
     metered: Metered
     started: float = field(default_factory=time.monotonic)
+    abandoned: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def id(self) -> str:
@@ -83,11 +85,7 @@ class Completions:
         """
         target = await self._hub.resolve(key_hash, request.model)
         session = await self._engine_of(target.base_model).session(wait_seconds=self._wait_seconds)
-        name = BASE_MODEL
-        if target.adapter is not None:
-            name = engine_name(target.adapter)
-            folder = await self._adapters.staged(target.adapter, target.base_model)
-            await session.load(name, folder)
+        name = BASE_MODEL if target.adapter is None else engine_name(target.adapter)
         # What one org has asked must not shorten, or show in the counts of, another's answers.
         body = request.for_engine(name, target) | {"cache_salt": target.org}
         metered = Metered(
@@ -111,6 +109,7 @@ class Completions:
 
     async def abandon(self, admitted: Admitted) -> None:
         """End a request early because nobody waits for it; what it took so far is still counted."""
+        admitted.abandoned.set()
         await admitted.session.abort(admitted.id)
 
     async def stream(self, admitted: Admitted) -> AsyncIterator[str]:
@@ -136,10 +135,24 @@ class Completions:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    @asynccontextmanager
+    async def _adapter_in_engine(self, admitted: Admitted) -> AsyncIterator[None]:
+        """Have the adapter of a request in the engine, which keeps it until its answer has ended."""
+        async with AsyncExitStack() as stack:
+            if (adapter := admitted.target.adapter) is not None:
+                folder = await self._adapters.staged(adapter, admitted.target.base_model)
+                await stack.enter_async_context(
+                    admitted.session.using(engine_name(adapter), folder)
+                )
+            if admitted.abandoned.is_set():
+                raise EngineUnavailable("Nobody waits for the answer any more.")
+            yield
+
     async def _read_whole(self, admitted: Admitted) -> Document:
         meter = admitted.metered.model_dump_json()
         try:
-            answer = await admitted.session.complete(admitted.body, admitted.id, meter=meter)
+            async with self._adapter_in_engine(admitted):
+                answer = await admitted.session.complete(admitted.body, admitted.id, meter=meter)
         except FreesoloError:
             self._void(admitted)
             raise
@@ -150,7 +163,10 @@ class Completions:
         error: FreesoloError | None = Internal("The gateway failed to read the answer.")
         meter = admitted.metered.model_dump_json()
         try:
-            async with admitted.session.stream(admitted.body, admitted.id, meter=meter) as events:
+            async with (
+                self._adapter_in_engine(admitted),
+                admitted.session.stream(admitted.body, admitted.id, meter=meter) as events,
+            ):
                 reading.accepted.set_result(None)
                 async for data in events:
                     self._take(admitted, reading, data)

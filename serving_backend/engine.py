@@ -3,9 +3,14 @@
 import asyncio
 import logging
 import time
-from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import (
+    AbstractAsyncContextManager,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -21,6 +26,8 @@ from freesolo.errors import (
     InvalidInput,
 )
 from serving_backend.engine_journal import METER_HEADER
+from serving_backend.engine_residency import PATH as _ADAPTERS
+from serving_backend.residency import Residency
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +45,25 @@ _SILENCE_SECONDS = 600.0
 Document = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Room:
+    """How many adapters an engine mixes in one batch, and how many it holds in memory."""
+
+    in_batch: int
+    in_memory: int
+
+
 class EngineProcess(Protocol):
     """What runs an engine: vLLM on this machine, or a stand-in."""
+
+    @property
+    def room(self) -> Room:
+        """The engine's room for adapters."""
+        ...
+
+    async def write_adapters(self, folder: Path) -> Sequence[Path]:
+        """Write as many small adapters for its model as one batch may mix; return their folders."""
+        ...
 
     async def start(self) -> Endpoint:
         """Start the process and return its address, which need not answer yet.
@@ -64,8 +88,9 @@ class EngineProcess(Protocol):
 class Session:
     """One life of an engine, from its start to its end, with the adapters it has loaded."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, room: Room) -> None:
         self.life = endpoint.life
+        self._residency = Residency(room.in_memory, load=self._load, remove=self._remove)
         self._http = httpx.AsyncClient(
             base_url=endpoint.url,
             headers={"Authorization": f"Bearer {endpoint.api_key}"},
@@ -74,8 +99,6 @@ class Session:
             # Engines are on this machine, to which no proxy of the environment leads back.
             trust_env=False,
         )
-        self._loaded: set[str] = set()
-        self._loading: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def __aenter__(self) -> Self:
         return self
@@ -95,21 +118,30 @@ class Session:
         except httpx.TransportError:
             return False
 
-    async def load(self, name: str, folder: Path) -> None:
-        """Load an adapter under `name` unless this engine has it; one load at a time for each name."""
-        async with self._loading[name]:
-            if name in self._loaded:
-                return
-            with self._connected():
-                response = await self._http.post(
-                    "/v1/load_lora_adapter", json={"lora_name": name, "lora_path": str(folder)}
-                )
-            # A load whose answer was lost; under this name it can only be the same content.
-            known = response.status_code == 400 and "already been loaded" in response.text
-            if response.is_error and not known:
-                raise InvalidAdapter(f"The engine refused the adapter: {_reason(response)}")
-            self._loaded.add(name)
-            logger.info("adapter loaded", extra={"adapter": name})
+    @property
+    def folders(self) -> set[Path]:
+        """The folders of adapters that this engine may read."""
+        return self._residency.folders
+
+    def using(self, name: str, folder: Path, **waiting: float) -> AbstractAsyncContextManager[None]:
+        """Have an adapter in the engine under `name`, where it stays until this ends.
+
+        Raise `EngineUnavailable` if there is no room for it, `InvalidAdapter` if it is refused.
+        """
+        return self._residency.using(name, folder, **waiting)
+
+    async def remove_idle(self) -> None:
+        """Take every adapter out of the engine that nobody uses."""
+        await self._residency.remove_idle()
+
+    async def resident(self) -> list[str]:
+        """Return the names of the adapters that the engine holds in memory, by its own account."""
+        with self._connected():
+            response = await self._http.get(_ADAPTERS)
+        if response.is_error:
+            raise _error(response)
+        adapters: list[str] = response.json()["adapters"]
+        return adapters
 
     async def complete(
         self, body: Mapping[str, object], request_id: str, *, meter: str | None = None
@@ -149,6 +181,26 @@ class Session:
                 "/inference/v1/abort_requests", json={"request_ids": [f"chatcmpl-{request_id}"]}
             )
 
+    async def _load(self, name: str, folder: Path) -> None:
+        with self._connected():
+            response = await self._http.post(
+                "/v1/load_lora_adapter", json={"lora_name": name, "lora_path": str(folder)}
+            )
+        # A load whose answer was lost; under this name it can only be the same content.
+        known = response.status_code == 400 and "already been loaded" in response.text
+        if response.is_error and not known:
+            raise InvalidAdapter(f"The engine refused the adapter: {_reason(response)}")
+        logger.info("adapter loaded", extra={"adapter": name})
+
+    async def _remove(self, name: str) -> None:
+        """Take an adapter out of the engine, its name first. Nothing may be using it."""
+        with self._connected():
+            response = await self._http.delete(f"{_ADAPTERS}/{name}")
+        # One that is not there is what was wanted.
+        if response.is_error and response.status_code != 404:
+            raise _error(response)
+        logger.info("adapter removed", extra={"adapter": name})
+
     @contextmanager
     def _connected(self) -> Iterator[None]:
         """Turn a connection that fails into `EngineUnavailable`: this life is at its end."""
@@ -163,12 +215,17 @@ class Session:
             raise gone from None
 
 
-class Engine:
-    """The engine of one base model."""
+SelfTest = Callable[[EngineProcess, Session], Awaitable[None]]
+"""Raises `EngineUnavailable` for an engine that must not serve."""
 
-    def __init__(self, process: EngineProcess, *, model: str) -> None:
+
+class Engine:
+    """The engine of one base model. It serves nobody before it has passed its `self_test`."""
+
+    def __init__(self, process: EngineProcess, *, model: str, self_test: SelfTest) -> None:
         self._process = process
         self._model = model
+        self._self_test = self_test
         self._life: asyncio.Task[None] | None = None
         self._ready: asyncio.Future[Session] | None = None
         self._one_life_at_a_time = asyncio.Lock()
@@ -191,14 +248,22 @@ class Engine:
                 f"The engine of {self._model} is still starting.", retry_after=10.0
             ) from None
 
+    @property
+    def adapter_folders(self) -> set[Path]:
+        """The folders of adapters that it may read, in this life."""
+        ready = self._ready
+        if ready is None or not ready.done() or ready.exception() is not None:
+            return set()
+        return ready.result().folders
+
     async def close(self) -> None:
         """End the engine."""
         if self._life is not None:
             self._life.cancel()
             await asyncio.wait([self._life])
         async with self._one_life_at_a_time:
-            # An earlier life has cleaned up after itself.
-            return
+            # Earlier lives have cleaned up after themselves, unless they were cancelled as they did.
+            await self._process.stop()
 
     def _begin_life(self) -> "asyncio.Future[Session]":
         rest = self._resting_until - time.monotonic()
@@ -216,8 +281,10 @@ class Engine:
         """Start the process, announce it in `ready`, watch it, and clean up after its end."""
         async with self._one_life_at_a_time:
             try:
-                async with Session(await self._process.start()) as session:
+                endpoint = await self._process.start()
+                async with Session(endpoint, self._process.room) as session:
                     await self._until_healthy(session)
+                    await self._self_test(self._process, session)
                     logger.info("engine ready", extra={"model": self._model})
                     ready.set_result(session)
                     ready_at = time.monotonic()

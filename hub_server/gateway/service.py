@@ -85,18 +85,18 @@ def resolve(
         prepaid=billing is BillingMode.PREPAID,
         model=model,
         base_model=base_model,
-        **(_adapter_facts(session, deployment) if deployment else {}),
+        **(adapter_facts(session, deployment) if deployment else {}),
     )
 
 
-def _adapter_facts(session: Session, deployment: Deployment) -> dict[str, Any]:
+def adapter_facts(session: Session, deployment: Deployment) -> dict[str, Any]:
     """Return what a deployed adapter is, and how it was trained to answer."""
     # As it was submitted: the rules for what may be may have changed since.
     spec = session.get_one(Run, deployment.run_id).spec
     form = _of(_of(spec, "train"), "structured_outputs")
     return {
         "revision": deployment.revision,
-        "adapter": adapter_of(session, deployment),
+        "adapter": _adapter_of(session, deployment),
         "thinking": bool(_of(spec, "thinking")),
         "structured_outputs": StructuredOutputs.model_validate(form).for_vllm() if form else None,
     }
@@ -189,7 +189,7 @@ def _take_longest_waiting(session: Session, *, now: datetime, until: datetime) -
     ).one_or_none()
 
 
-def adapter_of(session: Session, deployment: Deployment) -> Artifact:
+def _adapter_of(session: Session, deployment: Deployment) -> Artifact:
     """Return the stored adapter that a deployment serves."""
     checkpoint = session.get_one(Checkpoint, (deployment.run_id, deployment.step))
     return checkpoint.adapter
