@@ -81,7 +81,8 @@ def environment(endpoint: Endpoint, *, kv_cache_gib: int) -> dict[str, str]:
     return inherited | {
         "VLLM_API_KEY": endpoint.api_key,
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
-        "VLLM_PLUGINS": "freesolo_cpu_lora",
+        # Nothing else that may be installed is loaded.
+        "VLLM_PLUGINS": "freesolo_cpu_lora,freesolo_residency",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_CPU_KVCACHE_SPACE": str(kv_cache_gib),
         "HF_HUB_OFFLINE": "1",

@@ -8,6 +8,7 @@ import signal
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
@@ -24,6 +25,7 @@ from serving_backend.hub import Hub
 from serving_backend.metrics import Metrics
 from serving_backend.openai_errors import error_body, http_status
 from serving_backend.routes import router
+from serving_backend.self_test import self_test
 from serving_backend.settings import ServingSettings
 from serving_backend.usage import Holds, UsageLog
 from serving_backend.vllm_process import VllmProcess, stop_leftovers
@@ -60,7 +62,12 @@ async def _lifespan(
         stack.push_async_callback(hub.close)
         engines = Engines(settings, process)
         stack.push_async_callback(engines.close)
-        adapters = AdapterStore(settings.data_dir / "adapters", hub)
+        adapters = AdapterStore(
+            settings.data_dir / "adapters",
+            hub,
+            room=round(settings.adapter_disk_gib * 2**30),
+            in_use=engines.adapter_folders,
+        )
         usage = UsageLog(settings.data_dir / "usage", hub)
         holds = Holds(hub)
         metrics = Metrics()
@@ -102,12 +109,16 @@ class Engines:
         """Return the engine of a base model; it starts when a session is asked of it."""
         if entry.served_as not in self._engines:
             process = self._process(entry, self._settings)
-            self._engines[entry.served_as] = Engine(process, model=entry.id)
+            self._engines[entry.served_as] = Engine(process, model=entry.id, self_test=self_test)
         return self._engines[entry.served_as]
 
     def all(self) -> list[Engine]:
         """Return every engine that was asked for."""
         return list(self._engines.values())
+
+    def adapter_folders(self) -> set[Path]:
+        """Return the folders of adapters that some engine may read."""
+        return {folder for engine in self._engines.values() for folder in engine.adapter_folders}
 
     async def close(self) -> None:
         """End every engine."""

@@ -6,6 +6,7 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -56,6 +57,7 @@ class Admitted:
     head: Head
     place: Place
     started: float = field(default_factory=time.monotonic)
+    abandoned: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Completions:
@@ -107,11 +109,7 @@ class Completions:
     async def _admit(self, request: GenerationRequest, target: Target, place: Place) -> Admitted:
         engine = self._engine_of(target.base_model)
         session = await engine.session(wait_seconds=self._settings.engine_wait_seconds)
-        name = BASE_MODEL
-        if target.adapter is not None:
-            name = engine_name(target.adapter)
-            folder = await self._adapters.staged(target.adapter, target.base_model)
-            await session.load(name, folder)
+        name = BASE_MODEL if target.adapter is None else engine_name(target.adapter)
         admitted = _admitted(request, target, session, place, name=name)
         self._unsettled |= {each.id for each in admitted.generations}
         if target.prepaid:
@@ -153,6 +151,7 @@ class Completions:
 
     async def abandon(self, admitted: Admitted) -> None:
         """End a request early because nobody waits for it; what it took so far is still counted."""
+        admitted.abandoned.set()
         ids = [generation.id for generation in admitted.generations]
         await admitted.session.abort(ids, path=admitted.request.path)
 
@@ -203,15 +202,29 @@ class Completions:
                 raise
             self._holds.begin(each.id)
 
+    @asynccontextmanager
+    async def _adapter_in_engine(self, admitted: Admitted) -> AsyncIterator[None]:
+        """Have the adapter of a request in the engine, which keeps it until its answer has ended."""
+        async with AsyncExitStack() as stack:
+            if (adapter := admitted.target.adapter) is not None:
+                folder = await self._adapters.staged(adapter, admitted.target.base_model)
+                await stack.enter_async_context(
+                    admitted.session.using(engine_name(adapter), folder)
+                )
+            if admitted.abandoned.is_set():
+                raise EngineUnavailable("Nobody waits for the answer any more.")
+            yield
+
     async def _read_whole(self, admitted: Admitted) -> Document:
         session, path = admitted.session, admitted.request.path
         try:
-            answers = await _together(
-                session.complete(
-                    each.body, each.id, path=path, meter=each.metered.model_dump_json()
+            async with self._adapter_in_engine(admitted):
+                answers = await _together(
+                    session.complete(
+                        each.body, each.id, path=path, meter=each.metered.model_dump_json()
+                    )
+                    for each in admitted.generations
                 )
-                for each in admitted.generations
-            )
         except FreesoloError:
             self._void(admitted)
             raise
@@ -226,10 +239,11 @@ class Completions:
             self._settings.request_seconds, self._end_late, admitted, reading
         )
         try:
-            await _together(
-                self._read_part(admitted, reading, position)
-                for position in range(len(admitted.generations))
-            )
+            async with self._adapter_in_engine(admitted):
+                await _together(
+                    self._read_part(admitted, reading, position)
+                    for position in range(len(admitted.generations))
+                )
             error = None
         except FreesoloError as broken:
             error = broken

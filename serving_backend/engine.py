@@ -3,9 +3,22 @@
 import asyncio
 import logging
 import time
-from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import (
+    AbstractAsyncContextManager,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -22,6 +35,8 @@ from freesolo.errors import (
     InvalidInput,
 )
 from serving_backend.engine_journal import METER_HEADER, engine_id
+from serving_backend.engine_residency import PATH as _ADAPTERS
+from serving_backend.residency import Residency
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +58,25 @@ _CONNECT_SECONDS = 30.0
 Document = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Room:
+    """How many adapters an engine mixes in one batch, and how many it holds in memory."""
+
+    in_batch: int
+    in_memory: int
+
+
 class EngineProcess(Protocol):
     """What runs an engine: vLLM on this machine, or a stand-in."""
+
+    @property
+    def room(self) -> Room:
+        """The engine's room for adapters."""
+        ...
+
+    async def write_adapters(self, folder: Path) -> Sequence[Path]:
+        """Write as many small adapters for its model as one batch may mix; return their folders."""
+        ...
 
     async def start(self) -> Endpoint:
         """Start the process and return its address, which need not answer yet.
@@ -69,8 +101,9 @@ class EngineProcess(Protocol):
 class Session:
     """One life of an engine, from its start to its end, with the adapters it has loaded."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, room: Room) -> None:
         self.endpoint = endpoint
+        self._residency = Residency(room.in_memory, load=self._load, remove=self._remove)
         self._http = httpx.AsyncClient(
             base_url=endpoint.url,
             headers={"Authorization": f"Bearer {endpoint.api_key}"},
@@ -80,8 +113,6 @@ class Session:
             # Engines are on this machine, to which no proxy of the environment leads back.
             trust_env=False,
         )
-        self._loaded: set[str] = set()
-        self._loading: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     @property
     def life(self) -> str:
@@ -103,11 +134,6 @@ class Session:
         """Close the connections."""
         await self._http.aclose()
 
-    @property
-    def resident(self) -> int:
-        """How many adapters are loaded."""
-        return len(self._loaded)
-
     async def is_healthy(self) -> bool:
         """Say whether the engine answers and can compute."""
         try:
@@ -115,21 +141,30 @@ class Session:
         except httpx.TransportError:
             return False
 
-    async def load(self, name: str, folder: Path) -> None:
-        """Load an adapter under `name` unless this engine has it; one load at a time for each name."""
-        async with self._loading[name]:
-            if name in self._loaded:
-                return
-            with self._connected():
-                response = await self._http.post(
-                    "/v1/load_lora_adapter", json={"lora_name": name, "lora_path": str(folder)}
-                )
-            # A load whose answer was lost; under this name it can only be the same content.
-            known = response.status_code == 400 and "already been loaded" in response.text
-            if response.is_error and not known:
-                raise InvalidAdapter(f"The engine refused the adapter: {_reason(response)}")
-            self._loaded.add(name)
-            logger.info("adapter loaded", extra={"adapter": name})
+    @property
+    def folders(self) -> set[Path]:
+        """The folders of adapters that this engine may read."""
+        return self._residency.folders
+
+    def using(self, name: str, folder: Path, **waiting: float) -> AbstractAsyncContextManager[None]:
+        """Have an adapter in the engine under `name`, where it stays until this ends.
+
+        Raise `EngineUnavailable` if there is no room for it, `InvalidAdapter` if it is refused.
+        """
+        return self._residency.using(name, folder, **waiting)
+
+    async def remove_idle(self) -> None:
+        """Take every adapter out of the engine that nobody uses."""
+        await self._residency.remove_idle()
+
+    async def resident(self) -> list[str]:
+        """Return the names of the adapters that the engine holds in memory, by its own account."""
+        with self._connected():
+            response = await self._http.get(_ADAPTERS)
+        if response.is_error:
+            raise _error(response)
+        adapters: list[str] = response.json()["adapters"]
+        return adapters
 
     async def complete(
         self,
@@ -178,6 +213,26 @@ class Session:
                 json={"request_ids": [engine_id(path, each) for each in request_ids]},
             )
 
+    async def _load(self, name: str, folder: Path) -> None:
+        with self._connected():
+            response = await self._http.post(
+                "/v1/load_lora_adapter", json={"lora_name": name, "lora_path": str(folder)}
+            )
+        # A load whose answer was lost; under this name it can only be the same content.
+        known = response.status_code == 400 and "already been loaded" in response.text
+        if response.is_error and not known:
+            raise InvalidAdapter(f"The engine refused the adapter: {_reason(response)}")
+        logger.info("adapter loaded", extra={"adapter": name})
+
+    async def _remove(self, name: str) -> None:
+        """Take an adapter out of the engine, its name first. Nothing may be using it."""
+        with self._connected():
+            response = await self._http.delete(f"{_ADAPTERS}/{name}")
+        # One that is not there is what was wanted.
+        if response.is_error and response.status_code != 404:
+            raise _error(response)
+        logger.info("adapter removed", extra={"adapter": name})
+
     @contextmanager
     def _connected(self) -> Iterator[None]:
         """Turn a connection that fails into `EngineUnavailable`: this life is at its end."""
@@ -192,14 +247,19 @@ class Session:
             raise gone from None
 
 
-class Engine:
-    """The engine of one base model."""
+SelfTest = Callable[[EngineProcess, Session], Awaitable[None]]
+"""Raises `EngineUnavailable` for an engine that must not serve."""
 
-    def __init__(self, process: EngineProcess, *, model: str) -> None:
+
+class Engine:
+    """The engine of one base model. It serves nobody before it has passed its `self_test`."""
+
+    def __init__(self, process: EngineProcess, *, model: str, self_test: SelfTest) -> None:
         self._process = process
         self.model = model
         self.starts = 0
         self.deaths = 0
+        self._self_test = self_test
         self._life: asyncio.Task[None] | None = None
         self._ready: asyncio.Future[Session] | None = None
         self._one_life_at_a_time = asyncio.Lock()
@@ -225,10 +285,20 @@ class Engine:
     @property
     def resident(self) -> int:
         """How many adapters it has loaded."""
+        return len(self._session.folders) if self._session else 0
+
+    @property
+    def adapter_folders(self) -> set[Path]:
+        """The folders of adapters that it may read, in this life."""
+        return self._session.folders if self._session else set()
+
+    @property
+    def _session(self) -> Session | None:
+        """The engine, if it runs."""
         ready = self._ready
-        if ready is None or not ready.done() or ready.exception():
-            return 0
-        return ready.result().resident
+        if ready is None or not ready.done() or ready.exception() is not None:
+            return None
+        return ready.result()
 
     async def close(self) -> None:
         """End the engine."""
@@ -236,8 +306,8 @@ class Engine:
             self._life.cancel()
             await asyncio.wait([self._life])
         async with self._one_life_at_a_time:
-            # An earlier life has cleaned up after itself.
-            return
+            # Earlier lives have cleaned up after themselves, unless they were cancelled as they did.
+            await self._process.stop()
 
     def _begin_life(self) -> "asyncio.Future[Session]":
         rest = self._resting_until - time.monotonic()
@@ -255,8 +325,10 @@ class Engine:
         """Start the process, announce it in `ready`, watch it, and clean up after its end."""
         async with self._one_life_at_a_time:
             try:
-                async with Session(await self._process.start()) as session:
+                endpoint = await self._process.start()
+                async with Session(endpoint, self._process.room) as session:
                     await self._until_healthy(session)
+                    await self._self_test(self._process, session)
                     logger.info("engine ready", extra={"model": self.model})
                     self.starts += 1
                     ready.set_result(session)

@@ -39,15 +39,15 @@ _STREAM: dict[str, object] = {"text/event-stream": {}}
 router = APIRouter(responses={"4XX": _ERROR, "5XX": _ERROR})
 
 
+def _metrics(request: Request) -> Metrics:
+    metrics: Metrics = request.app.state.metrics
+    return metrics
+
+
 # Async, though they wait for nothing: others are called in a thread, which costs more than the call.
 async def _hub(request: Request) -> Hub:
     hub: Hub = request.app.state.hub
     return hub
-
-
-async def _metrics(request: Request) -> Metrics:
-    metrics: Metrics = request.app.state.metrics
-    return metrics
 
 
 async def _completions(request: Request) -> Completions:

@@ -40,6 +40,12 @@ class EngineSettings(BaseSettings):
     kv_cache_gib: int = Field(
         default=1, ge=1, description="Memory for the context cache of an engine on the CPU, in GiB."
     )
+    adapter_disk_gib: float = Field(
+        default=20.0,
+        gt=0,
+        description="Disk space for adapters, in GiB; beyond it, those that no engine has loaded and that "
+        "were used least recently are removed, and fetched again when they are asked for.",
+    )
     log_level: LogLevel = Field(default="INFO", description="Least severe level that is logged.")
 
 

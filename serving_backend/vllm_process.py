@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +13,12 @@ from freesolo.domain.catalog import BaseModelEntry
 from freesolo.engines import Endpoint
 from freesolo.errors import EngineUnavailable
 from serving_backend import engine_journal
-from serving_backend.engine import BASE_MODEL
+from serving_backend.engine import BASE_MODEL, Room
 from serving_backend.settings import EngineSettings
+from serving_backend.synthetic_adapters import write_adapters
 from serving_backend.usage import await_accounts, end_journal, journal_of, journals
 
-# Adapters that one batch may mix, and how many stay in memory beside them.
-_ADAPTERS_IN_BATCH = 4
-_ADAPTERS_IN_MEMORY = 16
+_ROOM = Room(in_batch=4, in_memory=16)
 _STOP_GRACE_SECONDS = 10.0
 
 
@@ -29,6 +29,8 @@ class VllmProcess:
     entry: BaseModelEntry
     settings: EngineSettings
     host: str = "127.0.0.1"
+    room: Room = _ROOM
+    _model: Path | None = None
     _child: subprocess.Popen[bytes] | None = None
     _journal: Path | None = None
 
@@ -39,12 +41,18 @@ class VllmProcess:
                 "vLLM is not installed beside this gateway.", hint=engines.INSTALL_HINT
             )
         await self.stop()
-        model = await asyncio.to_thread(
+        self._model = await asyncio.to_thread(
             local_path, self.entry, self.settings.cache_dir, hf_token=self.settings.hf_token
         )
         endpoint = engines.new_endpoint(self.host)
-        self._child = self._spawn(model, endpoint)
+        self._child = self._spawn(self._model, endpoint)
         return endpoint
+
+    async def write_adapters(self, folder: Path) -> Sequence[Path]:
+        """Write as many small adapters for the model as one batch may mix; return their folders."""
+        if self._model is None:
+            raise ValueError("An engine that was not started has no model")
+        return await asyncio.to_thread(write_adapters, self._model, folder, self.room.in_batch)
 
     def is_alive(self) -> bool:
         """Say whether the API server runs; it ends itself when the engine behind it dies."""
@@ -78,7 +86,14 @@ class VllmProcess:
         on_gpu = shutil.which("nvidia-smi") is not None
         self._journal = journal_of(_usage(self.settings), endpoint.life)
         return processes.start(
-            command_line(self.entry, self.settings, model, endpoint=endpoint, on_gpu=on_gpu),
+            command_line(
+                self.entry,
+                self.settings,
+                model,
+                endpoint=endpoint,
+                room=self.room,
+                on_gpu=on_gpu,
+            ),
             env=engines.environment(endpoint, kv_cache_gib=self.settings.kv_cache_gib)
             | {engine_journal.FOLDER_VARIABLE: str(self._journal)},
             log=self.settings.data_dir / "logs" / f"engine-{self._slug}.log",
@@ -107,6 +122,7 @@ def command_line(
     model: Path,
     *,
     endpoint: Endpoint,
+    room: Room = _ROOM,
     on_gpu: bool,
 ) -> list[str]:
     """Return the command that serves `model`, a folder, with run-time LoRA at `endpoint`."""
@@ -114,8 +130,8 @@ def command_line(
         "served-model-name": BASE_MODEL,
         "max-model-len": min(entry.context, settings.max_model_len),
         "max-lora-rank": engines.rank_room(entry.max_rank),
-        "max-loras": _ADAPTERS_IN_BATCH,
-        "max-cpu-loras": _ADAPTERS_IN_MEMORY,
+        "max-loras": room.in_batch,
+        "max-cpu-loras": room.in_memory,
     }
     if not on_gpu:
         options |= {"dtype": "bfloat16", "max-num-seqs": 32}

@@ -1,8 +1,11 @@
 """A stand-in for vLLM that speaks its HTTP and needs no model.
 
 Its answer is a few words made of the model's name and the prompt, one word a token; the prompt of a
-conversation is its last message. Words in that message make it misbehave: `break` ends a stream in the middle, `hold` waits
-behind the first word until `FakeEngine.release` is set or the request is aborted, `mute` does so before it says anything.
+conversation is its last message. Words in that message make it misbehave: `break` ends a stream in the
+middle, `hold` waits behind the first word until `FakeEngine.release` is set or the request is aborted,
+`mute` does so before it says anything. Its faults are those of engines that were seen: `mixes` answers
+base requests beside others with an adapter's numbers, `ignores adapters` answers all as the base model,
+`streams base` does so in streams alone, `no form` knows no `structured_outputs`.
 
 As a process of its own, `python -m tests.fake_engine PORT`, it takes its key and the folder for its
 accounts from the environment, as vLLM does, and waits a little before each word.
@@ -14,7 +17,7 @@ import os
 import sys
 import threading
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -29,13 +32,18 @@ from starlette.middleware.base import RequestResponseEndpoint
 
 from freesolo.engines import Endpoint
 from freesolo.errors import EngineUnavailable
-from serving_backend.engine import BASE_MODEL
+from serving_backend.engine import BASE_MODEL, Room
 from serving_backend.engine_journal import UsageJournal
+from serving_backend.engine_residency import PATH as ADAPTERS
 from serving_backend.usage import end_journal, journal_of
+from tests import tiny_adapter
 from tests.hubs import serving
 
 CONTEXT = 1024
+# The token that it says, whatever it says.
+TOKEN = 120
 _KEY = "fake-engine-key"
+_ROOM = Room(in_batch=2, in_memory=16)
 
 Body = dict[str, Any]
 
@@ -47,10 +55,11 @@ class FakeEngine:
         self.pause = pause
         self.context = CONTEXT
         self.adapters: dict[str, Path] = {}
+        self.faults: set[str] = set()
+        self.running = 0
         self.requests: list[Body] = []
         self.answers: list[_Answer] = []
         self.aborted: set[str] = set()
-        self.answers: list[_Answer] = []
         self.release = threading.Event()
         self.app = FastAPI()
         self.app.state.engine_client = self
@@ -58,6 +67,8 @@ class FakeEngine:
         self.app.add_api_route("/health", lambda: Response(), methods=["GET"])
         self.app.add_api_route("/metrics", self._metrics, methods=["GET"])
         self.app.add_api_route("/v1/load_lora_adapter", self._load, methods=["POST"])
+        self.app.add_api_route(ADAPTERS, self._resident, methods=["GET"])
+        self.app.add_api_route(ADAPTERS + "/{name}", self._remove, methods=["DELETE"])
         self.app.add_api_route("/v1/chat/completions", self._chat, methods=["POST"])
         self.app.add_api_route("/v1/completions", self._complete, methods=["POST"])
         self.app.add_api_route("/inference/v1/abort_requests", self._abort, methods=["POST"])
@@ -74,6 +85,14 @@ class FakeEngine:
         self.adapters[name] = folder
         return PlainTextResponse(f"Success: LoRA adapter '{name}' added successfully.")
 
+    async def _resident(self) -> Body:
+        return {"adapters": sorted(self.adapters), "unnamed": 0}
+
+    async def _remove(self, name: str) -> Response:
+        if self.adapters.pop(name, None) is None:
+            return _error(404, f"No adapter {name!r} is loaded.")
+        return Response(status_code=204)
+
     async def _chat(self, request: Request) -> Response:
         body = await request.json()
         self.requests.append(body)
@@ -82,9 +101,17 @@ class FakeEngine:
         prompt = str(body["messages"][-1]["content"])
         if len(prompt) > self.context:
             return _error(400, f"This model's maximum context length is {self.context} tokens.")
-        return await self._answer(
-            _Answer(f"chatcmpl-{request.headers['X-Request-Id']}", body, prompt)
-        )
+        if "no form" in self.faults:
+            body.pop("structured_outputs", None)
+        answer = _Answer(f"chatcmpl-{request.headers['X-Request-Id']}", body, prompt)
+        self.running += 1
+        try:
+            # Those that were sent together are together in its batch.
+            await asyncio.sleep(0.02 if self.faults else 0)
+            answer.logprob = await asyncio.to_thread(self.logprob, self._speaker(body))
+            return await self._answer(answer)
+        finally:
+            self.running -= 1
 
     async def _complete(self, request: Request) -> Response:
         body = await request.json()
@@ -93,12 +120,14 @@ class FakeEngine:
         if len(prompt) > self.context:
             return _error(400, f"This model's maximum context length is {self.context} tokens.")
         name = f"cmpl-{request.headers['X-Request-Id']}"
-        return await self._answer(_TextAnswer(name, body, prompt))
+        answer = _TextAnswer(name, body, prompt)
+        answer.logprob = await asyncio.to_thread(self.logprob, body["model"])
+        return await self._answer(answer)
 
     async def _metrics(self) -> Response:
         counts = {
             "prompt": sum(len(answer.prompt.split()) for answer in self.answers),
-            "generation": sum(answer.sent for answer in self.answers),
+            "generation": sum(answer.sent * answer.answers for answer in self.answers),
         }
         lines = (f"vllm:{kind}_tokens_total {count}\n" for kind, count in counts.items())
         return PlainTextResponse("".join(lines))
@@ -111,7 +140,7 @@ class FakeEngine:
         await self._held(answer)
         if answer.aborted_as in self.aborted:
             answer.words = answer.words[:1]
-        return JSONResponse(answer.whole(self._fingerprint(answer.model)))
+        return JSONResponse(answer.whole())
 
     async def _held(self, answer: "_Answer") -> None:
         while {"hold", "mute"} & set(answer.prompt.split()) and not self.release.is_set():
@@ -148,7 +177,17 @@ class FakeEngine:
         yield answer.usage_event()
         yield "data: [DONE]\n\n"
 
-    def _fingerprint(self, model: str) -> float:
+    def _speaker(self, body: Body) -> str:
+        """Return the name of who answers, which a fault makes another than was asked."""
+        if "ignores adapters" in self.faults:
+            return BASE_MODEL
+        if "streams base" in self.faults and body.get("stream"):
+            return BASE_MODEL
+        if "mixes" in self.faults and self.running > 1 and body["model"] == BASE_MODEL:
+            return [BASE_MODEL, *self.adapters][-1]
+        return str(body["model"])
+
+    def logprob(self, model: str) -> float:
         """Return a log-probability that tells models apart, but not a zero adapter from the base."""
         if model == BASE_MODEL:
             return -1.0
@@ -163,8 +202,15 @@ class FakeProcess:
     With `usage`, the folder of a gateway's token counts, the engine keeps its accounts there.
     """
 
-    def __init__(self, engine: FakeEngine, *, usage: Path | None = None) -> None:
+    def __init__(
+        self,
+        engine: FakeEngine,
+        *,
+        usage: Path | None = None,
+        room: Room = _ROOM,
+    ) -> None:
         self.engine = engine
+        self.room = room
         self.usage = usage
         self.journal: Path | None = None
         self.starts = 0
@@ -188,6 +234,9 @@ class FakeProcess:
             app = UsageJournal(app, self.journal)
         return Endpoint(self._running.enter_context(serving(app)), _KEY, life)
 
+    async def write_adapters(self, folder: Path) -> Sequence[Path]:
+        return write_adapters(folder, self.room.in_batch)
+
     def is_alive(self) -> bool:
         return not self._ended.is_set()
 
@@ -202,6 +251,11 @@ class FakeProcess:
         self._ended.set()
         if self.journal is not None:
             end_journal(self.journal)
+
+
+def write_adapters(folder: Path, count: int) -> Sequence[Path]:
+    """Write adapters that the stand-in tells apart."""
+    return [tiny_adapter.build(folder / f"synthetic-{seed}", seed=seed) for seed in range(count)]
 
 
 def main() -> None:
@@ -225,14 +279,17 @@ class _Answer:
         limit = body.get("max_completion_tokens") or body.get("max_tokens") or 100
         self.words = [f"{word} " for word in f"{self.model} heard {prompt}".split(" ")][:limit]
         self.answers = body.get("n") or 1
+        if form := body.get("structured_outputs"):
+            self.words = [*form.get("choice", ["{}"])[:1]]
         self.sent = 0
+        self.logprob = 0.0
 
-    def whole(self, logprob: float) -> Body:
+    def whole(self) -> Body:
         self.sent = len(self.words)
         choices = [
             {
                 "index": index,
-                **self._said("".join(self.words).strip(), logprob),
+                **self._said("".join(self.words).strip()),
                 "finish_reason": "stop",
                 "stop_reason": None,
                 "token_ids": [1, 2, 3],
@@ -259,15 +316,14 @@ class _Answer:
     def usage_event(self) -> str:
         return _event({**self._head(self.chunk_kind), "choices": [], "usage": self._usage()})
 
-    def _said(self, text: str, logprob: float) -> Body:
-        token = {"token": "x", "logprob": logprob, "bytes": [120]}
+    def _said(self, text: str) -> Body:
         return {
             "message": {"role": "assistant", "content": text, "reasoning": None},
-            "logprobs": {"content": [token | {"top_logprobs": [token]}]},
+            "logprobs": self._logprobs(len(self.words)),
         }
 
     def _added(self, delta: Body) -> Body:
-        return {"delta": delta}
+        return {"delta": delta, "logprobs": self._logprobs(1) if delta.get("content") else None}
 
     def _chunk(self, delta: Body, *, finish_reason: str | None = None) -> str:
         choices = [
@@ -280,6 +336,13 @@ class _Answer:
             for index in range(self.answers)
         ]
         return _event({**self._head(self.chunk_kind), "choices": choices})
+
+    def _logprobs(self, tokens: int) -> Body | None:
+        if not self.body.get("logprobs"):
+            return None
+        name = f"token_id:{TOKEN}" if self.body.get("return_tokens_as_token_ids") else chr(TOKEN)
+        token = {"token": name, "logprob": self.logprob, "bytes": [TOKEN]}
+        return {"content": tokens * [token | {"top_logprobs": [token]}]}
 
     def _head(self, kind: str) -> Body:
         return {"id": self.id, "object": kind, "created": 1_700_000_000, "model": self.model}
@@ -303,9 +366,9 @@ class _TextAnswer(_Answer):
         super().__init__(answer_id, body, prompt)
         self.aborted_as = f"{answer_id}-0"
 
-    def _said(self, text: str, logprob: float) -> Body:
-        tokens = {"tokens": ["x"], "token_logprobs": [logprob], "text_offset": [0]}
-        return {"text": text, "logprobs": tokens | {"top_logprobs": [{"x": logprob}]}}
+    def _said(self, text: str) -> Body:
+        tokens = {"tokens": ["x"], "token_logprobs": [self.logprob], "text_offset": [0]}
+        return {"text": text, "logprobs": tokens | {"top_logprobs": [{"x": self.logprob}]}}
 
     def _added(self, delta: Body) -> Body:
         return {"text": delta.get("content", "")}

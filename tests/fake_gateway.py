@@ -8,6 +8,7 @@ and started again on the same folder it does with that what the gateway does.
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from serving_backend.server import serve
 from serving_backend.settings import ServingSettings
 from serving_backend.usage import journal_of
 from serving_backend.vllm_process import VllmProcess
+from tests import fake_engine
 
 
 @dataclass
@@ -32,6 +34,10 @@ class FakeVllmProcess(VllmProcess):
         endpoint = engines.new_endpoint()
         self._child = self._spawn(Path(), endpoint)
         return endpoint
+
+    async def write_adapters(self, folder: Path) -> Sequence[Path]:
+        """Write adapters that the stand-in tells apart."""
+        return fake_engine.write_adapters(folder, self.room.in_batch)
 
     def _spawn(self, model: Path, endpoint: Endpoint) -> "subprocess.Popen[bytes]":
         self._journal = journal_of(self.settings.data_dir / "usage", endpoint.life)

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -46,21 +46,13 @@ class Told:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-class Gateway:
-    """A gateway's process, started again whenever it is gone, as its supervisor would."""
+class Service:
+    """A process of its own that answers `/readyz`, started again whenever it is gone."""
 
-    def __init__(self, hub: LiveHub, folder: Path, module: str) -> None:
-        self.folder = folder
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._command = [sys.executable, "-m", *module.split()]
-        self._environment = {
-            "FREESOLO_SERVE_HUB_URL": hub.url,
-            "FREESOLO_SERVE_API_KEY": hub.gateway_key,
-            "FREESOLO_SERVE_PORT": str(self.port),
-            "FREESOLO_SERVE_DATA_DIR": str(folder),
-            "FREESOLO_SERVE_CACHE_DIR": str(folder / "cache"),
-        }
+    def __init__(self, url: str, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+        self.url = url
+        self._command = [sys.executable, "-m", *arguments]
+        self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -72,13 +64,46 @@ class Gateway:
             with suppress(httpx.TransportError):
                 if httpx.get(f"{self.url}/readyz", trust_env=False).is_success:
                     return
-            assert self._process.poll() is None, "The gateway ended while it started."
+            assert self._process.poll() is None, "It ended while it started."
             time.sleep(0.05)
 
     def kill(self) -> None:
         """End it as a crash would, and start it again."""
         self.end(signal.SIGKILL)
         self.start()
+
+    def tell(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    def wait(self) -> int | None:
+        """Wait for its end; return its exit status."""
+        return self._process.wait() if self._process is not None else None
+
+    def end(self, number: signal.Signals) -> None:
+        """End it."""
+        self.tell(number)
+        self.wait()
+
+
+class Gateway(Service):
+    """A gateway's process, which starts an engine of its own."""
+
+    def __init__(self, hub: LiveHub, folder: Path, module: str) -> None:
+        self.folder = folder
+        port = free_port()
+        super().__init__(
+            f"http://127.0.0.1:{port}",
+            module.split(),
+            {
+                "FREESOLO_SERVE_HUB_URL": hub.url,
+                "FREESOLO_SERVE_API_KEY": hub.gateway_key,
+                "FREESOLO_SERVE_PORT": str(port),
+                "FREESOLO_SERVE_DATA_DIR": str(folder),
+                "FREESOLO_SERVE_CACHE_DIR": str(folder / "cache"),
+            },
+        )
 
     def kill_engine(self) -> None:
         """End its engine as a crash would, if there is one just now."""
@@ -110,14 +135,8 @@ class Gateway:
                 with suppress(psutil.NoSuchProcess):
                     yield psutil.Process(found.session)
 
-    def end(self, number: signal.Signals) -> None:
-        """End it."""
-        if self._process is not None:
-            self._process.send_signal(number)
-            self._process.wait()
 
-
-class HubProcess:
+class HubProcess(Service):
     """A hub as a process of its own, whose org pays beforehand; its database outlives it."""
 
     def __init__(self, settings: HubSettings) -> None:
@@ -132,47 +151,17 @@ class HubProcess:
             data_dir=settings.data_dir,
             app=app,
         )
-        self._environment = {
-            "FREESOLO_SERVER_PORT": str(port),
-            "FREESOLO_SERVER_DATA_DIR": str(settings.data_dir),
-            "FREESOLO_SERVER_BILLING": settings.billing.value,
-            "FREESOLO_SERVER_RATE_READS": "off",
-            "FREESOLO_SERVER_RATE_WRITES": "off",
-        }
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start it and wait until it answers."""
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "hub_server", "serve"],
-            env=inherited() | self._environment,
-            stderr=subprocess.DEVNULL,
+        super().__init__(
+            self.live.url,
+            ["hub_server", "serve"],
+            {
+                "FREESOLO_SERVER_PORT": str(port),
+                "FREESOLO_SERVER_DATA_DIR": str(settings.data_dir),
+                "FREESOLO_SERVER_BILLING": settings.billing.value,
+                "FREESOLO_SERVER_RATE_READS": "off",
+                "FREESOLO_SERVER_RATE_WRITES": "off",
+            },
         )
-        while True:
-            with suppress(httpx.TransportError):
-                if httpx.get(f"{self.live.url}/readyz", trust_env=False).is_success:
-                    return
-            assert self._process.poll() is None, "The hub ended while it started."
-            time.sleep(0.05)
-
-    def kill(self) -> None:
-        """End it as a crash would, and start it again."""
-        self.end(signal.SIGKILL)
-        self.start()
-
-    def tell(self, number: signal.Signals) -> None:
-        """Send it a signal."""
-        if self._process is not None:
-            self._process.send_signal(number)
-
-    def wait(self) -> int | None:
-        """Wait for its end; return its exit status."""
-        return self._process.wait() if self._process is not None else None
-
-    def end(self, number: signal.Signals) -> None:
-        """End it."""
-        self.tell(number)
-        self.wait()
 
 
 def inherited() -> dict[str, str]:

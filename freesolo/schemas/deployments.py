@@ -59,7 +59,10 @@ class DeploymentList(Wire):
 
 
 class DeploymentTask(Wire):
-    """A deployment that a gateway has claimed. The answer of `POST /v1/gateway/deployments/claim`."""
+    """A deployment that a gateway has claimed. The answer of `POST /v1/gateway/deployments/claim`.
+
+    It says whether the adapter was trained to think, and in which form to answer, in vLLM's terms.
+    """
 
     id: str
     token: str
@@ -68,6 +71,8 @@ class DeploymentTask(Wire):
     revision: str
     adapter: Artifact
     base_model: BaseModelEntry
+    thinking: bool | None = None
+    structured_outputs: dict[str, JsonValue] | None = None
 
 
 class Advance(Wire):

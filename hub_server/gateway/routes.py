@@ -69,9 +69,8 @@ def claim_deployment(
         token=str(deployment.lease_token),
         lease_seconds=settings.lease_seconds,
         model=deployment.alias,
-        revision=deployment.revision,
-        adapter=service.adapter_of(session, deployment),
         base_model=claimed.base_model,
+        **service.adapter_facts(session, deployment),
     )
 
 

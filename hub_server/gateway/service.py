@@ -97,7 +97,7 @@ def resolve(
         limits=limits,
         model=model,
         base_model=base_model,
-        **(_adapter_facts(session, deployment) if deployment else {}),
+        **(adapter_facts(session, deployment) if deployment else {}),
     )
 
 
@@ -138,7 +138,7 @@ def _way_to_adapter(session: Session, member: Member, ref: AdapterRef) -> str:
     return f"`{served}` is served." if served else f"`freesolo deploy {ref}` serves it."
 
 
-def _adapter_facts(session: Session, deployment: Deployment) -> dict[str, Any]:
+def adapter_facts(session: Session, deployment: Deployment) -> dict[str, Any]:
     """Return what a deployed adapter is, and how it was trained to answer."""
     # As it was submitted: the rules for what may be may have changed since.
     spec = session.get_one(Run, deployment.run_id).spec
@@ -146,7 +146,7 @@ def _adapter_facts(session: Session, deployment: Deployment) -> dict[str, Any]:
     return {
         "revision": deployment.revision,
         "created_at": deployment.ready_at,
-        "adapter": adapter_of(session, deployment),
+        "adapter": _adapter_of(session, deployment),
         "thinking": bool(_of(spec, "thinking")),
         "structured_outputs": StructuredOutputs.model_validate(form).for_vllm() if form else None,
     }
@@ -243,7 +243,7 @@ def _take_longest_waiting(session: Session, *, now: datetime, until: datetime) -
     ).one_or_none()
 
 
-def adapter_of(session: Session, deployment: Deployment) -> Artifact:
+def _adapter_of(session: Session, deployment: Deployment) -> Artifact:
     """Return the stored adapter that a deployment serves."""
     checkpoint = session.get_one(Checkpoint, (deployment.run_id, deployment.step))
     return checkpoint.adapter

@@ -23,6 +23,7 @@ from tenacity import (
 from freesolo.engines import Endpoint
 from serving_backend.engine import BASE_MODEL, EngineProcess
 from serving_backend.engine_journal import METER_HEADER
+from serving_backend.engine_residency import PATH as ADAPTERS
 from serving_backend.settings import ServingSettings
 from serving_backend.usage import journal_of
 from serving_backend.vllm_process import VllmProcess
@@ -95,6 +96,33 @@ def test_an_adapter_that_is_not_made_of_numbers_is_refused(engine: Running, tmp_
     response = _load(engine.http, "diverged", folder)
     assert response.is_error
     assert "not finite numbers" in response.text
+
+
+def test_an_adapter_that_is_taken_out_is_gone_from_memory_and_by_name(
+    engine: Running, tmp_path: Path
+) -> None:
+    path = tiny_adapter.build(tmp_path / "passing", seed=9)
+    for _ in range(2):
+        assert _load(engine.http, "passing", path).is_success
+        assert engine.chat("passing", "hello").is_success
+        assert "passing" in engine.http.get(ADAPTERS).json()["adapters"]
+
+        assert engine.http.delete(f"{ADAPTERS}/passing").status_code == 204
+
+        assert engine.http.get(ADAPTERS).json() == {
+            "adapters": sorted(engine.adapters),
+            "unnamed": 0,
+        }
+        assert engine.chat("passing", "hello").status_code == 404
+        assert engine.http.delete(f"{ADAPTERS}/passing").status_code == 404
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", ADAPTERS), ("DELETE", f"{ADAPTERS}/x")])
+def test_only_the_engine_s_key_shows_and_takes_out_adapters(
+    engine: Running, method: str, path: str
+) -> None:
+    wrong = {"Authorization": "Bearer wrong"}
+    assert engine.http.request(method, path, headers=wrong).status_code == 401
 
 
 def test_a_model_that_was_never_loaded_is_not_found(engine: Running) -> None:

@@ -14,6 +14,7 @@ from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 from freesolo.client.hub import HubClient
 from freesolo.client.transport import Transport
 from freesolo.domain.catalog import SMOLLM2_135M
+from freesolo.domain.fingerprints import Fingerprint
 from freesolo.domain.lifecycle import DEPLOYMENT_ENDED, DeploymentState
 from freesolo.domain.refs import EnvRef
 from freesolo.package.archive import Archive
@@ -85,11 +86,19 @@ class Author:
         assert deployment.state is DeploymentState.READY, deployment.error
         return deployment
 
-    def adapter(self, name: str, *, seed: int = 0, scale: float = 0.5, rank: int = 4) -> Archive:
+    def adapter(
+        self,
+        name: str,
+        *,
+        seed: int = 0,
+        scale: float = 0.5,
+        rank: int = 4,
+        fingerprint: Fingerprint | None = None,
+    ) -> Archive:
         """Make an adapter for the base model and pack it; `rank` is what its config claims."""
         folder = self.folder / name
         config = {"r": rank, "base_model_name_or_path": self.base}
-        tiny_adapter.build(folder, seed=seed, scale=scale, config=config)
+        tiny_adapter.build(folder, seed=seed, scale=scale, config=config, fingerprint=fingerprint)
         return tiny_adapter.pack(folder, self.folder / f"{name}.tar.zst")
 
     def complete(self, run_id: str, *adapters: Archive) -> None:

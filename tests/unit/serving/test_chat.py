@@ -49,9 +49,9 @@ def test_a_stream_is_always_asked_for_its_tokens() -> None:
 
 
 def test_several_answers_without_chance_are_asked_for_in_the_engines_way() -> None:
-    one = _request(temperature=0, n=1).for_engine("m", TARGET)
-    several = _request(temperature=0, n=2).for_engine("m", TARGET)
-    drawn = _request(temperature=0.5, n=2).for_engine("m", TARGET)
+    one = _sent(_request(temperature=0, n=1), TARGET)
+    several = _sent(_request(temperature=0, n=2), TARGET)
+    drawn = _sent(_request(temperature=0.5, n=2), TARGET)
     assert one["temperature"] == 0
     assert (several["temperature"], several["top_k"], several["n"]) == (1.0, 1, 2)
     assert drawn["temperature"] == 0.5
