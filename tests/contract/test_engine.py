@@ -28,7 +28,7 @@ from serving_backend.settings import ServingSettings
 from serving_backend.usage import journal_of
 from serving_backend.vllm_process import VllmProcess
 from tests import tiny_adapter, tiny_model
-from tests.fake_engine import FakeEngine, FakeProcess
+from tests.fake_engine import CONTEXT, FakeEngine, FakeProcess
 
 _START_SECONDS = 300
 _PROMPTS = ("one apple", "two pears", "three plums", "four figs")
@@ -86,6 +86,11 @@ def test_an_adapter_loaded_twice_is_refused_as_already_loaded(engine: Running) -
 
 def test_an_adapter_that_is_not_on_disk_is_not_found(engine: Running, tmp_path: Path) -> None:
     assert _load(engine.http, "missing", tmp_path / "missing").status_code == 404
+
+
+def test_the_base_model_says_how_long_its_context_is(engine: Running) -> None:
+    models = {model["id"]: model for model in engine.http.get("/v1/models").json()["data"]}
+    assert models[BASE_MODEL]["max_model_len"] == CONTEXT
 
 
 def test_an_adapter_that_is_taken_out_is_gone_from_memory_and_by_name(
