@@ -36,7 +36,7 @@ from freesolo.errors import (
 )
 from serving_backend.engine_journal import METER_HEADER, engine_id
 from serving_backend.engine_residency import PATH as _ADAPTERS
-from serving_backend.residency import Residency
+from serving_backend.residency import WAIT_SECONDS, Residency
 
 logger = logging.getLogger(__name__)
 
@@ -146,12 +146,14 @@ class Session:
         """The folders of adapters that this engine may read."""
         return self._residency.folders
 
-    def using(self, name: str, folder: Path, **waiting: float) -> AbstractAsyncContextManager[None]:
+    def using(
+        self, name: str, folder: Path, *, wait_seconds: float = WAIT_SECONDS
+    ) -> AbstractAsyncContextManager[None]:
         """Have an adapter in the engine under `name`, where it stays until this ends.
 
         Raise `EngineUnavailable` if there is no room for it, `InvalidAdapter` if it is refused.
         """
-        return self._residency.using(name, folder, **waiting)
+        return self._residency.using(name, folder, wait_seconds=wait_seconds)
 
     async def remove_idle(self) -> None:
         """Take every adapter out of the engine that nobody uses."""
@@ -159,12 +161,13 @@ class Session:
 
     async def resident(self) -> list[str]:
         """Return the names of the adapters that the engine holds in memory, by its own account."""
-        with self._connected():
-            response = await self._http.get(_ADAPTERS)
-        if response.is_error:
-            raise _error(response)
-        adapters: list[str] = response.json()["adapters"]
+        adapters: list[str] = (await self._get(_ADAPTERS))["adapters"]
         return adapters
+
+    async def context(self) -> int:
+        """Return how many tokens a request may have, prompt and answer together."""
+        models = (await self._get("/v1/models"))["data"]
+        return next(int(model["max_model_len"]) for model in models if model["id"] == BASE_MODEL)
 
     async def complete(
         self,
@@ -212,6 +215,14 @@ class Session:
                 "/inference/v1/abort_requests",
                 json={"request_ids": [engine_id(path, each) for each in request_ids]},
             )
+
+    async def _get(self, path: str) -> Document:
+        with self._connected():
+            response = await self._http.get(path)
+        if response.is_error:
+            raise _error(response)
+        document: Document = response.json()
+        return document
 
     async def _load(self, name: str, folder: Path) -> None:
         with self._connected():

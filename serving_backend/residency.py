@@ -14,7 +14,7 @@ from pathlib import Path
 from freesolo.errors import EngineUnavailable
 
 # How long a request waits for its adapter to be loaded, all the others being in use as a rule.
-_WAIT_SECONDS = 30.0
+WAIT_SECONDS = 30.0
 _RETRY_SECONDS = 5.0
 
 Load = Callable[[str, Path], Awaitable[None]]
@@ -55,7 +55,7 @@ class Residency:
 
     @asynccontextmanager
     async def using(
-        self, name: str, folder: Path, *, wait_seconds: float = _WAIT_SECONDS
+        self, name: str, folder: Path, *, wait_seconds: float = WAIT_SECONDS
     ) -> AsyncIterator[None]:
         """Have the adapter in the engine, where it stays until this ends.
 

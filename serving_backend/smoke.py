@@ -78,9 +78,8 @@ async def _require_itself(session: Session, name: str, trained: Trained) -> None
         _require_fingerprint(trained.fingerprint, own)
     await require_alike(session, trials, alone)
     streamed = await hear_streamed(session, trials[count])
-    if not streamed or (gap := distance(own[0], streamed)) > ROUNDING:
-        how = f"{gap:.2f} nats off its whole answer" if streamed else "nothing"
-        raise InvalidAdapter(f"Streamed, the adapter answers {how}.")
+    if (gap := distance(own[0], streamed)) > ROUNDING:
+        raise InvalidAdapter(f"Streamed, the adapter answers {gap:.2f} nats off its whole answer.")
 
 
 def _require_fingerprint(fingerprint: Fingerprint, own: Sequence[Heard]) -> None:
@@ -99,7 +98,9 @@ def _require_fingerprint(fingerprint: Fingerprint, own: Sequence[Heard]) -> None
 async def _require_form(
     session: Session, name: str, trained: Trained, form: Mapping[str, JsonValue]
 ) -> None:
-    tokens = _FORM_TOKENS + (_THINKING_TOKENS if trained.thinking else 0)
+    wanted = _FORM_TOKENS + (_THINKING_TOKENS if trained.thinking else 0)
+    # The questions are short, but a model's context may be too.
+    tokens = min(wanted, await session.context() // 2)
     for question in trained.questions:
         text = await say(
             session,

@@ -62,7 +62,7 @@ async def hear(session: Session, trial: Trial) -> Heard:
     _check_usage(answer.get("usage"))
     choice = answer["choices"][0]
     _check_finish(choice["finish_reason"])
-    return _heard(choice["logprobs"])
+    return _something(_heard(choice["logprobs"]))
 
 
 async def hear_streamed(session: Session, trial: Trial) -> Heard:
@@ -84,7 +84,7 @@ async def hear_streamed(session: Session, trial: Trial) -> Heard:
                     heard += _heard(choice["logprobs"])
     _check_usage(usage)
     _check_finish(finish)
-    return tuple(heard)
+    return _something(heard)
 
 
 async def say(session: Session, trial: Trial, *, tokens: int, **options: object) -> str | None:
@@ -95,11 +95,17 @@ async def say(session: Session, trial: Trial, *, tokens: int, **options: object)
     return choice["message"]["content"] if choice["finish_reason"] == "stop" else None
 
 
-async def require_alike(session: Session, trials: Sequence[Trial], alone: Sequence[Heard]) -> None:
+async def require_alike(
+    session: Session,
+    trials: Sequence[Trial],
+    alone: Sequence[Heard],
+    *,
+    tolerance: float = ROUNDING,
+) -> None:
     """Ask everything at once; raise `EngineUnavailable` unless all answer as they did alone."""
     together = await asyncio.gather(*(hear(session, trial) for trial in trials))
     for trial, before, now in zip(trials, alone, together, strict=True):
-        if (gap := distance(before, now)) > ROUNDING:
+        if (gap := distance(before, now)) > tolerance:
             raise EngineUnavailable(
                 f"The engine mixes adapters up: in one batch with others, {trial.model!r} answers "
                 f"{gap:.2f} nats off what it answers alone.",
@@ -127,6 +133,12 @@ def _heard(logprobs: Mapping[str, Any] | None) -> Heard:
         )
         for place in places
     )
+
+
+def _something(heard: Sequence[Place]) -> Heard:
+    if not heard:
+        raise InvalidAdapter("The adapter answered without telling how likely its tokens were.")
+    return tuple(heard)
 
 
 def _token(entry: Mapping[str, Any]) -> int:

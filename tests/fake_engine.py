@@ -25,10 +25,9 @@ from typing import Any
 
 import numpy as np
 import uvicorn
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from safetensors.numpy import load_file
-from starlette.middleware.base import RequestResponseEndpoint
 
 from freesolo.engines import Endpoint
 from freesolo.errors import EngineUnavailable
@@ -61,12 +60,13 @@ class FakeEngine:
         self.answers: list[_Answer] = []
         self.aborted: set[str] = set()
         self.release = threading.Event()
-        self.app = FastAPI()
+        # No middleware, which would cut answers into pieces that vLLM sends whole.
+        self.app = FastAPI(dependencies=[Depends(partial(_check_key, key))])
         self.app.state.engine_client = self
-        self.app.middleware("http")(partial(_check_key, key))
         self.app.add_api_route("/health", lambda: Response(), methods=["GET"])
         self.app.add_api_route("/metrics", self._metrics, methods=["GET"])
         self.app.add_api_route("/v1/load_lora_adapter", self._load, methods=["POST"])
+        self.app.add_api_route("/v1/models", self._models, methods=["GET"])
         self.app.add_api_route(ADAPTERS, self._resident, methods=["GET"])
         self.app.add_api_route(ADAPTERS + "/{name}", self._remove, methods=["DELETE"])
         self.app.add_api_route("/v1/chat/completions", self._chat, methods=["POST"])
@@ -84,6 +84,9 @@ class FakeEngine:
             return _error(400, "The adapter's weights are not finite numbers.")
         self.adapters[name] = folder
         return PlainTextResponse(f"Success: LoRA adapter '{name}' added successfully.")
+
+    async def _models(self) -> Body:
+        return {"data": [{"id": BASE_MODEL, "max_model_len": CONTEXT}]}
 
     async def _resident(self) -> Body:
         return {"adapters": sorted(self.adapters), "unnamed": 0}
@@ -374,10 +377,9 @@ class _TextAnswer(_Answer):
         return {"text": delta.get("content", "")}
 
 
-async def _check_key(key: str, request: Request, call_next: RequestResponseEndpoint) -> Response:
-    if request.url.path == "/health" or request.headers.get("Authorization") == f"Bearer {key}":
-        return await call_next(request)
-    return JSONResponse({"error": "Unauthorized"}, status_code=401)
+async def _check_key(key: str, request: Request) -> None:
+    if request.url.path != "/health" and request.headers.get("Authorization") != f"Bearer {key}":
+        raise HTTPException(401)
 
 
 def _is_finite(folder: Path) -> bool:

@@ -58,7 +58,7 @@ class Service:
     def start(self) -> None:
         """Start it and wait until it answers."""
         self._process = subprocess.Popen(
-            self._command, env=inherited() | self._environment, stderr=subprocess.DEVNULL
+            self._command, env={**inherited(), **self._environment}, stderr=subprocess.DEVNULL
         )
         while True:
             with suppress(httpx.TransportError):
