@@ -31,6 +31,7 @@ from tests.killing_gateways import (
     Told,
     callers,
     check_ledger,
+    engine_sums,
     kill_busy,
     ledger_sums,
 )
@@ -81,7 +82,7 @@ def undisturbed(hub: HubProcess, gateway: Gateway, seed: int) -> None:
         while len(told.answers) < UNDISTURBED:
             time.sleep(0.05)
     ended = check_ledger(hub.live, gateway, told)
-    ledger, engine = ledger_sums(hub.live), gateway.engine_counters()
+    ledger, engine = ledger_sums(hub.live), engine_sums(gateway, told)
     print(
         f"Undisturbed: {len(told.answers)} answered, {told.hung_up} hung up, {told.failed} failed; "
         f"{_shown(ended)}. Tokens of prompts and answers by the ledger {ledger}, by the engine's own "

@@ -18,6 +18,7 @@ from pathlib import Path
 import httpx
 import psutil
 from openai import APIError, OpenAI
+from openai.types import CompletionUsage
 from sqlalchemy import func, select
 
 from freesolo import processes
@@ -38,12 +39,25 @@ VICTIMS = ("gateway", "engine", "both")
 
 @dataclass
 class Told:
-    """What callers were told: the tokens of whole answers by their ids, and how the others went."""
+    """What callers were told: the tokens of whole answers by their ids, and how the others went.
+
+    `before` are the tokens that the engine had counted before the first call, as for its self-test.
+    """
 
     answers: dict[str, tuple[int, int]] = field(default_factory=dict)
     failed: int = 0
     hung_up: int = 0
+    before: tuple[int, int] = (0, 0)
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def note(self, name: str, usage: CompletionUsage | None) -> None:
+        """Note an answer with what it took, None if its caller did not wait to hear that."""
+        with self.lock:
+            if usage is None:
+                self.hung_up += 1
+            else:
+                counts = usage.prompt_tokens, usage.completion_tokens
+                self.answers[name.removeprefix("chatcmpl-")] = counts
 
 
 class Service:
@@ -171,8 +185,15 @@ def inherited() -> dict[str, str]:
 
 @contextmanager
 def callers(gateway: Gateway, key: str, seed: int) -> Iterator[Told]:
-    """Let several callers ask, whole and streamed, and hang up now and then, while the block runs."""
+    """Let several callers ask, whole and streamed, and hang up now and then, while the block runs.
+
+    The first call is made alone, so that it is known what the engine had counted before it.
+    """
     told, stopping = Told(), threading.Event()
+    ask_whole(OpenAI(base_url=f"{gateway.url}/v1", api_key=key, timeout=300), "first", told)
+    (first,) = told.answers.values()
+    prompt, completion = gateway.engine_counters()
+    told.before = prompt - first[0], completion - first[1]
 
     def call(number: int) -> None:
         draw = random.Random(f"{seed} {number}")  # noqa: S311 - the same calls each time
@@ -200,30 +221,30 @@ def ask(client: OpenAI, draw: random.Random, told: Told) -> None:
     text = " ".join("word" for _ in range(draw.randint(1, 30)))
     kind = draw.choice(("whole", "streamed", "streamed", "hung up"))
     if kind == "whole":
-        answer = client.chat.completions.create(
-            model=_MODEL, messages=[{"role": "user", "content": text}], max_completion_tokens=40
-        )
-        name, usage = answer.id, answer.usage
-    else:
-        stream = client.chat.completions.create(
-            model=_MODEL,
-            messages=[{"role": "user", "content": text}],
-            max_completion_tokens=40,
-            stream=True,
-            stream_options={"include_usage": True},
-        )
-        name, usage = "", None
-        for count, chunk in enumerate(stream):
-            name, usage = chunk.id, chunk.usage or usage
-            if kind == "hung up" and count == draw.randint(1, 4):
-                stream.close()
-                break
-    with told.lock:
-        if usage is None:
-            told.hung_up += 1
-        else:
-            counts = usage.prompt_tokens, usage.completion_tokens
-            told.answers[name.removeprefix("chatcmpl-")] = counts
+        ask_whole(client, text, told)
+        return
+    stream = client.chat.completions.create(
+        model=_MODEL,
+        messages=[{"role": "user", "content": text}],
+        max_completion_tokens=40,
+        stream=True,
+        stream_options={"include_usage": True},
+    )
+    name, usage = "", None
+    for count, chunk in enumerate(stream):
+        name, usage = chunk.id, chunk.usage or usage
+        if kind == "hung up" and count == draw.randint(1, 4):
+            stream.close()
+            break
+    told.note(name, usage)
+
+
+def ask_whole(client: OpenAI, text: str, told: Told) -> None:
+    """Ask for an answer in one piece; note what was told."""
+    answer = client.chat.completions.create(
+        model=_MODEL, messages=[{"role": "user", "content": text}], max_completion_tokens=40
+    )
+    told.note(answer.id, answer.usage)
 
 
 def kill_busy(gateway: Gateway, victim: str, told: Told, seconds: float) -> None:
@@ -236,6 +257,12 @@ def kill_busy(gateway: Gateway, victim: str, told: Told, seconds: float) -> None
         gateway.kill_engine()
     if victim != "engine":
         gateway.kill()
+
+
+def engine_sums(gateway: Gateway, told: Told) -> tuple[int, int]:
+    """Return the tokens of prompts and of answers that the engine has counted since the first call."""
+    prompt, completion = gateway.engine_counters()
+    return prompt - told.before[0], completion - told.before[1]
 
 
 def ledger_sums(hub: LiveHub) -> tuple[int, int]:

@@ -82,7 +82,7 @@ def test_callers_who_leave_at_any_word_are_counted_once_each(platform: Platform)
             next(stream, None)
         stream.close()
     (line,) = platform.usage_of(requests=25).usage
-    spoken = sum(answer.sent for answer in platform.engine.answers)
+    spoken = sum(answer.sent for answer in platform.engine.answers if answer.prompt == text)
     assert line.completion_tokens == spoken
 
 
