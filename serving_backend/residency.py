@@ -7,8 +7,8 @@ least recently goes, but none while it answers somebody.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from freesolo.errors import EngineUnavailable
@@ -36,7 +36,8 @@ class Residency:
         # By how many requests each is used, or waited for.
         self._claims: Counter[str] = Counter()
         self._claimed: dict[str, Path] = {}
-        self._leaving: Path | None = None
+        # The one that is being loaded or taken out.
+        self._moving: Path | None = None
         self._coming: dict[str, asyncio.Task[None]] = {}
         self._one_at_a_time = asyncio.Lock()
         self._let_go = asyncio.Event()
@@ -44,8 +45,8 @@ class Residency:
     @property
     def folders(self) -> set[Path]:
         """The folders that the engine may read: of adapters that are there, that come, that go."""
-        going = () if self._leaving is None else (self._leaving,)
-        return {*self._resident.values(), *self._claimed.values(), *going}
+        moving = () if self._moving is None else (self._moving,)
+        return {*self._resident.values(), *self._claimed.values(), *moving}
 
     async def remove_idle(self) -> None:
         """Take out every adapter that nobody uses."""
@@ -82,7 +83,7 @@ class Residency:
                     await asyncio.shield(self._coming.get(name) or self._begin(name, folder))
         except TimeoutError:
             raise EngineUnavailable(
-                f"The engine holds {self._room} adapters, all of them in use.",
+                f"The engine holds {self._room} adapters, none of which could make room in time.",
                 hint="Retry when it has less to do, or ask for an adapter that it holds.",
                 retry_after=_RETRY_SECONDS,
             ) from None
@@ -105,8 +106,9 @@ class Residency:
             while len(self._resident) >= self._room and name in self._claims:
                 await self._make_room()
             if name in self._claims:
-                await self._load(name, folder)
-                self._resident[name] = folder
+                with self._keeping(folder):
+                    await self._load(name, folder)
+                    self._resident[name] = folder
 
     async def _make_room(self) -> None:
         """Take out the adapter that was used least recently, or wait until something is let go."""
@@ -119,8 +121,14 @@ class Residency:
 
     async def _take_out(self, name: str) -> None:
         # First of all it is no longer here: whoever asks for it meanwhile has it loaded again.
-        self._leaving = self._resident.pop(name)
-        try:
+        with self._keeping(self._resident.pop(name)):
             await self._remove(name)
+
+    @contextmanager
+    def _keeping(self, folder: Path) -> Iterator[None]:
+        """Count a folder among those that the engine may read, whoever still wants its adapter."""
+        self._moving = folder
+        try:
+            yield
         finally:
-            self._leaving = None
+            self._moving = None

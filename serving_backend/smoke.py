@@ -101,15 +101,27 @@ async def _require_form(
     wanted = _FORM_TOKENS + (_THINKING_TOKENS if trained.thinking else 0)
     # The questions are short, but a model's context may be too.
     tokens = min(wanted, await session.context() // 2)
-    for question in trained.questions:
-        text = await say(
-            session,
-            Trial(name, question, trained.thinking),
-            tokens=tokens,
-            structured_outputs=form,
+    answers = [
+        asyncio.create_task(
+            say(
+                session,
+                Trial(name, question, trained.thinking),
+                tokens=tokens,
+                structured_outputs=form,
+            )
         )
-        if text is not None and has_form(text, form):
-            return
+        for question in trained.questions
+    ]
+    try:
+        # One shows it. Others may run on to their limit, as answers with open lists do.
+        for answer in asyncio.as_completed(answers):
+            text = await answer
+            if text is not None and has_form(text, form):
+                return
+    finally:
+        for task in answers:
+            task.cancel()
+        await asyncio.gather(*answers, return_exceptions=True)
     raise InvalidAdapter(
         f"The adapter's answers are not in the form of its `structured_outputs`, within {tokens} "
         "tokens.",

@@ -34,6 +34,7 @@ class Host:
         self.loading += 1
         assert self.loading == 1, "Two loads at once."
         await self.may_load.wait()
+        assert folder in self.residency.folders
         await asyncio.sleep(0)
         self.loading -= 1
         if name == "broken":
@@ -129,6 +130,21 @@ def test_those_who_wait_for_one_adapter_share_its_load() -> None:
         host.may_load.set()
         await asyncio.gather(*users)
         assert host.loads == ["a"]
+
+    asyncio.run(run())
+
+
+def test_a_load_that_nobody_waits_for_any_more_keeps_its_files_and_its_place() -> None:
+    async def run() -> None:
+        host = Host()
+        host.may_load.clear()
+        with pytest.raises(EngineUnavailable):
+            async with host.using("a", wait_seconds=0.01):
+                pass
+        host.may_load.set()
+        await host.use("b")
+        assert set(host.held) == {"a", "b"}
+        assert host.residency.folders == {Path("a"), Path("b")}
 
     asyncio.run(run())
 
