@@ -303,9 +303,15 @@ def _show(app: App, published: PublishedVersion, folder: Path) -> None:
     if published.state == "staged":
         app.out.next_step(f"freesolo promote {published.ref}@{published.version}")
         return
-    config = next(iter(sorted((folder / "configs").glob("*.toml"))), None)
+    config = _first_config(folder)
     app.out.next_step(
         f"freesolo train {config}"
         if config
         else f"freesolo pull {published.ref}@{published.version}"
     )
+
+
+def _first_config(folder: Path) -> Path | None:
+    """Return the config to train with first: practice pays once imitation has shown how."""
+    configs = sorted((folder / "configs").glob("*.toml"))
+    return min(configs, key=lambda config: config.name != "sft.toml", default=None)

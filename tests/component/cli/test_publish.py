@@ -149,6 +149,15 @@ def test_a_staged_version_is_told_with_the_way_to_show_it(freesolo: Freesolo, ag
     assert "freesolo promote local/agree@0.1.0" in staged.err
 
 
+def test_what_was_published_is_trained_by_imitation_first(
+    freesolo: Freesolo, with_hub: LiveHub
+) -> None:
+    # It has a config for practice too, whose name comes first.
+    freesolo("init", "dates", "--template", "single-turn")
+
+    assert "Next: freesolo train dates/configs/sft.toml" in freesolo("publish", "dates").err
+
+
 def test_a_conflict_names_both_digests_and_every_file(freesolo: Freesolo, agree: Path) -> None:
     (agree / "old.txt").write_text("old")
     first = freesolo("publish", agree, "--json").document
