@@ -4,7 +4,6 @@ import asyncio
 import functools
 import logging
 import math
-import signal
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -21,7 +20,9 @@ from serving_backend.answers import openapi
 from serving_backend.completions import Completions
 from serving_backend.deployer import Deployer
 from serving_backend.engine import Engine, EngineProcess
+from serving_backend.fleet import Fleet
 from serving_backend.hub import Hub
+from serving_backend.loops import running
 from serving_backend.metrics import Metrics
 from serving_backend.openai_errors import error_body, http_status
 from serving_backend.routes import router
@@ -68,13 +69,14 @@ async def _lifespan(
             room=round(settings.adapter_disk_gib * 2**30),
             in_use=engines.adapter_folders,
         )
+        fleet = Fleet(hub, own=engines.of if settings.own_engines else None, adapters=adapters)
+        stack.push_async_callback(fleet.close)
         usage = UsageLog(settings.data_dir / "usage", hub)
         holds = Holds(hub)
         metrics = Metrics()
         completions = Completions(
             hub,
-            adapters=adapters,
-            engine_of=engines.of,
+            fleet=fleet,
             usage=usage,
             holds=holds,
             settings=settings,
@@ -85,11 +87,14 @@ async def _lifespan(
         app.state.hub = hub
         app.state.completions = completions
         app.state.metrics = metrics
-        deployer = Deployer(hub, adapters, engines.of)
-        for loop in (deployer.run_forever, usage.deliver_forever, holds.renew_forever):
-            task = asyncio.create_task(loop())
-            task.add_done_callback(_end_gateway_on_failure)
-            stack.push_async_callback(_end, task)
+        deployer = Deployer(hub, adapters, fleet)
+        for loop in (
+            fleet.look_forever,
+            deployer.run_forever,
+            usage.deliver_forever,
+            holds.renew_forever,
+        ):
+            await stack.enter_async_context(running(loop))
         stack.push_async_callback(completions.close)
         yield
 
@@ -124,18 +129,6 @@ class Engines:
         """End every engine."""
         for engine in self._engines.values():
             await engine.close()
-
-
-def _end_gateway_on_failure(task: "asyncio.Task[None]") -> None:
-    """End the process if one of its loops met a fault of ours: it is started again whole."""
-    if not task.cancelled() and (fault := task.exception()):
-        logger.critical("the gateway ends itself", exc_info=fault)
-        signal.raise_signal(signal.SIGTERM)
-
-
-async def _end(task: "asyncio.Task[None]") -> None:
-    task.cancel()
-    await asyncio.wait([task])
 
 
 async def _answer_error(request: Request, error: Exception) -> JSONResponse:

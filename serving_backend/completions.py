@@ -5,19 +5,18 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from freesolo.domain.catalog import BaseModelEntry
 from freesolo.domain.prices import most
 from freesolo.errors import EngineUnavailable, FreesoloError, Internal, Unavailable
 from freesolo.schemas.deployments import Target
 from freesolo.schemas.usage import Metered, NewHold, Outcome, UsageRecord, Witness
-from serving_backend.adapters import AdapterStore, engine_name
-from serving_backend.engine import BASE_MODEL, Document, Engine, Session
+from serving_backend.adapters import engine_name
+from serving_backend.engine import BASE_MODEL, Document, Session
+from serving_backend.fleet import Fleet, Wanted
 from serving_backend.formats import GenerationRequest, Head, counts_of
 from serving_backend.hub import Hub
 from serving_backend.limits import InFlight, KeyRates, Place
@@ -45,38 +44,39 @@ class Generation:
         return self.metered.id
 
 
-@dataclass(frozen=True)
+@dataclass
 class Admitted:
-    """A request whose key, model and engine are settled, and money if it is paid beforehand."""
+    """A request whose key and model are settled, and money if it is paid beforehand.
+
+    `session` is the engine that answers, once there is one.
+    """
 
     id: str
     request: GenerationRequest
     target: Target
-    session: Session
     generations: tuple[Generation, ...]
     head: Head
     place: Place
     started: float = field(default_factory=time.monotonic)
-    abandoned: asyncio.Event = field(default_factory=asyncio.Event)
+    session: Session | None = None
+    abandoned: bool = False
 
 
 class Completions:
     """Answers requests, whole or streamed."""
 
-    def __init__(  # noqa: PLR0913 - one for each neighbour
+    def __init__(
         self,
         hub: Hub,
         *,
-        adapters: AdapterStore,
-        engine_of: Callable[[BaseModelEntry], Engine],
+        fleet: Fleet,
         usage: UsageLog,
         holds: Holds,
         settings: ServingSettings,
         metrics: Metrics,
     ) -> None:
         self._hub = hub
-        self._adapters = adapters
-        self._engine_of = engine_of
+        self._fleet = fleet
         self._usage = usage
         self._holds = holds
         self._settings = settings
@@ -90,7 +90,7 @@ class Completions:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def admit(self, key_hash: str, request: GenerationRequest) -> Admitted:
-        """Find out what the key gets under the model's name, and have an engine ready for it.
+        """Find out what the key gets under the model's name, and whether it may have it now.
 
         Raise `PaymentRequired` where that must be paid beforehand and is not, and what `KeyRates` and
         `InFlight` raise.
@@ -99,21 +99,20 @@ class Completions:
         target = await self._hub.resolve(key_hash, request.model)
         self._rates.take_request(target)
         prompts = len(request.asked(context=target.base_model.context))
-        place = self._in_flight.enter(target.base_model.served_as, target.org, prompts=prompts)
+        place = self._in_flight.enter(
+            target.base_model.served_as,
+            target.org,
+            prompts=prompts,
+            engines=self._fleet.size(target.base_model),
+        )
         try:
-            return await self._admit(request, target, place)
+            admitted = _admitted(request, target, place)
+            self._unsettled |= {each.id for each in admitted.generations}
+            if target.prepaid:
+                await self._hold(admitted)
         except BaseException:
             place.leave()
             raise
-
-    async def _admit(self, request: GenerationRequest, target: Target, place: Place) -> Admitted:
-        engine = self._engine_of(target.base_model)
-        session = await engine.session(wait_seconds=self._settings.engine_wait_seconds)
-        name = BASE_MODEL if target.adapter is None else engine_name(target.adapter)
-        admitted = _admitted(request, target, session, place, name=name)
-        self._unsettled |= {each.id for each in admitted.generations}
-        if target.prepaid:
-            await self._hold(admitted)
         return admitted
 
     def rate_headers(self, admitted: Admitted) -> dict[str, str]:
@@ -144,16 +143,12 @@ class Completions:
             await self.abandon(admitted)
             raise _late("The answer took", self._settings.request_seconds) from None
 
-    def drop(self, admitted: Admitted) -> None:
-        """Do without a request that was not begun."""
-        self._void(admitted)
-        admitted.place.leave()
-
     async def abandon(self, admitted: Admitted) -> None:
         """End a request early because nobody waits for it; what it took so far is still counted."""
-        admitted.abandoned.set()
-        ids = [generation.id for generation in admitted.generations]
-        await admitted.session.abort(ids, path=admitted.request.path)
+        admitted.abandoned = True
+        if admitted.session is not None:
+            ids = [generation.id for generation in admitted.generations]
+            await admitted.session.abort(ids, path=admitted.request.path)
 
     async def stream(self, admitted: Admitted) -> AsyncIterator[str]:
         """Return the answer as server-sent events, once the engine has begun it.
@@ -161,7 +156,7 @@ class Completions:
         A task of its own reads from the engine until the token counts have come, whoever listens: a
         caller who hangs up ends the generation early, and what it took is still counted.
         """
-        reading = Reading(prompts=len(admitted.generations))
+        reading = Reading()
         self._spawn(self._read(admitted, reading))
         try:
             async with asyncio.timeout(self._settings.first_token_seconds):
@@ -202,29 +197,63 @@ class Completions:
                 raise
             self._holds.begin(each.id)
 
-    @asynccontextmanager
-    async def _adapter_in_engine(self, admitted: Admitted) -> AsyncIterator[None]:
-        """Have the adapter of a request in the engine, which keeps it until its answer has ended."""
-        async with AsyncExitStack() as stack:
-            if (adapter := admitted.target.adapter) is not None:
-                folder = await self._adapters.staged(adapter, admitted.target.base_model)
-                await stack.enter_async_context(
-                    admitted.session.using(engine_name(adapter), folder)
-                )
-            if admitted.abandoned.is_set():
+    async def _served(
+        self,
+        admitted: Admitted,
+        serve: Callable[[Session], Awaitable[_Result]],
+        *,
+        begun: Callable[[], bool],
+    ) -> _Result:
+        """Have an engine serve a request; if that fails before the answer has begun, another, once."""
+        base_model, failed = admitted.target.base_model, None
+        while True:
+            try:
+                return await self._serve_once(admitted, serve, but=failed)
+            except EngineUnavailable:
+                tried = admitted.session
+                if failed or tried is None or begun() or admitted.abandoned:
+                    raise
+                if not self._fleet.has_other(base_model, tried.life):
+                    raise
+                failed = tried.life
+            await self._begin_anew(admitted)
+
+    async def _serve_once(
+        self, admitted: Admitted, serve: Callable[[Session], Awaitable[_Result]], but: str | None
+    ) -> _Result:
+        target = admitted.target
+        async with self._fleet.engaged(
+            Wanted(target.base_model, target.adapter, target.org),
+            wait_seconds=self._settings.engine_wait_seconds,
+            but=[but] if but else [],
+        ) as session:
+            admitted.session = session
+            if admitted.abandoned:
                 raise EngineUnavailable("Nobody waits for the answer any more.")
-            yield
+            return await serve(session)
+
+    async def _begin_anew(self, admitted: Admitted) -> None:
+        """Give a request that nobody has answered other ids: the first ones are the failed engine's."""
+        self._void(admitted)
+        admitted.generations = tuple(map(_again, admitted.generations))
+        self._unsettled |= {each.id for each in admitted.generations}
+        if admitted.target.prepaid:
+            await self._hold(admitted)
 
     async def _read_whole(self, admitted: Admitted) -> Document:
-        session, path = admitted.session, admitted.request.path
-        try:
-            async with self._adapter_in_engine(admitted):
-                answers = await _together(
-                    session.complete(
-                        each.body, each.id, path=path, meter=each.metered.model_dump_json()
-                    )
-                    for each in admitted.generations
+        async def read(session: Session) -> list[Document]:
+            return await _together(
+                session.complete(
+                    each.body,
+                    each.id,
+                    path=admitted.request.path,
+                    meter=each.metered.model_dump_json(),
                 )
+                for each in admitted.generations
+            )
+
+        try:
+            answers = await self._served(admitted, read, begun=lambda: False)
         except FreesoloError:
             self._void(admitted)
             raise
@@ -238,12 +267,18 @@ class Completions:
         ending = asyncio.get_running_loop().call_later(
             self._settings.request_seconds, self._end_late, admitted, reading
         )
+
+        async def read(session: Session) -> None:
+            # Where the readers of several prompts wait for each other, so that one that the engine
+            # refuses is refused before anything is sent.
+            accepted = asyncio.Barrier(len(admitted.generations))
+            await _together(
+                self._read_part(admitted, reading, position, session, accepted)
+                for position in range(len(admitted.generations))
+            )
+
         try:
-            async with self._adapter_in_engine(admitted):
-                await _together(
-                    self._read_part(admitted, reading, position)
-                    for position in range(len(admitted.generations))
-                )
+            await self._served(admitted, read, begun=reading.begun.done)
             error = None
         except FreesoloError as broken:
             error = broken
@@ -263,16 +298,23 @@ class Completions:
         reading.break_off(_late("The answer took", self._settings.request_seconds))
         self._spawn(self.abandon(admitted))
 
-    async def _read_part(self, admitted: Admitted, reading: Reading, position: int) -> None:
+    async def _read_part(
+        self,
+        admitted: Admitted,
+        reading: Reading,
+        position: int,
+        session: Session,
+        accepted: asyncio.Barrier,
+    ) -> None:
         """Read the answer to one prompt, once the engine has accepted all."""
         generation = admitted.generations[position]
-        async with admitted.session.stream(
+        async with session.stream(
             generation.body,
             generation.id,
             path=admitted.request.path,
             meter=generation.metered.model_dump_json(),
         ) as events:
-            await reading.accepted.wait()
+            await accepted.wait()
             async for data in events:
                 if data != "[DONE]":
                     await self._take(admitted, reading, position, data)
@@ -327,6 +369,9 @@ class Completions:
 
     def _void(self, admitted: Admitted) -> None:
         """Bill nothing for what was not answered, whatever the engine counted."""
+        if admitted.session is None and not admitted.target.prepaid:
+            # No engine was asked, and nothing is held.
+            self._unsettled -= {each.id for each in admitted.generations}
         for generation in admitted.generations:
             self._settle(admitted, generation, Outcome.VOID, {})
 
@@ -342,7 +387,7 @@ class Completions:
             **dict(generation.metered),
             witness=Witness.GATEWAY,
             outcome=outcome,
-            engine=admitted.session.life,
+            engine=admitted.session and admitted.session.life,
             **counts,
         )
         if generation.id in self._unsettled:
@@ -356,10 +401,9 @@ class Completions:
         return record
 
 
-def _admitted(
-    request: GenerationRequest, target: Target, session: Session, place: Place, *, name: str
-) -> Admitted:
+def _admitted(request: GenerationRequest, target: Target, place: Place) -> Admitted:
     """Give a request its ids: one of its own, and one for each prompt if there are several."""
+    name = BASE_MODEL if target.adapter is None else engine_name(target.adapter)
     request_id, now = uuid.uuid4().hex, datetime.now(UTC)
     # What one org has asked must not shorten, or show in the counts of, another's answers.
     bodies = [body | {"cache_salt": target.org} for body in request.for_engine(name, target)]
@@ -368,7 +412,6 @@ def _admitted(
         request_id,
         request,
         target,
-        session,
         tuple(
             Generation(
                 body,
@@ -392,6 +435,12 @@ def _admitted(
         ),
         place,
     )
+
+
+def _again(generation: Generation) -> Generation:
+    """Return a prompt's part under another id."""
+    again = generation.metered.model_copy(update={"id": f"{generation.id}-again"})
+    return replace(generation, metered=again)
 
 
 def _late(what: str, seconds: float) -> EngineUnavailable:

@@ -6,16 +6,15 @@ the gateway dies in the middle, the lease on the deployment ends and it is claim
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
-from freesolo.domain.catalog import BaseModelEntry
 from freesolo.domain.lifecycle import DeploymentState
 from freesolo.errors import FreesoloError, LeaseLost
 from freesolo.schemas.deployments import Advance, DeploymentTask
 from freesolo.schemas.runs import RunError
 from serving_backend.adapters import AdapterStore, engine_name, read_fingerprint
-from serving_backend.engine import Engine
+from serving_backend.fleet import Fleet, Wanted
 from serving_backend.hub import Hub
 from serving_backend.smoke import Trained, smoke
 
@@ -30,12 +29,10 @@ _ENGINE_WAIT_SECONDS = 900.0
 class Deployer:
     """The loop that carries deployments out, one at a time."""
 
-    def __init__(
-        self, hub: Hub, adapters: AdapterStore, engine_of: Callable[[BaseModelEntry], Engine]
-    ) -> None:
+    def __init__(self, hub: Hub, adapters: AdapterStore, fleet: Fleet) -> None:
         self._hub = hub
         self._adapters = adapters
-        self._engine_of = engine_of
+        self._fleet = fleet
 
     async def run_forever(self) -> None:
         """Carry out deployments as they come; pause while the hub does not answer."""
@@ -69,23 +66,23 @@ class Deployer:
         return True
 
     async def _deploy(self, task: DeploymentTask) -> None:
-        name = engine_name(task.adapter)
         async with AsyncExitStack() as stack:
             async with self._leased(task, DeploymentState.LOADING):
                 # Before an engine starts for an adapter that it cannot serve.
-                await self._adapters.staged(task.adapter, task.base_model)
-                engine = self._engine_of(task.base_model)
-                session = await engine.session(wait_seconds=_ENGINE_WAIT_SECONDS)
-                # Again, since the disk may have been needed for others; from here on the engine has it.
                 folder = await self._adapters.staged(task.adapter, task.base_model)
-                await stack.enter_async_context(
-                    session.using(name, folder, wait_seconds=_ENGINE_WAIT_SECONDS)
+                # At once: later its folder may have been needed for others.
+                fingerprint = read_fingerprint(folder)
+                session = await stack.enter_async_context(
+                    self._fleet.engaged(
+                        Wanted(task.base_model, task.adapter),
+                        wait_seconds=_ENGINE_WAIT_SECONDS,
+                        load_seconds=_ENGINE_WAIT_SECONDS,
+                    )
                 )
             await self._advance(task, DeploymentState.SMOKING)
             async with self._leased(task, DeploymentState.SMOKING):
-                fingerprint = await asyncio.to_thread(read_fingerprint, folder)
                 trained = Trained(task.thinking, task.structured_outputs, fingerprint)
-                await smoke(session, name, trained)
+                await smoke(session, engine_name(task.adapter), trained)
         await self._advance(task, DeploymentState.READY)
         logger.info("deployment ready", extra={"deployment": task.id, "revision": task.revision})
 

@@ -99,18 +99,17 @@ class EngineProcess(Protocol):
 
 
 class Session:
-    """One life of an engine, from its start to its end, with the adapters it has loaded."""
+    """One life of an engine, from its start to its end, as those talk to it who ask for answers."""
 
-    def __init__(self, endpoint: Endpoint, room: Room) -> None:
+    def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
-        self._residency = Residency(room.in_memory, load=self._load, remove=self._remove)
         self._http = httpx.AsyncClient(
             base_url=endpoint.url,
             headers={"Authorization": f"Bearer {endpoint.api_key}"},
             timeout=httpx.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS),
             # Half the processor time of httpx's own for a request or a piece. 0 is no limit there.
             transport=AiohttpTransport(limits=httpx.Limits(max_connections=0)),
-            # Engines are on this machine, to which no proxy of the environment leads back.
+            # Engines are on this machine or beside it, to which no proxy of the environment leads.
             trust_env=False,
         )
 
@@ -140,29 +139,6 @@ class Session:
             return (await self._http.get("/health", timeout=5.0)).is_success
         except httpx.TransportError:
             return False
-
-    @property
-    def folders(self) -> set[Path]:
-        """The folders of adapters that this engine may read."""
-        return self._residency.folders
-
-    def using(
-        self, name: str, folder: Path, *, wait_seconds: float = WAIT_SECONDS
-    ) -> AbstractAsyncContextManager[None]:
-        """Have an adapter in the engine under `name`, where it stays until this ends.
-
-        Raise `EngineUnavailable` if there is no room for it, `InvalidAdapter` if it is refused.
-        """
-        return self._residency.using(name, folder, wait_seconds=wait_seconds)
-
-    async def remove_idle(self) -> None:
-        """Take every adapter out of the engine that nobody uses."""
-        await self._residency.remove_idle()
-
-    async def resident(self) -> list[str]:
-        """Return the names of the adapters that the engine holds in memory, by its own account."""
-        adapters: list[str] = (await self._get(_ADAPTERS))["adapters"]
-        return adapters
 
     async def context(self) -> int:
         """Return how many tokens a request may have, prompt and answer together."""
@@ -224,6 +200,50 @@ class Session:
         document: Document = response.json()
         return document
 
+    @contextmanager
+    def _connected(self) -> Iterator[None]:
+        """Turn a connection that fails into `EngineUnavailable`: this life is at its end."""
+        gone = EngineUnavailable(
+            "The engine stopped answering.", hint="It is started again; retry.", retry_after=5.0
+        )
+        if self._http.is_closed:
+            raise gone
+        try:
+            yield
+        except (httpx.TransportError, httpx.StreamError):
+            raise gone from None
+
+
+class OwnSession(Session):
+    """An engine of this process' own, with the adapters that it has loaded."""
+
+    def __init__(self, endpoint: Endpoint, room: Room) -> None:
+        super().__init__(endpoint)
+        self._residency = Residency(room.in_memory, load=self._load, remove=self._remove)
+
+    @property
+    def folders(self) -> set[Path]:
+        """The folders of adapters that this engine may read."""
+        return self._residency.folders
+
+    def using(
+        self, name: str, folder: Path, *, wait_seconds: float = WAIT_SECONDS
+    ) -> AbstractAsyncContextManager[None]:
+        """Have an adapter in the engine under `name`, where it stays until this ends.
+
+        Raise `EngineUnavailable` if there is no room for it, `InvalidAdapter` if it is refused.
+        """
+        return self._residency.using(name, folder, wait_seconds=wait_seconds)
+
+    async def remove_idle(self) -> None:
+        """Take every adapter out of the engine that nobody uses."""
+        await self._residency.remove_idle()
+
+    async def resident(self) -> list[str]:
+        """Return the names of the adapters that the engine holds in memory, by its own account."""
+        adapters: list[str] = (await self._get(_ADAPTERS))["adapters"]
+        return adapters
+
     async def _load(self, name: str, folder: Path) -> None:
         with self._connected():
             response = await self._http.post(
@@ -244,21 +264,8 @@ class Session:
             raise _error(response)
         logger.info("adapter removed", extra={"adapter": name})
 
-    @contextmanager
-    def _connected(self) -> Iterator[None]:
-        """Turn a connection that fails into `EngineUnavailable`: this life is at its end."""
-        gone = EngineUnavailable(
-            "The engine stopped answering.", hint="It is started again; retry.", retry_after=5.0
-        )
-        if self._http.is_closed:
-            raise gone
-        try:
-            yield
-        except (httpx.TransportError, httpx.StreamError):
-            raise gone from None
 
-
-SelfTest = Callable[[EngineProcess, Session], Awaitable[None]]
+SelfTest = Callable[[EngineProcess, OwnSession], Awaitable[None]]
 """Raises `EngineUnavailable` for an engine that must not serve."""
 
 
@@ -272,13 +279,13 @@ class Engine:
         self.deaths = 0
         self._self_test = self_test
         self._life: asyncio.Task[None] | None = None
-        self._ready: asyncio.Future[Session] | None = None
+        self._ready: asyncio.Future[OwnSession] | None = None
         self._one_life_at_a_time = asyncio.Lock()
         self._failures = 0
         self._resting_until = 0.0
         self._reason: FreesoloError
 
-    async def session(self, *, wait_seconds: float) -> Session:
+    async def session(self, *, wait_seconds: float) -> OwnSession:
         """Return the running engine, started if need be.
 
         Raise `EngineUnavailable` if it is not ready within `wait_seconds` or has failed to start
@@ -304,7 +311,7 @@ class Engine:
         return self._session.folders if self._session else set()
 
     @property
-    def _session(self) -> Session | None:
+    def _session(self) -> OwnSession | None:
         """The engine, if it runs."""
         ready = self._ready
         if ready is None or not ready.done() or ready.exception() is not None:
@@ -320,7 +327,7 @@ class Engine:
             # Earlier lives have cleaned up after themselves, unless they were cancelled as they did.
             await self._process.stop()
 
-    def _begin_life(self) -> "asyncio.Future[Session]":
+    def _begin_life(self) -> "asyncio.Future[OwnSession]":
         rest = self._resting_until - time.monotonic()
         if rest > 0:
             raise EngineUnavailable(
@@ -328,16 +335,16 @@ class Engine:
                 hint=self._reason.hint,
                 retry_after=rest,
             )
-        ready: asyncio.Future[Session] = asyncio.get_running_loop().create_future()
+        ready: asyncio.Future[OwnSession] = asyncio.get_running_loop().create_future()
         self._life = asyncio.create_task(self._live(ready))
         return ready
 
-    async def _live(self, ready: "asyncio.Future[Session]") -> None:
+    async def _live(self, ready: "asyncio.Future[OwnSession]") -> None:
         """Start the process, announce it in `ready`, watch it, and clean up after its end."""
         async with self._one_life_at_a_time:
             try:
                 endpoint = await self._process.start()
-                async with Session(endpoint, self._process.room) as session:
+                async with OwnSession(endpoint, self._process.room) as session:
                     await self._until_healthy(session)
                     await self._self_test(self._process, session)
                     logger.info("engine ready", extra={"model": self.model})
@@ -389,7 +396,7 @@ class Engine:
         self._reason = reason
 
 
-def _fail(ready: "asyncio.Future[Session]", error: FreesoloError) -> None:
+def _fail(ready: "asyncio.Future[OwnSession]", error: FreesoloError) -> None:
     ready.set_exception(error)
     # Nobody need be waiting, and asyncio complains of an exception that nobody looked at.
     ready.exception()

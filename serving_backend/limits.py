@@ -94,47 +94,47 @@ class KeyRates:
 
 @dataclass
 class Place:
-    """What a request takes up of an engine, until it is left."""
+    """What a request takes up of the engines of a base model, until it is left."""
 
-    engine: str
+    model: str
     org: str
     prompts: int
     taken: Counter[tuple[str, str]] = field(repr=False)
 
     def leave(self) -> None:
         """Make room. Once is enough."""
-        self.taken[self.engine, ""] -= self.prompts
-        self.taken[self.engine, self.org] -= self.prompts
+        self.taken[self.model, ""] -= self.prompts
+        self.taken[self.model, self.org] -= self.prompts
         self.prompts = 0
 
 
 class InFlight:
-    """How many prompts are being answered or wait, by engine, and by org at each."""
+    """How many prompts are being answered or wait, by base model, and by org at each."""
 
     def __init__(self, *, most: int, most_of_org: int) -> None:
         self._most = most
         self._most_of_org = most_of_org
         self._taken: Counter[tuple[str, str]] = Counter()
 
-    def enter(self, engine: str, org: str, *, prompts: int) -> Place:
-        """Take up room for some prompts. Raise, at once, if there is none.
+    def enter(self, model: str, org: str, *, prompts: int, engines: int) -> Place:
+        """Take up room for some prompts at the engines of a base model. Raise, at once, if there is none.
 
         `RateLimitExceeded` if the org has too many there itself, `EngineUnavailable` if all have.
         """
-        if self._taken[engine, org] + prompts > self._most_of_org:
+        if self._taken[model, org] + prompts > engines * self._most_of_org:
             raise RateLimitExceeded(
-                f"This organisation has {self._taken[engine, org]} prompts on their way, and "
-                f"{self._most_of_org} at most.",
+                f"This organisation has {self._taken[model, org]} prompts on their way, and "
+                f"{engines * self._most_of_org} at most.",
                 hint="Wait for answers before you ask for more.",
                 retry_after=_BUSY_SECONDS,
             )
-        if self._taken[engine, ""] + prompts > self._most:
+        if self._taken[model, ""] + prompts > engines * self._most:
             raise EngineUnavailable(
                 "The engine has too much to do just now.", hint="Retry.", retry_after=_BUSY_SECONDS
             )
-        self._taken[engine, ""] += prompts
-        self._taken[engine, org] += prompts
-        return Place(engine, org, prompts, self._taken)
+        self._taken[model, ""] += prompts
+        self._taken[model, org] += prompts
+        return Place(model, org, prompts, self._taken)
 
     def count(self) -> int:
         """Return how many prompts are on their way."""

@@ -12,14 +12,9 @@ AHEAD = 256
 
 
 class Reading:
-    """One answer on its way, to one prompt or several.
+    """One answer on its way, to one prompt or several."""
 
-    `accepted` is where the readers of several prompts wait for each other, so that one that the engine
-    refuses is refused before anything is sent.
-    """
-
-    def __init__(self, *, prompts: int) -> None:
-        self.accepted = asyncio.Barrier(prompts)
+    def __init__(self) -> None:
         self.begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.usages: dict[int, Mapping[str, Any]] = {}
         self.piece_at: float | None = None

@@ -191,10 +191,6 @@ async def _counted(
 
 
 async def _answer(completions: Completions, admitted: Admitted, caller: Request) -> Response:
-    if await caller.is_disconnected():
-        # The engine took long to start. The answer would be made, and counted, for nobody.
-        completions.drop(admitted)
-        return Response(status_code=_CALLER_GONE)
     headers = {"X-Request-Id": admitted.id}
     if not admitted.request.stream:
         answer = await _unless_gone(caller, completions.answer(admitted))

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 from freesolo.domain.fingerprints import distance
 from freesolo.errors import EngineUnavailable, FreesoloError
-from serving_backend.engine import BASE_MODEL, EngineProcess, Session
+from serving_backend.engine import BASE_MODEL, EngineProcess, OwnSession, Session
 from serving_backend.trials import ROUNDING, Heard, Trial, hear, require_alike
 
 _QUESTION = "Hello."
@@ -21,7 +21,7 @@ _SECONDS = 180.0
 _FELT = 0.05
 
 
-async def self_test(process: EngineProcess, session: Session) -> None:
+async def self_test(process: EngineProcess, session: OwnSession) -> None:
     """Try an engine with as many adapters as a batch may mix; nothing of them is left in it.
 
     Raise `EngineUnavailable` if what it answers depends on who else is asking.

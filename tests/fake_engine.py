@@ -41,7 +41,7 @@ from tests.hubs import serving
 CONTEXT = 1024
 # The token that it says, whatever it says.
 TOKEN = 120
-_KEY = "fake-engine-key"
+_KEY = "the-key-of-a-fake-engine"
 _ROOM = Room(in_batch=2, in_memory=16)
 
 Body = dict[str, Any]

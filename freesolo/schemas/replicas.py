@@ -8,6 +8,9 @@ from pydantic import Field
 
 from freesolo.schemas.base import Wire
 
+# How long the host of an engine keeps an adapter in it that a gateway has claimed.
+CLAIM_SECONDS = 30.0
+
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+$", max_length=200)]
 
 

@@ -13,7 +13,7 @@ from freesolo.domain.fingerprints import Fingerprint, distance
 from freesolo.engines import Endpoint
 from freesolo.errors import EngineUnavailable, InvalidAdapter
 from serving_backend import engine_journal
-from serving_backend.engine import BASE_MODEL, Engine, Room, Session
+from serving_backend.engine import BASE_MODEL, Engine, OwnSession, Room
 from serving_backend.self_test import self_test
 from serving_backend.settings import ServingSettings
 from serving_backend.smoke import Trained, smoke
@@ -36,11 +36,11 @@ class Running:
     model: Path
     adapters: dict[str, Path]
 
-    def run(self, scenario: Callable[[Session], Awaitable[None]]) -> None:
+    def run(self, scenario: Callable[[OwnSession], Awaitable[None]]) -> None:
         """Play a scenario with a session, after which the engine is empty again."""
 
         async def play() -> None:
-            async with Session(self.endpoint, _ROOM) as session:
+            async with OwnSession(self.endpoint, _ROOM) as session:
                 await scenario(session)
                 await session.remove_idle()
                 assert await session.resident() == []
@@ -75,7 +75,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
     async def start() -> Endpoint:
         endpoint = await process.start()
-        async with asyncio.timeout(_START_SECONDS), Session(endpoint, _ROOM) as session:
+        async with asyncio.timeout(_START_SECONDS), OwnSession(endpoint, _ROOM) as session:
             while not await session.is_healthy():
                 assert process.is_alive(), "The engine stopped while it started."
                 await asyncio.sleep(0.2)
@@ -107,7 +107,7 @@ def test_an_engine_without_our_arithmetic_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_engine_with_it_passes_and_holds_nothing_of_the_test(engine: Running) -> None:
-    async def scenario(session: Session) -> None:
+    async def scenario(session: OwnSession) -> None:
         await self_test(engine.process, session)
         assert await session.resident() == []
 
@@ -119,7 +119,7 @@ def test_an_adapter_is_known_again_by_its_fingerprint_and_another_is_not(engine:
     own = Trained(thinking=False, fingerprint=_fingerprint(engine, name))
     others = replace(own, fingerprint=_fingerprint(engine, other))
 
-    async def scenario(session: Session) -> None:
+    async def scenario(session: OwnSession) -> None:
         async with session.using(name, engine.adapters[name]):
             await smoke(session, name, own)
             with pytest.raises(InvalidAdapter, match="nats off"):
@@ -132,7 +132,7 @@ def test_an_answer_in_an_adapter_s_form_parses(engine: Running) -> None:
     name = next(iter(engine.adapters))
     trained = Trained(thinking=False, structured_outputs={"choice": ["yes", "no"]})
 
-    async def scenario(session: Session) -> None:
+    async def scenario(session: OwnSession) -> None:
         async with session.using(name, engine.adapters[name]):
             await smoke(session, name, trained)
 
@@ -142,7 +142,7 @@ def test_an_answer_in_an_adapter_s_form_parses(engine: Running) -> None:
 def test_more_adapters_than_there_is_room_for_take_turns_beside_a_stream(engine: Running) -> None:
     streaming, *rest = engine.adapters
 
-    async def scenario(session: Session) -> None:
+    async def scenario(session: OwnSession) -> None:
         heard = {}
         for name in rest:
             async with session.using(name, engine.adapters[name]):
@@ -185,7 +185,7 @@ def _fingerprint(engine: Running, name: str) -> Fingerprint:
     return fingerprint(adapted, Questions.of(chat_format(engine.model, thinking=False)))
 
 
-async def _text(session: Session, name: str) -> str:
+async def _text(session: OwnSession, name: str) -> str:
     """Return what a long stream says."""
     import json
 
@@ -205,7 +205,7 @@ async def _text(session: Session, name: str) -> str:
 def test_the_base_model_answers_alike_however_many_adapters_came_and_went(
     engine: Running,
 ) -> None:
-    async def scenario(session: Session) -> None:
+    async def scenario(session: OwnSession) -> None:
         before = await hear(session, Trial(BASE_MODEL, _QUESTION))
         for name, folder in engine.adapters.items():
             async with session.using(name, folder):

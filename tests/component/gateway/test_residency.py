@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from freesolo.errors import EngineUnavailable, InvalidAdapter
-from serving_backend.engine import Engine, Room, Session
+from serving_backend.engine import Engine, OwnSession, Room
 from serving_backend.residency import Residency
 from serving_backend.self_test import self_test
 from tests import tiny_adapter
@@ -172,7 +172,7 @@ def test_two_hundred_adapters_take_turns_in_an_engine_with_room_for_four(tmp_pat
     }
     most = 0
 
-    async def call(session: Session, name: str, callers: asyncio.Semaphore) -> str:
+    async def call(session: OwnSession, name: str, callers: asyncio.Semaphore) -> str:
         nonlocal most
         async with callers, session.using(name, folders[name], wait_seconds=60):
             body = {"model": name, "messages": [{"role": "user", "content": "hi"}]}

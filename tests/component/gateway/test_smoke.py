@@ -43,7 +43,7 @@ def tried(engine: FakeEngine, trained: Trained) -> FreesoloError | None:
         endpoint = await process.start()
         engine.adapters.update(adapters)
         try:
-            async with Session(endpoint, process.room) as session:
+            async with Session(endpoint) as session:
                 await smoke(session, _NAME, trained)
         finally:
             await process.stop()

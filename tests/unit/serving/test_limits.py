@@ -92,14 +92,14 @@ def test_keys_that_owe_nothing_are_forgotten() -> None:
 
 def test_room_is_taken_by_prompts_and_made_once() -> None:
     in_flight = InFlight(most=3, most_of_org=2)
-    place = in_flight.enter("engine", "acme", prompts=2)
+    place = in_flight.enter("engine", "acme", prompts=2, engines=1)
     with pytest.raises(RateLimitExceeded):
-        in_flight.enter("engine", "acme", prompts=1)
-    in_flight.enter("engine", "other", prompts=1)
+        in_flight.enter("engine", "acme", prompts=1, engines=1)
+    in_flight.enter("engine", "other", prompts=1, engines=1)
     with pytest.raises(EngineUnavailable):
-        in_flight.enter("engine", "third", prompts=1)
-    in_flight.enter("another engine", "acme", prompts=2)
+        in_flight.enter("engine", "third", prompts=1, engines=1)
+    in_flight.enter("another engine", "acme", prompts=2, engines=1)
     place.leave()
     place.leave()
     assert in_flight.count() == 3
-    in_flight.enter("engine", "acme", prompts=2)
+    in_flight.enter("engine", "acme", prompts=2, engines=1)

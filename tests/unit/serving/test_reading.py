@@ -29,7 +29,7 @@ async def _filled(reading: Reading) -> "asyncio.Task[None]":
 
 def test_so_much_is_kept_and_then_the_engine_has_to_wait() -> None:
     async def story() -> None:
-        reading = Reading(prompts=1)
+        reading = Reading()
         putting = await _filled(reading)
         assert not putting.done()
         assert await reading.next() == {"number": 0}
@@ -40,7 +40,7 @@ def test_so_much_is_kept_and_then_the_engine_has_to_wait() -> None:
 
 def test_nobody_waits_for_a_caller_who_has_left() -> None:
     async def story() -> None:
-        reading = Reading(prompts=1)
+        reading = Reading()
         putting = await _filled(reading)
         reading.leave()
         await putting
@@ -53,7 +53,7 @@ def test_nobody_waits_for_a_caller_who_has_left() -> None:
 
 def test_an_answer_that_is_broken_off_tells_its_caller_why() -> None:
     async def story() -> None:
-        reading = Reading(prompts=1)
+        reading = Reading()
         putting = await _filled(reading)
         late = EngineUnavailable("late")
         reading.break_off(late)
@@ -65,7 +65,7 @@ def test_an_answer_that_is_broken_off_tells_its_caller_why() -> None:
 
 def test_an_answer_of_nothing_is_an_answer() -> None:
     async def story() -> None:
-        reading = Reading(prompts=1)
+        reading = Reading()
         await reading.end(None)
         await reading.begun
         assert await reading.next() is None
@@ -75,7 +75,7 @@ def test_an_answer_of_nothing_is_an_answer() -> None:
 
 def test_an_answer_that_never_began_is_refused() -> None:
     async def story() -> None:
-        reading = Reading(prompts=1)
+        reading = Reading()
         await reading.end(EngineUnavailable("no"))
         with pytest.raises(EngineUnavailable):
             await reading.begun
