@@ -47,7 +47,10 @@ def rank_room(rank: int) -> int:
 def command(
     model: Path, endpoint: Endpoint, *, flags: Iterable[str], options: Mapping[str, object]
 ) -> list[str]:
-    """Return the command that serves `model`, a folder, with run-time LoRA at `endpoint`."""
+    """Return the command that serves `model`, a folder, with run-time LoRA at `endpoint`.
+
+    An option whose value is a tuple is given once for each of them.
+    """
     host, _, port = endpoint.url.removeprefix("http://").rpartition(":")
     everywhere = {
         "host": host,
@@ -65,7 +68,8 @@ def command(
         *(
             text
             for name, value in (everywhere | dict(options)).items()
-            for text in (f"--{name}", str(value))
+            for each in (value if isinstance(value, tuple) else (value,))
+            for text in (f"--{name}", str(each))
         ),
     ]
 

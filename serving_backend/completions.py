@@ -48,7 +48,7 @@ class Generation:
 class Admitted:
     """A request whose key and model are settled, and money if it is paid beforehand.
 
-    `session` is the engine that answers, once there is one.
+    `session` is the engine that answers, once there is one; `engaged` tells when, or that there is none.
     """
 
     id: str
@@ -59,6 +59,7 @@ class Admitted:
     place: Place
     started: float = field(default_factory=time.monotonic)
     session: Session | None = None
+    engaged: asyncio.Event = field(default_factory=asyncio.Event)
     abandoned: bool = False
 
 
@@ -159,6 +160,7 @@ class Completions:
         reading = Reading()
         self._spawn(self._read(admitted, reading))
         try:
+            await admitted.engaged.wait()
             async with asyncio.timeout(self._settings.first_token_seconds):
                 await reading.begun
         except asyncio.CancelledError:
@@ -227,10 +229,11 @@ class Completions:
             wait_seconds=self._settings.engine_wait_seconds,
             but=[but] if but else [],
         ) as session:
-            admitted.session = session
-            if admitted.abandoned:
-                raise EngineUnavailable("Nobody waits for the answer any more.")
-            return await serve(session)
+            if not admitted.abandoned:
+                admitted.session = session
+                admitted.engaged.set()
+                return await serve(session)
+        raise EngineUnavailable("Nobody waits for the answer any more.")
 
     async def _begin_anew(self, admitted: Admitted) -> None:
         """Give a request that nobody has answered other ids: the first ones are the failed engine's."""
@@ -289,6 +292,7 @@ class Completions:
                 self._void(admitted)
             ending.cancel()
             admitted.place.leave()
+            admitted.engaged.set()
             await reading.end(error)
 
     def _end_late(self, admitted: Admitted, reading: Reading) -> None:
@@ -296,6 +300,7 @@ class Completions:
         if not reading.begun.done():
             self._void(admitted)
         reading.break_off(_late("The answer took", self._settings.request_seconds))
+        admitted.engaged.set()
         self._spawn(self.abandon(admitted))
 
     async def _read_part(

@@ -12,6 +12,7 @@ is used, which it keeps in `app.state.engine_client`.
 import asyncio
 import json
 import os
+import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +26,8 @@ _ID_HEADER = "x-request-id"
 # What vLLM makes of a request's id, under which it can be aborted.
 _ENGINE_IDS = {"/v1/chat/completions": "chatcmpl-{}", "/v1/completions": "cmpl-{}-0"}
 _REFUSED = 400
+# Accounts are files.
+_NAME = re.compile(r"[0-9a-z-]{1,100}")
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -55,6 +58,8 @@ class UsageJournal:
         if scope["type"] != "http" or meter is None or scope["path"] not in _ENGINE_IDS:
             return await self._app(scope, receive, send)
         name = headers[_ID_HEADER.encode()].decode()
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r} cannot name an account.")
         account = _Account(self._folder, name, json.loads(meter))
         aborted_as = engine_id(scope["path"], name)
 

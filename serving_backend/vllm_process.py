@@ -12,8 +12,9 @@ from freesolo.base_models.store import local_path
 from freesolo.domain.catalog import BaseModelEntry
 from freesolo.engines import Endpoint
 from freesolo.errors import EngineUnavailable
-from serving_backend import engine_journal
 from serving_backend.engine import BASE_MODEL, Room
+from serving_backend.engine_guard import KeyGuard
+from serving_backend.engine_journal import FOLDER_VARIABLE, UsageJournal
 from serving_backend.settings import EngineSettings
 from serving_backend.synthetic_adapters import write_adapters
 from serving_backend.usage import await_accounts, end_journal, journal_of, journals
@@ -95,7 +96,7 @@ class VllmProcess:
                 on_gpu=on_gpu,
             ),
             env=engines.environment(endpoint, kv_cache_gib=self.settings.kv_cache_gib)
-            | {engine_journal.FOLDER_VARIABLE: str(self._journal)},
+            | {FOLDER_VARIABLE: str(self._journal)},
             log=self.settings.data_dir / "logs" / f"engine-{self._slug}.log",
             record=self._record,
         )
@@ -141,7 +142,10 @@ def command_line(
     if entry.tool_parser:
         flags.append("enable-auto-tool-choice")
         options["tool-call-parser"] = entry.tool_parser
-    options["middleware"] = f"{engine_journal.__name__}.{engine_journal.UsageJournal.__name__}"
+    # The last one stands before the others.
+    options["middleware"] = tuple(
+        f"{each.__module__}.{each.__name__}" for each in (UsageJournal, KeyGuard)
+    )
     return engines.command(model, endpoint, flags=flags, options=options)
 
 

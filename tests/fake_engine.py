@@ -13,25 +13,24 @@ accounts from the environment, as vLLM does, and waits a little before each word
 
 import asyncio
 import json
-import os
 import sys
 import threading
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import uvicorn
-from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from safetensors.numpy import load_file
 
 from freesolo.engines import Endpoint
 from freesolo.errors import EngineUnavailable
 from serving_backend.engine import BASE_MODEL, Room
+from serving_backend.engine_guard import KeyGuard
 from serving_backend.engine_journal import UsageJournal
 from serving_backend.engine_residency import PATH as ADAPTERS
 from serving_backend.usage import end_journal, journal_of
@@ -50,7 +49,7 @@ Body = dict[str, Any]
 class FakeEngine:
     """The application and what a test may look at or change."""
 
-    def __init__(self, *, pause: float = 0.0, key: str = _KEY) -> None:
+    def __init__(self, *, pause: float = 0.0) -> None:
         self.pause = pause
         self.context = CONTEXT
         self.adapters: dict[str, Path] = {}
@@ -60,8 +59,7 @@ class FakeEngine:
         self.answers: list[_Answer] = []
         self.aborted: set[str] = set()
         self.release = threading.Event()
-        # No middleware, which would cut answers into pieces that vLLM sends whole.
-        self.app = FastAPI(dependencies=[Depends(partial(_check_key, key))])
+        self.app = FastAPI()
         self.app.state.engine_client = self
         self.app.add_api_route("/health", lambda: Response(), methods=["GET"])
         self.app.add_api_route("/metrics", self._metrics, methods=["GET"])
@@ -235,7 +233,8 @@ class FakeProcess:
         if self.usage is not None:
             self.journal = journal_of(self.usage, life)
             app = UsageJournal(app, self.journal)
-        return Endpoint(self._running.enter_context(serving(app)), _KEY, life)
+        guarded: Any = KeyGuard(app, _KEY)
+        return Endpoint(self._running.enter_context(serving(guarded)), _KEY, life)
 
     async def write_adapters(self, folder: Path) -> Sequence[Path]:
         return write_adapters(folder, self.room.in_batch)
@@ -263,9 +262,11 @@ def write_adapters(folder: Path, count: int) -> Sequence[Path]:
 
 def main() -> None:
     """Serve until killed."""
-    engine = FakeEngine(pause=0.01, key=os.environ["VLLM_API_KEY"])  # noqa: TID251 - as vLLM does
+    engine = FakeEngine(pause=0.01)
     port = int(sys.argv[1])
-    uvicorn.run(UsageJournal(engine.app), host="127.0.0.1", port=port, log_level="warning")
+    uvicorn.run(
+        KeyGuard(UsageJournal(engine.app)), host="127.0.0.1", port=port, log_level="warning"
+    )
 
 
 class _Answer:
@@ -375,11 +376,6 @@ class _TextAnswer(_Answer):
 
     def _added(self, delta: Body) -> Body:
         return {"text": delta.get("content", "")}
-
-
-async def _check_key(key: str, request: Request) -> None:
-    if request.url.path != "/health" and request.headers.get("Authorization") != f"Bearer {key}":
-        raise HTTPException(401)
 
 
 def _is_finite(folder: Path) -> bool:

@@ -122,12 +122,24 @@ def test_an_adapter_that_is_taken_out_is_gone_from_memory_and_by_name(
         assert engine.http.delete(f"{ADAPTERS}/passing").status_code == 404
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", ADAPTERS), ("DELETE", f"{ADAPTERS}/x")])
-def test_only_the_engine_s_key_shows_and_takes_out_adapters(
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", ADAPTERS),
+        ("DELETE", f"{ADAPTERS}/x"),
+        ("POST", "/v1/chat/completions"),
+        ("POST", "/inference/v1/abort_requests"),
+        # These vLLM leaves open.
+        ("POST", "/invocations"),
+        ("POST", "/tokenize"),
+    ],
+)
+def test_nothing_is_done_for_who_lacks_the_engine_s_key(
     engine: Running, method: str, path: str
 ) -> None:
-    wrong = {"Authorization": "Bearer wrong"}
-    assert engine.http.request(method, path, headers=wrong).status_code == 401
+    for headers in ({"Authorization": "Bearer wrong"}, {"Authorization": ""}):
+        refused = engine.http.request(method, path, headers=headers | {METER_HEADER: "{}"})
+        assert refused.status_code == 401
 
 
 def test_a_model_that_was_never_loaded_is_not_found(engine: Running) -> None:
