@@ -27,7 +27,7 @@ _ID_HEADER = "x-request-id"
 _ENGINE_IDS = {"/v1/chat/completions": "chatcmpl-{}", "/v1/completions": "cmpl-{}-0"}
 _REFUSED = 400
 # Accounts are files.
-_NAME = re.compile(r"[0-9a-z-]{1,100}")
+_NAME = re.compile(r"[0-9A-Za-z-]{1,100}")
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]

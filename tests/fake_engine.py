@@ -84,7 +84,7 @@ class FakeEngine:
         return PlainTextResponse(f"Success: LoRA adapter '{name}' added successfully.")
 
     async def _models(self) -> Body:
-        return {"data": [{"id": BASE_MODEL, "max_model_len": CONTEXT}]}
+        return {"data": [{"id": BASE_MODEL, "max_model_len": self.context}]}
 
     async def _resident(self) -> Body:
         return {"adapters": sorted(self.adapters), "unnamed": 0}

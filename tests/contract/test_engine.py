@@ -28,7 +28,7 @@ from serving_backend.settings import ServingSettings
 from serving_backend.usage import journal_of
 from serving_backend.vllm_process import VllmProcess
 from tests import tiny_adapter, tiny_model
-from tests.fake_engine import CONTEXT, FakeEngine, FakeProcess
+from tests.fake_engine import FakeEngine, FakeProcess
 
 _START_SECONDS = 300
 # So long an answer is not over before it is ended, however late that comes on a busy machine.
@@ -100,7 +100,7 @@ def test_an_adapter_that_is_not_made_of_numbers_is_refused(engine: Running, tmp_
 
 def test_the_base_model_says_how_long_its_context_is(engine: Running) -> None:
     models = {model["id"]: model for model in engine.http.get("/v1/models").json()["data"]}
-    assert models[BASE_MODEL]["max_model_len"] == CONTEXT
+    assert models[BASE_MODEL]["max_model_len"] == _CONTEXT
 
 
 def test_an_adapter_that_is_taken_out_is_gone_from_memory_and_by_name(
@@ -297,7 +297,9 @@ def test_a_mixed_batch_answers_as_each_request_does_alone(engine: Running) -> No
 
 def _process(kind: str, folder: Path) -> EngineProcess:
     if kind == "fake":
-        return FakeProcess(FakeEngine(), usage=folder / "usage")
+        stand_in = FakeEngine()
+        stand_in.context = _CONTEXT
+        return FakeProcess(stand_in, usage=folder / "usage")
     settings = ServingSettings(
         api_key="unused", data_dir=folder, cache_dir=folder / "cache", max_model_len=_CONTEXT
     )
