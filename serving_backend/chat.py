@@ -273,8 +273,8 @@ class ChatRequest(BaseModel):
         if self.max_tokens is not None:
             body.setdefault("max_completion_tokens", self.max_tokens)
         if (self.n or 1) > 1 and self.temperature is not None and self.temperature < _GREEDY:
-            # An engine gives a greedy request one answer. The likeliest token, drawn from itself
-            # alone, is the same one.
+            # An engine gives a greedy request one answer. So the likeliest token is drawn from
+            # itself alone; only where several are just as likely may the answers part.
             body |= {"temperature": 1.0, "top_k": 1}
         if self.stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
