@@ -113,8 +113,8 @@ class GenerationRequest(BaseModel):
         """Return what an engine must be told otherwise than it was asked, whatever the format."""
         terms: Document = {}
         if (self.n or 1) > 1 and self.temperature is not None and self.temperature < _GREEDY:
-            # An engine gives a greedy request one answer. The likeliest token, drawn from itself
-            # alone, is the same one.
+            # An engine gives a greedy request one answer. So the likeliest token is drawn from
+            # itself alone; only where several are just as likely may the answers part.
             terms |= {"temperature": 1.0, "top_k": 1}
         if self.stream:
             terms |= {"stream": True, "stream_options": {"include_usage": True}}

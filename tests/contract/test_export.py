@@ -94,7 +94,7 @@ def test_a_merged_language_model_answers_as_base_and_adapter_within_rounding(
     adapted = get_peft_model(model, LoraConfig(r=8, lora_alpha=16, target_modules="all-linear"))
     for name, weight in adapted.named_parameters():
         if "lora_B" in name:
-            torch.nn.init.normal_(weight, std=0.02)
+            torch.nn.init.normal_(weight, std=0.1)
     adapted.save_pretrained(tmp_path / "adapter")
 
     pair = Pair(base=base, adapter=tmp_path / "adapter", folder=tmp_path / "merged")
@@ -106,7 +106,7 @@ def test_a_merged_language_model_answers_as_base_and_adapter_within_rounding(
     together, plain = logits(adapted, tokenizer), logits(adapted.unload(), tokenizer)
     largest = together.abs().max()
     assert (logits(merged, tokenizer) - together).abs().max() / largest < ROUNDING
-    assert (plain - together).abs().max() / largest > 10 * ROUNDING
+    assert (plain - together).abs().max() / largest > 5 * ROUNDING
 
 
 def logits(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:

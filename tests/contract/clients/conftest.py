@@ -24,7 +24,7 @@ from tests.platforms import running_platform
 
 FOLDER = Path(__file__).parent
 # Made by `make setup`.
-PYTHON = Path("build/clients/bin/python")
+PYTHON = FOLDER.parents[2] / "build" / "clients" / "bin" / "python"
 _PRICES = "price_input = 1_000_000\nprice_output = 1_000_000\n"
 
 
@@ -119,7 +119,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: Path) -> 
 @pytest.fixture(scope="session")
 def python() -> Path:
     """The interpreter that has the clients which cannot share ours."""
-    return _installed(PYTHON.absolute())
+    return _installed(PYTHON)
 
 
 @pytest.fixture(scope="session")

@@ -57,7 +57,6 @@ test("an answer is parsed by its schema", async () => {
 test("several answers come at once, each token with its probability", async () => {
   const answer = await ask({ n: 2, logprobs: true, top_logprobs: 1 });
   assert.deepEqual(answer.choices.map((choice) => choice.index), [0, 1]);
-  assert.equal(answer.choices[0].message.content, answer.choices[1].message.content);
   assert.equal(answer.choices[0].logprobs.content.length, 12);
 });
 
