@@ -7,6 +7,8 @@ import limits
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from freesolo.domain.rates import MOST_PER_MINUTE, KeyLimits
+from freesolo.schemas.usage import BillingMode
 from freesolo.services import LogLevel
 from hub_server.accounts.quotas import Quota
 
@@ -105,6 +107,24 @@ class HubSettings(BaseSettings):
         description="Environments that an org may have, unless `set-quota` says otherwise for it; "
         "no limit by default.",
     )
+    billing: BillingMode = Field(
+        default=BillingMode.METER,
+        description="`meter` counts tokens and what they cost; with `prepaid` a request whose org has "
+        "too little left for it is refused. `python -m hub_server credit` adds to a balance.",
+    )
+    key_requests_per_minute: int | None = Field(
+        default=None,
+        ge=1,
+        le=MOST_PER_MINUTE,
+        description="Requests that a key may make of a gateway in a minute, unless `freesolo keys "
+        "limit` says otherwise for it; no limit by default.",
+    )
+    key_tokens_per_minute: int | None = Field(
+        default=None,
+        ge=1,
+        le=MOST_PER_MINUTE,
+        description="The same for tokens, of prompts and answers together.",
+    )
     catalog: Path | None = Field(
         default=None,
         description="TOML file with more base models, one `[[model]]` table for each.",
@@ -135,6 +155,14 @@ class HubSettings(BaseSettings):
     def quota(self) -> Quota:
         """What an org may keep, where nothing else is said for it."""
         return Quota(self.org_storage_bytes, self.org_environments)
+
+    @property
+    def key_limits(self) -> KeyLimits:
+        """What a key may ask of a gateway, where nothing else is said for it."""
+        return KeyLimits(
+            requests_per_minute=self.key_requests_per_minute,
+            tokens_per_minute=self.key_tokens_per_minute,
+        )
 
     @property
     def database(self) -> str:

@@ -9,12 +9,14 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import delete
 
+from hub_server.billing import service as billing
 from hub_server.dependencies import Resources
 from hub_server.gateway import service as gateway
 from hub_server.leases import service as leases
 from hub_server.lifecycle import service as lifecycle
 from hub_server.maintenance.collecting import collect
 from hub_server.models import RequestRecord
+from hub_server.replicas import service as replicas
 from hub_server.runs import retention
 from hub_server.runs import service as runs
 from hub_server.webhooks import outbox
@@ -72,6 +74,10 @@ def take_back_lost(resources: Resources) -> None:
     with resources.readers() as session:
         runs = leases.lost_runs(session, now=now)
         deployments = gateway.lost_deployments(session, now=now)
+    with _survived("holds not freed"), resources.sessions.begin() as session:
+        billing.free_expired(session, now=now)
+    with _survived("replicas not forgotten"), resources.sessions.begin() as session:
+        replicas.forget_silent(session, now=now)
     for run_id in runs:
         with _survived("run not taken back", run=run_id), resources.sessions.begin() as session:
             leases.take_back(session, run_id, now=now)

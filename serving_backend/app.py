@@ -4,26 +4,31 @@ import asyncio
 import functools
 import logging
 import math
-import signal
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from freesolo.domain.catalog import BaseModelEntry, Source
+from freesolo.domain.catalog import BaseModelEntry
 from freesolo.errors import FreesoloError, Internal, NotFound
 from serving_backend.adapters import AdapterStore
+from serving_backend.answers import openapi
 from serving_backend.completions import Completions
 from serving_backend.deployer import Deployer
 from serving_backend.engine import Engine, EngineProcess
+from serving_backend.fleet import Fleet
 from serving_backend.hub import Hub
+from serving_backend.loops import running
+from serving_backend.metrics import Metrics
 from serving_backend.openai_errors import error_body, http_status
 from serving_backend.routes import router
+from serving_backend.self_test import self_test
 from serving_backend.settings import ServingSettings
-from serving_backend.usage import UsageLog
+from serving_backend.usage import Holds, UsageLog
 from serving_backend.vllm_process import VllmProcess, stop_leftovers
 
 logger = logging.getLogger(__name__)
@@ -34,9 +39,14 @@ ProcessFactory = Callable[[BaseModelEntry, ServingSettings], EngineProcess]
 def create_app(settings: ServingSettings, *, process: ProcessFactory = VllmProcess) -> FastAPI:
     """Return the gateway as an ASGI application. `process` makes what runs a base model's engine."""
     app = FastAPI(
-        title="Freesolo gateway", lifespan=functools.partial(_lifespan, settings, process)
+        title="Freesolo gateway",
+        lifespan=functools.partial(_lifespan, settings, process),
+        # The pages load scripts from a foreign host; /openapi.json says the same.
+        docs_url=None,
+        redoc_url=None,
     )
     app.include_router(router)
+    app.openapi = functools.partial(openapi, app)  # type: ignore[method-assign]  # as FastAPI wants
     app.add_exception_handler(FreesoloError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_no_route)
     app.add_exception_handler(Exception, _answer_fault)
@@ -53,21 +63,38 @@ async def _lifespan(
         stack.push_async_callback(hub.close)
         engines = Engines(settings, process)
         stack.push_async_callback(engines.close)
-        adapters = AdapterStore(settings.data_dir / "adapters", hub)
+        adapters = AdapterStore(
+            settings.data_dir / "adapters",
+            hub,
+            room=round(settings.adapter_disk_gib * 2**30),
+            in_use=engines.adapter_folders,
+        )
+        fleet = Fleet(hub, own=engines.of if settings.own_engines else None, adapters=adapters)
+        stack.push_async_callback(fleet.close)
         usage = UsageLog(settings.data_dir / "usage", hub)
+        holds = Holds(hub)
+        metrics = Metrics()
         completions = Completions(
             hub,
-            adapters=adapters,
-            engine_of=engines.of,
+            fleet=fleet,
             usage=usage,
-            wait_seconds=settings.engine_wait_seconds,
+            holds=holds,
+            settings=settings,
+            metrics=metrics,
         )
+        metrics.watch(engines.all, completions.in_flight)
+        app.state.settings = settings
         app.state.hub = hub
         app.state.completions = completions
-        for loop in (Deployer(hub, adapters, engines.of).run_forever, usage.deliver_forever):
-            task = asyncio.create_task(loop())
-            task.add_done_callback(_end_gateway_on_failure)
-            stack.push_async_callback(_end, task)
+        app.state.metrics = metrics
+        deployer = Deployer(hub, adapters, fleet)
+        for loop in (
+            fleet.look_forever,
+            deployer.run_forever,
+            usage.deliver_forever,
+            holds.renew_forever,
+        ):
+            await stack.enter_async_context(running(loop))
         stack.push_async_callback(completions.close)
         yield
 
@@ -81,32 +108,27 @@ class Engines:
     def __init__(self, settings: ServingSettings, process: ProcessFactory) -> None:
         self._settings = settings
         self._process = process
-        self._engines: dict[tuple[str, str, Source], Engine] = {}
+        self._engines: dict[str, Engine] = {}
 
     def of(self, entry: BaseModelEntry) -> Engine:
         """Return the engine of a base model; it starts when a session is asked of it."""
-        weights = (entry.id, entry.revision, entry.source)
-        if weights not in self._engines:
+        if entry.served_as not in self._engines:
             process = self._process(entry, self._settings)
-            self._engines[weights] = Engine(process, model=entry.id)
-        return self._engines[weights]
+            self._engines[entry.served_as] = Engine(process, model=entry.id, self_test=self_test)
+        return self._engines[entry.served_as]
+
+    def all(self) -> list[Engine]:
+        """Return every engine that was asked for."""
+        return list(self._engines.values())
+
+    def adapter_folders(self) -> set[Path]:
+        """Return the folders of adapters that some engine may read."""
+        return {folder for engine in self._engines.values() for folder in engine.adapter_folders}
 
     async def close(self) -> None:
         """End every engine."""
         for engine in self._engines.values():
             await engine.close()
-
-
-def _end_gateway_on_failure(task: "asyncio.Task[None]") -> None:
-    """End the process if one of its loops met a fault of ours: it is started again whole."""
-    if not task.cancelled() and (fault := task.exception()):
-        logger.critical("the gateway ends itself", exc_info=fault)
-        signal.raise_signal(signal.SIGTERM)
-
-
-async def _end(task: "asyncio.Task[None]") -> None:
-    task.cancel()
-    await asyncio.wait([task])
 
 
 async def _answer_error(request: Request, error: Exception) -> JSONResponse:

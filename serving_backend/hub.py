@@ -1,15 +1,18 @@
 """The gateway's side of the hub: who asks, for what, which adapters to deploy, what was used."""
 
+import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel
 
 from freesolo.client.transport import is_loopback, raise_for_error
+from freesolo.domain.catalog import BaseModelEntry
 from freesolo.errors import Forbidden, Unauthorized, Unavailable
 from freesolo.schemas.base import Wire
 from freesolo.schemas.deployments import (
@@ -20,8 +23,9 @@ from freesolo.schemas.deployments import (
     ServedModel,
     ServedModelList,
     Target,
-    UsageBatch,
 )
+from freesolo.schemas.replicas import NewReplica, Replica, ReplicaLease, ReplicaList
+from freesolo.schemas.usage import HoldIds, NewHold, UsageBatch
 
 # A revoked key or a moved alias takes effect within this time.
 _CACHE_SECONDS = 1.0
@@ -42,6 +46,7 @@ class Hub:
             trust_env=not is_loopback(url),
         )
         self._targets: dict[ResolveTarget, tuple[float, Target]] = {}
+        self._asking: dict[ResolveTarget, asyncio.Task[Target]] = {}
 
     async def close(self) -> None:
         """Close the connections."""
@@ -65,7 +70,12 @@ class Hub:
         cached_at, target = self._targets.get(wanted, (0.0, None))
         if target is not None and asked_at - cached_at < _CACHE_SECONDS:
             return target
-        target = await self._post(Target, "/v1/gateway/resolve", wanted)
+        if wanted not in self._asking:
+            # One question for all who wait for its answer.
+            asking = asyncio.create_task(self._ask(Target, "POST", "/v1/gateway/resolve", wanted))
+            asking.add_done_callback(lambda _: self._asking.pop(wanted))
+            self._asking[wanted] = asking
+        target = await asyncio.shield(self._asking[wanted])
         if len(self._targets) >= _CACHE_ENTRIES:
             self._targets.clear()
         self._targets[wanted] = (asked_at, target)
@@ -74,22 +84,46 @@ class Hub:
     async def models(self, key_hash: str) -> list[ServedModel]:
         """Return every name that a key may ask for."""
         body = KeyHash(key_hash=key_hash)
-        return (await self._post(ServedModelList, "/v1/gateway/models", body)).models
+        return (await self._ask(ServedModelList, "POST", "/v1/gateway/models", body)).models
 
     async def claim_deployment(self) -> DeploymentTask | None:
         """Take the next deployment that waits, under a lease, or None."""
-        response = await self._send("/v1/gateway/deployments/claim")
+        response = await self._send("POST", "/v1/gateway/deployments/claim")
         if response.status_code == httpx.codes.NO_CONTENT:
             return None
         return DeploymentTask.model_validate_json(response.content)
 
     async def advance(self, deployment_id: str, step: Advance) -> None:
         """Move a claimed deployment on, which also renews its lease."""
-        await self._send(f"/v1/gateway/deployments/{deployment_id}/advance", step)
+        await self._send("POST", f"/v1/gateway/deployments/{deployment_id}/advance", step)
+
+    async def hold(self, new: NewHold) -> None:
+        """Have money set aside for a request; raise `PaymentRequired` if there is too little."""
+        await self._send("POST", "/v1/gateway/holds", new)
+
+    async def renew_holds(self, ids: HoldIds) -> None:
+        """Keep money aside for requests that are still being answered."""
+        await self._send("POST", "/v1/gateway/holds/renew", ids)
 
     async def report_usage(self, batch: UsageBatch) -> None:
         """Hand over token counts; the hub ignores records that it has."""
-        await self._send("/v1/gateway/usage", batch)
+        await self._send("POST", "/v1/gateway/usage", batch)
+
+    async def base_model(self, model: str) -> BaseModelEntry:
+        """Return an entry of the hub's catalog."""
+        return await self._ask(BaseModelEntry, "GET", f"/v1/gateway/base-models/{quote(model)}")
+
+    async def announce(self, life: str, replica: NewReplica) -> ReplicaLease:
+        """Make an engine known, or renew its lease."""
+        return await self._ask(ReplicaLease, "PUT", f"/v1/gateway/replicas/{life}", replica)
+
+    async def leave(self, life: str) -> None:
+        """Have an engine forgotten that has ended."""
+        await self._send("DELETE", f"/v1/gateway/replicas/{life}")
+
+    async def replicas(self) -> list[Replica]:
+        """Return the engines of all hosts that live."""
+        return (await self._ask(ReplicaList, "GET", "/v1/gateway/replicas")).replicas
 
     async def download(self, archive_digest: str, destination: Path) -> None:
         """Write the stored bytes with this digest to `destination`."""
@@ -104,12 +138,15 @@ class Hub:
                     async for chunk in response.aiter_bytes():
                         out.write(chunk)
 
-    async def _post(self, answer: type[_Model], path: str, body: Wire) -> _Model:
-        return answer.model_validate_json((await self._send(path, body)).content)
+    async def _ask(
+        self, answer: type[_Model], method: str, path: str, body: Wire | None = None
+    ) -> _Model:
+        return answer.model_validate_json((await self._send(method, path, body)).content)
 
-    async def _send(self, path: str, body: Wire | None = None) -> httpx.Response:
+    async def _send(self, method: str, path: str, body: Wire | None = None) -> httpx.Response:
         with _reachable():
-            response = await self._http.post(
+            response = await self._http.request(
+                method,
                 f"{self._url}{path}",
                 content=None if body is None else body.model_dump_json(),
                 headers={"Content-Type": "application/json"},

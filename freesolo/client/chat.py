@@ -85,7 +85,7 @@ class ChatClient:
         temperature: float,
         seed: int | None = None,
     ) -> Reply:
-        """Return the whole answer of `model`, a base model's id or a deployed run's."""
+        """Return the whole answer of `model`: a deployed run's id, a revision, or a base model's id."""
         body = _body(model, messages, max_tokens=max_tokens, temperature=temperature)
         if seed is not None:
             body["seed"] = seed

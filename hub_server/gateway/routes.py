@@ -28,7 +28,14 @@ def resolve(
     """Return what a key gets under a model name."""
     member = service.chatting_member(session, body.key_hash, now=now)
     resources.key_uses.note(member, now=now)
-    return service.resolve(session, member, body.model, catalog=resources.catalog)
+    return service.resolve(
+        session,
+        member,
+        body.model,
+        catalog=resources.catalog,
+        billing=resources.settings.billing,
+        limits=member.limits.or_else(resources.settings.key_limits),
+    )
 
 
 @router.post("/models")
@@ -62,9 +69,8 @@ def claim_deployment(
         token=str(deployment.lease_token),
         lease_seconds=settings.lease_seconds,
         model=deployment.alias,
-        revision=deployment.revision,
-        adapter=service.adapter_of(session, deployment),
         base_model=claimed.base_model,
+        **service.adapter_facts(session, deployment),
     )
 
 
@@ -80,9 +86,3 @@ def advance_deployment(
     """Move a claimed deployment on and renew the lease; the same state again only renews."""
     deployment = service.held(session, deployment_id, body.token)
     service.advance(session, deployment, body, now=now, lease_seconds=settings.lease_seconds)
-
-
-@router.post("/usage", status_code=status.HTTP_204_NO_CONTENT)
-def record_usage(body: wire.UsageBatch, gateway: Gateway, session: DbSession) -> None:
-    """Store the tokens of answered requests. Records that are known already change nothing."""
-    service.record_usage(session, body.records)

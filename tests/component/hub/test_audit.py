@@ -156,6 +156,14 @@ def _undeployment(hub: HubUnderTest) -> Call:
     return Call(hub.user, f"/v1/deployments/{run_id}", {})
 
 
+def _rollback(hub: HubUnderTest) -> Call:
+    hub.publish()
+    run_id = hub.train()
+    for adapter in (f"{run_id}/step-1", run_id):
+        hub.make_live(adapter)
+    return Call(hub.user, f"/v1/deployments/{run_id}/rollback", {})
+
+
 def _evaluation(hub: HubUnderTest) -> Call:
     hub.publish()
     body = {"json": evaluation(hub), "headers": {"Idempotency-Key": "once"}}
@@ -331,7 +339,8 @@ CASES = [
     Case("POST", "/v1/models", "model.added", _plain("/v1/models", added_entry())),
     Case("DELETE", "/v1/models/{model_id:path}", "model.removed", _removed_model),
     Case("POST", "/v1/deployments", "deployment.requested", _deployment),
-    Case("DELETE", "/v1/deployments/{model}", "deployment.withdrawn", _undeployment),
+    Case("POST", "/v1/deployments/{model}/rollback", "deployment.rolled-back", _rollback),
+    Case("DELETE", "/v1/deployments/{model:path}", "deployment.withdrawn", _undeployment),
     Case("POST", "/v1/evals", "evaluation.stored", _evaluation),
     Case("DELETE", "/v1/evals/{evaluation_id}", "evaluation.deleted", _removed_evaluation),
     Case(
