@@ -88,6 +88,12 @@ def _revocation(hub: HubUnderTest) -> Call:
     return Call(hub.user, f"/v1/keys/{made['id']}", {})
 
 
+def _limitation(hub: HubUnderTest) -> Call:
+    made = hub.user.post("/v1/keys", json={"name": "busy"}).json()
+    limits = {"requests_per_minute": 60}
+    return Call(hub.user, f"/v1/keys/{made['id']}/limits", {"json": limits}, once=False)
+
+
 def _publication(hub: HubUnderTest) -> Call:
     archive = hub.pack()
     headers = {"Content-Digest": content_digest(archive.archive_digest)}
@@ -258,6 +264,7 @@ CASES = [
     Case("POST", "/v1/projects", "project.created", _plain("/v1/projects", {"slug": "refunds"})),
     Case("POST", "/v1/keys", "key.created", _plain("/v1/keys", {"name": "ci"}, once=False)),
     Case("DELETE", "/v1/keys/{key_id}", "key.revoked", _revocation),
+    Case("PUT", "/v1/keys/{key_id}/limits", "key.limited", _limitation),
     Case("PUT", VERSION, "version.published", _publication),
     Case("POST", f"{VERSION}/promote", "version.published", _promotion),
     Case("POST", "/v1/uploads/{upload_id}/finalize", "version.published", _finalizing),
