@@ -33,8 +33,6 @@ FRAMES = ("The {subject} was {word}.", "What a {word} {subject}!")
 QUESTION = (
     "Is this review positive or negative? Answer with one word, positive or negative.\n{review}"
 )
-
-
 # Conversations of a split.
 CONVERSATIONS = {"train": 200, "heldout": 120}
 

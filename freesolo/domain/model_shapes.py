@@ -54,7 +54,9 @@ def shape_from_config(config: Mapping[str, object]) -> ModelShape | None:
     ):
         return None
     kinds = decoder.get("layer_types")
-    if isinstance(kinds, Sequence) and any(kind != "full_attention" for kind in kinds):
+    if isinstance(kinds, Sequence) and not (
+        kinds and all(kind == "full_attention" for kind in kinds)
+    ):
         return None
     hidden, heads = _count(decoder, "hidden_size"), _count(decoder, "num_attention_heads")
     layers, vocabulary = _count(decoder, "num_hidden_layers"), _count(decoder, "vocab_size")

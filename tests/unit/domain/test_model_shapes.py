@@ -60,6 +60,7 @@ def test_what_older_configs_leave_out_follows_from_the_rest() -> None:
         {**LLAMA, "vocab_size": True},
         {**LLAMA, "num_experts": 128},
         {**LLAMA, "layer_types": [["full_attention"]]},
+        {**LLAMA, "layer_types": []},
         {"text_config": {**LLAMA, "num_local_experts": 8}},
     ],
 )
