@@ -1,6 +1,8 @@
 """The gateway's side of the hub: who asks, for what, which adapters to deploy, what was used."""
 
 import asyncio
+import functools
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,8 +47,8 @@ class Hub:
             # A proxy of the environment does not lead back to this machine.
             trust_env=not is_loopback(url),
         )
-        self._targets: dict[ResolveTarget, tuple[float, Target]] = {}
-        self._asking: dict[ResolveTarget, asyncio.Task[Target]] = {}
+        # When it was asked, and the answer or the way to it.
+        self._targets: dict[ResolveTarget, tuple[float, asyncio.Task[Target]]] = {}
 
     async def close(self) -> None:
         """Close the connections."""
@@ -66,20 +68,20 @@ class Hub:
     async def resolve(self, key_hash: str, model: str) -> Target:
         """Return what a key gets under a model name, from memory for up to one second."""
         wanted = ResolveTarget(key_hash=key_hash, model=model)
-        asked_at = time.monotonic()
-        cached_at, target = self._targets.get(wanted, (0.0, None))
-        if target is not None and asked_at - cached_at < _CACHE_SECONDS:
-            return target
-        if wanted not in self._asking:
-            # One question for all who wait for its answer.
+        asked_at, asking = self._targets.get(wanted, (-math.inf, None))
+        if asking is None or time.monotonic() - asked_at >= _CACHE_SECONDS:
+            if len(self._targets) >= _CACHE_ENTRIES:
+                self._targets.clear()
+            # Whoever comes meanwhile waits for the same answer: else all who ask at once ask the hub.
             asking = asyncio.create_task(self._ask(Target, "POST", "/v1/gateway/resolve", wanted))
-            asking.add_done_callback(lambda _: self._asking.pop(wanted))
-            self._asking[wanted] = asking
-        target = await asyncio.shield(self._asking[wanted])
-        if len(self._targets) >= _CACHE_ENTRIES:
-            self._targets.clear()
-        self._targets[wanted] = (asked_at, target)
-        return target
+            asking.add_done_callback(functools.partial(self._forget_failure, wanted))
+            self._targets[wanted] = (time.monotonic(), asking)
+        return await asyncio.shield(asking)
+
+    def _forget_failure(self, wanted: ResolveTarget, asked: "asyncio.Task[Target]") -> None:
+        failed = asked.cancelled() or asked.exception() is not None
+        if failed and self._targets.get(wanted, (0.0, None))[1] is asked:
+            del self._targets[wanted]
 
     async def models(self, key_hash: str) -> list[ServedModel]:
         """Return every name that a key may ask for."""

@@ -13,6 +13,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -69,9 +70,12 @@ class UsageLog:
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     async def deliver(self) -> None:
-        """Send every record to the hub. Raise what it answers; nothing is forgotten then."""
+        """Send every record to the hub. Raise what it answers; nothing is forgotten then.
+
+        Files are read and removed in a thread: there may be hundreds, and answers must not wait.
+        """
         for file in self._waiting():
-            await self._send(_records(file), [file])
+            await self._send(await asyncio.to_thread(_records, file), [file])
         for journal in journals(self._folder):
             await self._deliver_accounts(journal)
 
@@ -83,11 +87,11 @@ class UsageLog:
     async def _deliver_accounts(self, journal: Path) -> None:
         # Looked at first: an engine that has ended closes no account any more.
         ended = (journal / _ENDED).exists()
-        closed = _files(journal, "closed")
-        await self._send([*_accounts(closed, journal.name)], closed)
+        closed = await asyncio.to_thread(_files, journal, "closed")
+        await self._send(await asyncio.to_thread(_accounts, closed, journal.name), closed)
         if ended:
             left = _files(journal, "open")
-            await self._send([*_lost(left, journal.name)], left)
+            await self._send(_lost(left, journal.name), left)
             shutil.rmtree(journal)
 
     async def _send(self, records: Sequence[UsageRecord], files: Sequence[Path]) -> None:
@@ -101,8 +105,7 @@ class UsageLog:
             for file in files:
                 file.rename(self._folder / f"{file.stem}.refused")
             return
-        for file in files:
-            file.unlink()
+        await asyncio.to_thread(_remove, files)
 
 
 class Holds:
@@ -171,20 +174,36 @@ def _records(file: Path) -> list[UsageRecord]:
     return records
 
 
-def _accounts(files: Sequence[Path], engine: str) -> Iterator[UsageRecord]:
+def _remove(files: Sequence[Path]) -> None:
     for file in files:
-        account = json.loads(file.read_bytes())
+        file.unlink(missing_ok=True)
+
+
+def _contents(files: Sequence[Path]) -> Iterator[bytes]:
+    for file in files:
+        # The thread of a delivery that was cut off may still be removing what is sent.
+        with suppress(FileNotFoundError):
+            yield file.read_bytes()
+
+
+def _accounts(files: Sequence[Path], engine: str) -> list[UsageRecord]:
+    records = []
+    for content in _contents(files):
+        account = json.loads(content)
         meter, usage = Metered.model_validate(account["meter"]), account["usage"]
         counts = counts_of(usage) if usage else {}
         outcome = Outcome.COUNTED if usage else Outcome.LOST
-        yield _by_engine(meter, engine, outcome, counts)
+        records.append(_by_engine(meter, engine, outcome, counts))
+    return records
 
 
-def _lost(files: Sequence[Path], engine: str) -> Iterator[UsageRecord]:
-    for file in files:
-        meter = Metered.model_validate_json(file.read_bytes())
+def _lost(files: Sequence[Path], engine: str) -> list[UsageRecord]:
+    records = []
+    for content in _contents(files):
+        meter = Metered.model_validate_json(content)
         logger.error("usage lost", extra={"id": meter.id, "engine": engine})
-        yield _by_engine(meter, engine, Outcome.LOST, {})
+        records.append(_by_engine(meter, engine, Outcome.LOST, {}))
+    return records
 
 
 def _by_engine(
