@@ -25,6 +25,7 @@ from serving_backend.hub import Hub
 from serving_backend.loops import running
 from serving_backend.metrics import Metrics
 from serving_backend.openai_errors import error_body, http_status
+from serving_backend.reconciliation import Reconciliation
 from serving_backend.routes import router
 from serving_backend.self_test import self_test
 from serving_backend.settings import ServingSettings
@@ -82,7 +83,12 @@ async def _lifespan(
             settings=settings,
             metrics=metrics,
         )
-        metrics.watch(engines.all, completions.in_flight)
+        reconciliation = Reconciliation(engines.all, hub, folder=settings.data_dir / "usage")
+        metrics.watch(
+            engines.all,
+            in_flight=completions.in_flight,
+            unaccounted=reconciliation.unaccounted,
+        )
         app.state.settings = settings
         app.state.hub = hub
         app.state.completions = completions
@@ -93,6 +99,7 @@ async def _lifespan(
             deployer.run_forever,
             usage.deliver_forever,
             holds.renew_forever,
+            reconciliation.compare_forever,
         ):
             await stack.enter_async_context(running(loop))
         stack.push_async_callback(completions.close)

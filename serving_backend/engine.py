@@ -34,7 +34,12 @@ from freesolo.errors import (
     InvalidAdapter,
     InvalidInput,
 )
-from serving_backend.engine_journal import METER_HEADER, engine_id
+from serving_backend.engine_journal import (
+    ANSWERS_HEADER,
+    METER_HEADER,
+    UNBILLED_PATH,
+    engine_id,
+)
 from serving_backend.engine_residency import PATH as _ADAPTERS
 from serving_backend.residency import WAIT_SECONDS, Residency
 
@@ -158,7 +163,9 @@ class Session:
         With `meter`, which says who asks, the engine keeps an account of what it took.
         """
         with self._connected():
-            response = await self._http.post(path, json=body, headers=_headers(request_id, meter))
+            response = await self._http.post(
+                path, json=body, headers=_headers(request_id, meter, body)
+            )
         if response.is_error:
             raise _error(response)
         answer: Document = response.json()
@@ -176,12 +183,24 @@ class Session:
         """Open a streamed answer and yield the data of its events. Raise as `complete` does."""
         with self._connected():
             async with self._http.stream(
-                "POST", path, json=body, headers=_headers(request_id, meter)
+                "POST", path, json=body, headers=_headers(request_id, meter, body)
             ) as response:
                 if response.is_error:
                     await response.aread()
                     raise _error(response)
                 yield _events(response)
+
+    async def counters(self) -> str:
+        """Return vLLM's counters of this life, as Prometheus reads them."""
+        with self._connected():
+            response = await self._http.get("/metrics")
+        if response.is_error:
+            raise _error(response)
+        return response.text
+
+    async def unbilled(self) -> Mapping[str, int]:
+        """Return the tokens among those counters that nobody is billed for."""
+        return await self._get(UNBILLED_PATH)
 
     async def abort(self, request_ids: Iterable[str], *, path: str = CHAT_PATH) -> None:
         """End requests early. Their answers finish as usual, with the tokens counted so far."""
@@ -303,16 +322,16 @@ class Engine:
     @property
     def resident(self) -> int:
         """How many adapters it has loaded."""
-        return len(self._session.folders) if self._session else 0
+        return len(self.running.folders) if self.running else 0
 
     @property
     def adapter_folders(self) -> set[Path]:
         """The folders of adapters that it may read, in this life."""
-        return self._session.folders if self._session else set()
+        return self.running.folders if self.running else set()
 
     @property
-    def _session(self) -> OwnSession | None:
-        """The engine, if it runs."""
+    def running(self) -> OwnSession | None:
+        """The engine's life of now, if it is ready."""
         ready = self._ready
         if ready is None or not ready.done() or ready.exception() is not None:
             return None
@@ -402,8 +421,13 @@ def _fail(ready: "asyncio.Future[OwnSession]", error: FreesoloError) -> None:
     ready.exception()
 
 
-def _headers(request_id: str, meter: str | None) -> dict[str, str]:
-    return {"X-Request-Id": request_id} | ({} if meter is None else {METER_HEADER: meter})
+def _headers(request_id: str, meter: str | None, body: Mapping[str, object]) -> dict[str, str]:
+    headers = {"X-Request-Id": request_id}
+    if meter is not None:
+        headers[METER_HEADER] = meter
+    if answers := body.get("n"):
+        headers[ANSWERS_HEADER] = str(answers)
+    return headers
 
 
 async def _events(response: httpx.Response) -> AsyncIterator[str]:

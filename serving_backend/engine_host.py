@@ -26,6 +26,7 @@ from serving_backend.adapters import AdapterStore, engine_name
 from serving_backend.engine import Engine, EngineProcess, OwnSession
 from serving_backend.hub import Hub
 from serving_backend.loops import running
+from serving_backend.reconciliation import Reconciliation
 from serving_backend.self_test import self_test
 from serving_backend.settings import EngineHostSettings
 from serving_backend.usage import UsageLog, await_accounts, journal_of
@@ -189,7 +190,11 @@ def create_app(settings: EngineHostSettings, *, process: ProcessFactory | None =
             app.state.host = host
             # From here on back: no more requests, no engine, and what it counted is handed over.
             stack.push_async_callback(usage.deliver)
-            await stack.enter_async_context(running(usage.deliver_forever))
+            reconciliation = Reconciliation(
+                lambda: [engine], hub, folder=settings.data_dir / "usage"
+            )
+            for loop in (usage.deliver_forever, reconciliation.compare_forever):
+                await stack.enter_async_context(running(loop))
             stack.push_async_callback(engine.close)
             stack.push_async_callback(host.drain)
             await stack.enter_async_context(running(host.announce_forever))

@@ -32,6 +32,7 @@ NOT_SENT = {
 }
 # Below this temperature an engine draws nothing.
 _GREEDY = 1e-5
+_COUNTS = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
 _SignedInt64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 TokenLimit = Annotated[int, Field(ge=1, lt=2**31)]
 _TokenId = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
@@ -159,7 +160,12 @@ class GenerationRequest(BaseModel):
 
 
 def counts_of(usage: Mapping[str, Any]) -> dict[str, int]:
-    """Return an engine's token counts by the names of a `UsageRecord`; what it leaves out is 0."""
+    """Return an engine's token counts by the names of a `UsageRecord`; what it leaves out is 0.
+
+    A request that was ended before its first token has taken nothing: its prompt may not have been read.
+    """
+    if not usage["completion_tokens"]:
+        return dict.fromkeys(_COUNTS, 0)
     prompt = usage.get("prompt_tokens_details") or {}
     completion = usage.get("completion_tokens_details") or {}
     return {

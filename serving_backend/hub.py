@@ -27,7 +27,7 @@ from freesolo.schemas.deployments import (
     Target,
 )
 from freesolo.schemas.replicas import NewReplica, Replica, ReplicaLease, ReplicaList
-from freesolo.schemas.usage import HoldIds, NewHold, UsageBatch
+from freesolo.schemas.usage import EngineTokens, HoldIds, NewHold, UsageBatch
 
 # A revoked key or a moved alias takes effect within this time.
 _CACHE_SECONDS = 1.0
@@ -110,6 +110,10 @@ class Hub:
     async def report_usage(self, batch: UsageBatch) -> None:
         """Hand over token counts; the hub ignores records that it has."""
         await self._send("POST", "/v1/gateway/usage", batch)
+
+    async def engine_tokens(self, life: str) -> EngineTokens:
+        """Return what the ledger has of one life of an engine."""
+        return await self._ask(EngineTokens, "GET", f"/v1/gateway/engines/{quote(life)}/tokens")
 
     async def base_model(self, model: str) -> BaseModelEntry:
         """Return an entry of the hub's catalog."""

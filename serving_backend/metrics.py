@@ -1,11 +1,14 @@
 """What the gateway counts, as Prometheus reads it. No org, key, adapter or word of a prompt is in it."""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from serving_backend.reconciliation import Tokens
 
 # From an answer of a fast engine to one that waited for a slow one, in seconds.
 _FIRST_TOKEN = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -66,9 +69,15 @@ class Metrics:
             registry=self._registry,
         )
 
-    def watch(self, engines: Callable[[], Iterable[Watched]], in_flight: Callable[[], int]) -> None:
-        """Look at engines, and at how much is on its way, whenever the page is read."""
-        self._registry.register(_Looking(engines, in_flight))
+    def watch(
+        self,
+        engines: Callable[[], Iterable[Watched]],
+        *,
+        in_flight: Callable[[], int],
+        unaccounted: Callable[[], Mapping[str, Tokens]],
+    ) -> None:
+        """Look at engines, how much is on its way, and the ledger, whenever the page is read."""
+        self._registry.register(_Looking(engines, in_flight, unaccounted))
 
     def count_answer(self, path: str, model: str, status: int) -> None:
         """Count a request that was answered with a status."""
@@ -93,16 +102,15 @@ class Metrics:
         return generate_latest(self._registry)
 
 
+@dataclass(eq=False)
 class _Looking(Collector):
-    def __init__(
-        self, engines: Callable[[], Iterable[Watched]], in_flight: Callable[[], int]
-    ) -> None:
-        self._engines = engines
-        self._in_flight = in_flight
+    engines: Callable[[], Iterable[Watched]]
+    in_flight: Callable[[], int]
+    unaccounted: Callable[[], Mapping[str, Tokens]]
 
     def collect(self) -> Iterable[Metric]:
         yield GaugeMetricFamily(
-            "freesolo_serve_in_flight", "Prompts on their way.", value=self._in_flight()
+            "freesolo_serve_in_flight", "Prompts on their way.", value=self.in_flight()
         )
         starts = CounterMetricFamily(
             "freesolo_serve_engine_starts", "Engines that became ready.", labels=["model"]
@@ -113,8 +121,16 @@ class _Looking(Collector):
         resident = GaugeMetricFamily(
             "freesolo_serve_resident_adapters", "Adapters that engines hold.", labels=["model"]
         )
-        for engine in self._engines():
+        for engine in self.engines():
             starts.add_metric([engine.model], engine.starts)
             deaths.add_metric([engine.model], engine.deaths)
             resident.add_metric([engine.model], engine.resident)
-        yield from (starts, deaths, resident)
+        unaccounted = GaugeMetricFamily(
+            "freesolo_serve_unaccounted_tokens",
+            "Tokens that a resting engine has counted and the ledger has not.",
+            labels=["model", "kind"],
+        )
+        for model, tokens in self.unaccounted().items():
+            unaccounted.add_metric([model, "prompt"], tokens.prompt)
+            unaccounted.add_metric([model, "completion"], tokens.completion)
+        yield from (starts, deaths, resident, unaccounted)

@@ -151,6 +151,11 @@ def end_journal(journal: Path) -> None:
         (journal / _ENDED).touch()
 
 
+def is_delivered(journal: Path) -> bool:
+    """Say whether every request that an engine has begun is ended, and with the hub."""
+    return not _files(journal, "open") and not _files(journal, "closed")
+
+
 def await_accounts(journal: Path, *, seconds: float) -> None:
     """Wait until an engine that nobody talks to any more has closed its accounts, if it can."""
     deadline = time.monotonic() + seconds

@@ -126,22 +126,28 @@ class FakeEngine:
         return await self._answer(answer)
 
     async def _metrics(self) -> Response:
+        # As vLLM counts: a prompt once for each of its answers, with the first token.
+        begun = [answer for answer in self.answers if answer.sent]
         counts = {
-            "prompt": sum(len(answer.prompt.split()) for answer in self.answers),
-            "generation": sum(answer.sent * answer.answers for answer in self.answers),
+            "prompt_tokens_total": sum(
+                len(answer.prompt.split()) * answer.answers for answer in begun
+            ),
+            "generation_tokens_total": sum(answer.sent * answer.answers for answer in begun),
+            "num_requests_running": sum(not answer.ended for answer in self.answers),
+            "num_requests_waiting": 0,
         }
-        lines = (f"vllm:{kind}_tokens_total {count}\n" for kind, count in counts.items())
-        return PlainTextResponse("".join(lines))
+        return PlainTextResponse("".join(f"vllm:{name} {it}\n" for name, it in counts.items()))
 
     async def _answer(self, answer: "_Answer") -> Response:
         self.answers.append(answer)
         if answer.body.get("stream"):
             return StreamingResponse(self._stream(answer), media_type="text/event-stream")
-        await asyncio.sleep(self.pause * len(answer.words))
-        await self._held(answer)
-        if answer.aborted_as in self.aborted:
-            answer.words = answer.words[:1]
-        return JSONResponse(answer.whole())
+        with answer:
+            await asyncio.sleep(self.pause * len(answer.words))
+            await self._held(answer)
+            if answer.aborted_as in self.aborted:
+                answer.words = answer.words[:1]
+            return JSONResponse(answer.whole())
 
     async def _held(self, answer: "_Answer") -> None:
         while {"hold", "mute"} & set(answer.prompt.split()) and not self.release.is_set():
@@ -159,24 +165,25 @@ class FakeEngine:
         self.aborted.add(request_id)
 
     async def _stream(self, answer: "_Answer") -> AsyncIterator[str]:
-        if "mute" in answer.prompt:
-            await self._held(answer)
-        yield answer.opening()
-        for position, word in enumerate(answer.words):
-            await asyncio.sleep(self.pause)
-            if position:
+        with answer:
+            if "mute" in answer.prompt:
                 await self._held(answer)
-            if answer.aborted_as in self.aborted:
-                break
-            if "break" in answer.prompt and position == 2:
-                yield f"data: {json.dumps({'error': {'message': 'EngineCore died'}})}\n\n"
-                yield "data: [DONE]\n\n"
-                return
-            answer.sent += 1
-            yield answer.piece(word)
-        yield answer.closing()
-        yield answer.usage_event()
-        yield "data: [DONE]\n\n"
+            yield answer.opening()
+            for position, word in enumerate(answer.words):
+                await asyncio.sleep(self.pause)
+                if position:
+                    await self._held(answer)
+                if answer.aborted_as in self.aborted:
+                    break
+                if "break" in answer.prompt and position == 2:
+                    yield f"data: {json.dumps({'error': {'message': 'EngineCore died'}})}\n\n"
+                    yield "data: [DONE]\n\n"
+                    return
+                answer.sent += 1
+                yield answer.piece(word)
+            yield answer.closing()
+            yield answer.usage_event()
+            yield "data: [DONE]\n\n"
 
     def _speaker(self, body: Body) -> str:
         """Return the name of who answers, which a fault makes another than was asked."""
@@ -227,6 +234,7 @@ class FakeProcess:
             raise EngineUnavailable("The stand-in was told not to start.")
         await asyncio.to_thread(self.may_start.wait)
         self.engine.adapters.clear()
+        self.engine.answers.clear()
         self._ended.clear()
         life = uuid.uuid4().hex[:16]
         app: Any = self.engine.app
@@ -287,6 +295,13 @@ class _Answer:
             self.words = [*form.get("choice", ["{}"])[:1]]
         self.sent = 0
         self.logprob = 0.0
+        self.ended = False
+
+    def __enter__(self) -> None:
+        """Begin it."""
+
+    def __exit__(self, *_: object) -> None:
+        self.ended = True
 
     def whole(self) -> Body:
         self.sent = len(self.words)

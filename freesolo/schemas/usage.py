@@ -75,6 +75,17 @@ class UsageBatch(Wire):
     records: list[UsageRecord] = Field(max_length=1000)
 
 
+class EngineTokens(Wire):
+    """The answer of `GET /v1/gateway/engines/{life}/tokens`: all that one life of an engine answered.
+
+    Tokens of requests that were voided are among them; those of the `lost` are not known.
+    """
+
+    prompt_tokens: int
+    completion_tokens: int
+    lost: int
+
+
 class NewHold(Wire):
     """The body of `POST /v1/gateway/holds`: money set aside for a request that begins."""
 

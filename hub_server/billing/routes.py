@@ -48,6 +48,12 @@ def record_usage(body: wire.UsageBatch, gateway: Gateway, session: DbSession) ->
     service.record(session, body.records)
 
 
+@router.get("/gateway/engines/{life}/tokens", tags=["gateway"])
+def show_engine_tokens(life: str, gateway: Gateway, session: DbReader) -> wire.EngineTokens:
+    """Return what the ledger has of one life of an engine, to be compared with its own counters."""
+    return service.engine_tokens(session, life)
+
+
 @router.post("/gateway/holds", tags=["gateway"], status_code=status.HTTP_204_NO_CONTENT)
 def hold(body: wire.NewHold, gateway: Gateway, session: DbSession, now: Now) -> None:
     """Set money aside for a request that begins; 402 if its org has too little."""

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from freesolo.domain.prices import cost, dollars
 from freesolo.errors import InvalidInput, OrgNotFound, PaymentRequired, Problem
 from freesolo.schemas import usage as wire
-from freesolo.schemas.usage import BillingMode, Outcome, UsageBy
+from freesolo.schemas.usage import BillingMode, Outcome, UsageBy, Witness
 from hub_server.accounts.service import Member
 from hub_server.db import insert_if_absent
 from hub_server.models import ApiKey, Balance, Credit, Hold, Org, Usage
@@ -39,20 +39,31 @@ def record(session: Session, records: Sequence[wire.UsageRecord]) -> None:
     orgs = _orgs(session, {record.org for record in records})
     keys = _keys(session, {record.key_id for record in records})
     # Of two that tell of one request, the first counts.
+    first = {record.id: record for record in reversed(records)}
     rows = {
-        record.id: _row(record, orgs[record.org], keys[record.key_id])
-        for record in reversed(records)
+        name: _row(record, orgs[record.org], keys[record.key_id]) for name, record in first.items()
     }
     charged: Counter[UUID] = Counter()
     new = _insert_new(session, list(rows.values()))
     for generation in new:
         charged[rows[generation]["org_id"]] += rows[generation]["amount"]
-    known = [record for record in records if record.id not in new or record.outcome is Outcome.VOID]
+    known = [each for each in records if each.id not in new or each is not first[each.id]]
     for org_id, amount in _void(session, known):
         charged[org_id] -= amount
-    _note_disagreements(session, known)
+    _compare(session, known)
     freed = _free(session, Hold.id.in_(rows))
     _move(session, charged, freed)
+
+
+def engine_tokens(session: Session, life: str) -> wire.EngineTokens:
+    """Sum up what one life of an engine answered, of every org, billed or not."""
+    lost = func.count().filter(Usage.outcome == Outcome.LOST)
+    sums = [
+        func.coalesce(func.sum(column), 0)
+        for column in (Usage.prompt_tokens, Usage.completion_tokens)
+    ]
+    row = session.execute(select(*sums, lost).where(Usage.engine == life)).one()
+    return wire.EngineTokens(prompt_tokens=row[0], completion_tokens=row[1], lost=row[2])
 
 
 def hold(session: Session, new: wire.NewHold, *, now: datetime) -> None:
@@ -184,12 +195,21 @@ def _void(session: Session, records: Sequence[wire.UsageRecord]) -> list[tuple[U
     return [(each.org_id, each.amount) for each in billed]
 
 
-def _note_disagreements(session: Session, records: Sequence[wire.UsageRecord]) -> None:
-    """Log where the witnesses say different things of one request: neither can be trusted then."""
+def _compare(session: Session, records: Sequence[wire.UsageRecord]) -> None:
+    """Hold what is said of known requests against their rows.
+
+    A row that its gateway voided takes the engine's counts, for nobody's money. Where the witnesses say
+    different things of one request neither can be trusted, which is logged.
+    """
     said = {record.id: record for record in records if record.outcome is Outcome.COUNTED}
     for row in session.scalars(select(Usage).where(Usage.id.in_(said))):
-        if row.outcome is Outcome.COUNTED and any(
-            getattr(row, name) != getattr(said[row.id], name) for name in _COUNTS
+        record = said[row.id]
+        if row.outcome is Outcome.VOID and record.witness is Witness.ENGINE:
+            row.engine = record.engine
+            for name in _COUNTS:
+                setattr(row, name, getattr(record, name))
+        elif row.outcome is Outcome.COUNTED and any(
+            getattr(row, name) != getattr(record, name) for name in _COUNTS
         ):
             logger.error("witnesses disagree", extra={"generation": row.id})
 

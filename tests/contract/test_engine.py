@@ -22,8 +22,10 @@ from tenacity import (
 
 from freesolo.engines import Endpoint
 from serving_backend.engine import BASE_MODEL, EngineProcess
-from serving_backend.engine_journal import METER_HEADER
+from serving_backend.engine_journal import ANSWERS_HEADER, METER_HEADER, UNBILLED_PATH
 from serving_backend.engine_residency import PATH as ADAPTERS
+from serving_backend.formats import total_counts
+from serving_backend.reconciliation import read_counters
 from serving_backend.settings import ServingSettings
 from serving_backend.usage import journal_of
 from serving_backend.vllm_process import VllmProcess
@@ -127,6 +129,7 @@ def test_an_adapter_that_is_taken_out_is_gone_from_memory_and_by_name(
     [
         ("GET", ADAPTERS),
         ("DELETE", f"{ADAPTERS}/x"),
+        ("GET", UNBILLED_PATH),
         ("POST", "/v1/chat/completions"),
         ("POST", "/inference/v1/abort_requests"),
         # These vLLM leaves open.
@@ -195,7 +198,7 @@ def test_a_text_is_continued_with_its_token_counts(engine: Running) -> None:
 def test_a_continued_text_is_streamed_and_ends_with_its_token_counts(engine: Running) -> None:
     body = _text_body([5, 6, 7], stream=True, stream_options={"include_usage": True})
     body |= {"n": 2, "temperature": 1}
-    headers = {"X-Request-Id": "streamed-text"}
+    headers = {"X-Request-Id": "streamed-text", ANSWERS_HEADER: "2"}
     with engine.http.stream("POST", "/v1/completions", json=body, headers=headers) as response:
         *chunks, usage, done = _data(response)
     assert done == "[DONE]"
@@ -293,6 +296,25 @@ def test_a_mixed_batch_answers_as_each_request_does_alone(engine: Running) -> No
     with ThreadPoolExecutor(len(requests)) as pool:
         together = list(pool.map(lambda request: _first_token(engine, *request), requests))
     assert together == alone
+
+
+def test_each_token_that_it_counted_is_in_an_account_or_nobody_is_billed_for_it(
+    engine: Running,
+) -> None:
+    """The last test, so that it looks at all that the others have asked."""
+    body = _body(BASE_MODEL, "several", n=3, temperature=1)
+    several = _metered("several") | {ANSWERS_HEADER: "3"}
+    engine.http.post("/v1/chat/completions", json=body, headers=several).raise_for_status()
+    _eventually(lambda: not read_counters(engine.http.get("/metrics").text).requests)
+
+    counted = read_counters(engine.http.get("/metrics").text).tokens
+    unbilled = engine.http.get(UNBILLED_PATH).json()
+
+    accounts = [json.loads(file.read_bytes()) for file in engine.journal.glob("closed/*")]
+    billed = total_counts(account["usage"] for account in accounts)
+    assert unbilled["prompt_tokens"] > 0
+    assert counted.prompt == billed["prompt_tokens"] + unbilled["prompt_tokens"]
+    assert counted.completion == billed["completion_tokens"] + unbilled["completion_tokens"]
 
 
 def _process(kind: str, folder: Path) -> EngineProcess:

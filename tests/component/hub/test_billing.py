@@ -72,6 +72,11 @@ def lines(hub: HubUnderTest, **params: str | list[str]) -> list[Record]:
     return found
 
 
+def engine_tokens(hub: HubUnderTest, life: str) -> Record:
+    found: Record = hub.gateway.get(f"/v1/gateway/engines/{life}/tokens").json()
+    return found
+
+
 @pytest.fixture(autouse=True)
 def adds_up(any_hub: HubUnderTest) -> Iterator[None]:
     """Whatever a test did, every balance is the org's credits less what its requests cost."""
@@ -115,7 +120,7 @@ def test_what_the_gateway_failed_to_answer_is_not_billed_whatever_the_engine_say
 ) -> None:
     by = {
         "gateway": record("a", outcome="void"),
-        "engine": record("a", witness="engine"),
+        "engine": record("a", witness="engine", engine="life"),
     }
     records = [by[witness] for witness in told]
     for batch in [records] if together else [[each] for each in records]:
@@ -124,6 +129,12 @@ def test_what_the_gateway_failed_to_answer_is_not_billed_whatever_the_engine_say
 
     assert lines(any_hub) == []
     assert balance(any_hub) == (0, 0)
+    # It is nobody's money, and still the engine's work.
+    assert engine_tokens(any_hub, "life") == {
+        "prompt_tokens": COUNTS["prompt_tokens"],
+        "completion_tokens": COUNTS["completion_tokens"],
+        "lost": 0,
+    }
 
 
 def test_what_nobody_knows_is_not_billed(
@@ -132,6 +143,33 @@ def test_what_nobody_knows_is_not_billed(
     tell(any_hub, record("a", witness="engine", outcome="lost"))
     assert lines(any_hub) == []
     assert balance(any_hub) == (0, 0)
+
+
+def test_what_one_life_of_an_engine_answered_is_summed_up_over_all_orgs(
+    any_hub: HubUnderTest, record: Callable[..., Record]
+) -> None:
+    other = any_hub.resolve(MODEL, key=any_hub.make_member("other")).json()
+    theirs = {"org": other["org"], "key_id": other["key_id"]}
+    tell(
+        any_hub,
+        record("a", engine="one"),
+        record("b", engine="one", **theirs),
+        record("c", engine="one", outcome="lost", prompt_tokens=0, completion_tokens=0),
+        record("d", engine="two"),
+        record("e"),
+    )
+
+    assert engine_tokens(any_hub, "one") == {
+        "prompt_tokens": 20,
+        "completion_tokens": 10,
+        "lost": 1,
+    }
+    assert engine_tokens(any_hub, "none") == {
+        "prompt_tokens": 0,
+        "completion_tokens": 0,
+        "lost": 0,
+    }
+    assert any_hub.user.get("/v1/gateway/engines/one/tokens").status_code == 403
 
 
 def test_usage_is_summed_up_by_key_model_and_day_and_between_days(
