@@ -7,16 +7,10 @@ import openai
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving_backend import reconciliation
 from tests.component.gateway.conftest import BASE, HELLO, Platform, eventually, said
 
 DIFFER = "ledger and engine differ"
 NOTHING = {"prompt": 0.0, "completion": 0.0}
-
-
-@pytest.fixture(autouse=True)
-def _often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reconciliation, "_INTERVAL_SECONDS", 0.1)
 
 
 def unaccounted(platform: Platform) -> dict[str, float]:
@@ -65,14 +59,3 @@ def test_tokens_that_are_in_no_account_are_told_and_logged(
     )
     told, *_ = [record for record in caplog.records if record.message == DIFFER]
     assert vars(told)["completion_tokens"] == 3
-
-
-def test_nothing_is_said_while_the_engine_answers(platform: Platform) -> None:
-    stream = platform.openai().chat.completions.create(
-        model=BASE, messages=said("please hold on"), stream=True
-    )
-    next(stream)
-    assert unaccounted(platform) == {}
-    platform.engine.release.set()
-    list(stream)
-    eventually(lambda: unaccounted(platform), lambda found: found == NOTHING)
