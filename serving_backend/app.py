@@ -5,21 +5,19 @@ import functools
 import logging
 import math
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from freesolo.domain.catalog import BaseModelEntry
 from freesolo.errors import FreesoloError, Internal, NotFound
 from serving_backend.adapters import AdapterStore
 from serving_backend.answers import openapi
 from serving_backend.completions import Completions
 from serving_backend.deployer import Deployer
-from serving_backend.engine import Engine, EngineProcess
+from serving_backend.engines import Engines, ProcessFactory
 from serving_backend.fleet import Fleet
 from serving_backend.hub import Hub
 from serving_backend.loops import running
@@ -27,14 +25,11 @@ from serving_backend.metrics import Metrics
 from serving_backend.openai_errors import error_body, http_status
 from serving_backend.reconciliation import Reconciliation
 from serving_backend.routes import router
-from serving_backend.self_test import self_test
 from serving_backend.settings import ServingSettings
 from serving_backend.usage import Holds, UsageLog
 from serving_backend.vllm_process import VllmProcess, stop_leftovers
 
 logger = logging.getLogger(__name__)
-
-ProcessFactory = Callable[[BaseModelEntry, ServingSettings], EngineProcess]
 
 
 def create_app(settings: ServingSettings, *, process: ProcessFactory = VllmProcess) -> FastAPI:
@@ -70,7 +65,7 @@ async def _lifespan(
             room=round(settings.adapter_disk_gib * 2**30),
             in_use=engines.adapter_folders,
         )
-        fleet = Fleet(hub, own=engines.of if settings.own_engines else None, adapters=adapters)
+        fleet = Fleet(hub, own=engines if settings.own_engines else None, adapters=adapters)
         stack.push_async_callback(fleet.close)
         usage = UsageLog(settings.data_dir / "usage", hub)
         holds = Holds(hub)
@@ -104,38 +99,6 @@ async def _lifespan(
             await stack.enter_async_context(running(loop))
         stack.push_async_callback(completions.close)
         yield
-
-
-class Engines:
-    """One engine for each base model, made when it is first asked for.
-
-    What a model is called does not say which it is: orgs name those that they add.
-    """
-
-    def __init__(self, settings: ServingSettings, process: ProcessFactory) -> None:
-        self._settings = settings
-        self._process = process
-        self._engines: dict[str, Engine] = {}
-
-    def of(self, entry: BaseModelEntry) -> Engine:
-        """Return the engine of a base model; it starts when a session is asked of it."""
-        if entry.served_as not in self._engines:
-            process = self._process(entry, self._settings)
-            self._engines[entry.served_as] = Engine(process, model=entry.id, self_test=self_test)
-        return self._engines[entry.served_as]
-
-    def all(self) -> list[Engine]:
-        """Return every engine that was asked for."""
-        return list(self._engines.values())
-
-    def adapter_folders(self) -> set[Path]:
-        """Return the folders of adapters that some engine may read."""
-        return {folder for engine in self._engines.values() for folder in engine.adapter_folders}
-
-    async def close(self) -> None:
-        """End every engine."""
-        for engine in self._engines.values():
-            await engine.close()
 
 
 async def _answer_error(request: Request, error: Exception) -> JSONResponse:

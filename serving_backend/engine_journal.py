@@ -30,6 +30,7 @@ _ID_HEADER = "x-request-id"
 # What vLLM makes of a request's id, under which it can be aborted.
 _ENGINE_IDS = {"/v1/chat/completions": "chatcmpl-{}", "/v1/completions": "cmpl-{}-0"}
 _REFUSED = 400
+_ABORT_SECONDS = 0.5
 # Accounts are files.
 _NAME = re.compile(r"[0-9A-Za-z-]{1,100}")
 
@@ -151,11 +152,11 @@ class _Answer:
                 self._tell(json.loads(self._body)["usage"])
             return
         for line in piece.split(b"\n"):
-            # What the model says is inside a string, where its quotes are escaped.
+            # A chunk that holds the word may only be saying it.
             if line.startswith(b"data: {") and b'"usage"' in line:
-                usage = json.loads(line.removeprefix(b"data: "))["usage"]
-                if usage is not None:
-                    self._tell(usage)
+                chunk = json.loads(line.removeprefix(b"data: "))
+                if chunk.get("usage") is not None:
+                    self._tell(chunk["usage"])
 
     def _tell(self, usage: Usage) -> None:
         self._count(usage)
@@ -169,7 +170,10 @@ class _Account:
         self._open = folder / "open" / name
         self._closed = folder / "closed" / name
         self._meter = meter
-        self._open.write_text(json.dumps(meter))
+        # Whole or not at all: a full disk must not leave an account that nobody can read.
+        opening = self._open.with_suffix(".opening")
+        opening.write_text(json.dumps(meter))
+        opening.rename(self._open)
 
     def close(self, usage: Usage | None) -> None:
         """Write down what the request took, None if nobody knows."""
@@ -215,4 +219,7 @@ class _Caller:
         with suppress(asyncio.CancelledError):
             while (await self._receive())["type"] != "http.disconnect":
                 continue
-            await self._abort()
+            # Again and again: an engine ignores what it does not know yet, while it reads the prompt.
+            while True:
+                await self._abort()
+                await asyncio.sleep(_ABORT_SECONDS)

@@ -22,7 +22,8 @@ from freesolo.schemas.base import Artifact
 from freesolo.schemas.replicas import CLAIM_SECONDS, Replica, ReplicaState
 from serving_backend import routing
 from serving_backend.adapters import AdapterStore, engine_name
-from serving_backend.engine import Engine, Session
+from serving_backend.engine import Session
+from serving_backend.engines import Engines
 from serving_backend.hub import Hub
 from serving_backend.residency import WAIT_SECONDS
 
@@ -54,7 +55,7 @@ class Fleet:
         self,
         hub: Hub,
         *,
-        own: Callable[[BaseModelEntry], Engine] | None,
+        own: Engines | None,
         adapters: AdapterStore,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -188,8 +189,10 @@ class Fleet:
             raise EngineUnavailable(
                 f"No engine serves {wanted.base_model.id} now.", retry_after=5.0
             )
-        session = await self._own(wanted.base_model).session(wait_seconds=wait_seconds)
         async with AsyncExitStack() as stack:
+            session = await stack.enter_async_context(
+                self._own.lend(wanted.base_model, wait_seconds=wait_seconds)
+            )
             if wanted.adapter is not None:
                 folder = await self._adapters.staged(wanted.adapter, wanted.base_model)
                 await stack.enter_async_context(

@@ -87,6 +87,12 @@ class ServingSettings(EngineSettings):
         description="Whether `/metrics` answers everybody, for a Prometheus on another machine. It names "
         "base models, but no org, key or adapter.",
     )
+    max_engines: int = Field(
+        default=4,
+        ge=1,
+        description="How many engines of its own a gateway runs at once, of a base model each. For one "
+        "more, the one that answers nobody and was asked least recently is ended; if all answer, 503.",
+    )
     own_engines: bool = Field(
         default=True,
         description="Whether the gateway starts an engine of its own for a base model that no "

@@ -12,8 +12,7 @@ import logging
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -32,6 +31,8 @@ _PAUSE_SECONDS = 5.0
 _RENEWAL_SECONDS = 15.0
 # In a folder of accounts whose engine has ended.
 _ENDED = "ended"
+# What the hub refused, a record a line, for a person to look at.
+_REFUSED = "refused.jsonl"
 
 
 class UsageLog:
@@ -87,25 +88,51 @@ class UsageLog:
     async def _deliver_accounts(self, journal: Path) -> None:
         # Looked at first: an engine that has ended closes no account any more.
         ended = (journal / _ENDED).exists()
-        closed = await asyncio.to_thread(_files, journal, "closed")
-        await self._send(await asyncio.to_thread(_accounts, closed, journal.name), closed)
+        parts = {"closed": _closed, "open": _lost} if ended else {"closed": _closed}
+        for part, read in parts.items():
+            files = await asyncio.to_thread(_files, journal, part)
+            await self._send(await asyncio.to_thread(self._read, files, journal.name, read), files)
         if ended:
-            left = _files(journal, "open")
-            await self._send(_lost(left, journal.name), left)
             shutil.rmtree(journal)
+
+    def _read(
+        self, files: Sequence[Path], engine: str, read: Callable[[bytes, str], UsageRecord]
+    ) -> list[UsageRecord]:
+        """Read accounts of an engine; one that is damaged is set aside, and holds up no other."""
+        records = []
+        for file in files:
+            try:
+                records.append(read(file.read_bytes(), engine))
+            except FileNotFoundError:
+                # The thread of a delivery that was cut off may still be removing what is sent.
+                continue
+            except (ValueError, KeyError):
+                logger.critical("account is damaged", extra={"id": file.name, "engine": engine})
+                file.rename(self._folder / f"{file.name}.damaged")
+        return records
 
     async def _send(self, records: Sequence[UsageRecord], files: Sequence[Path]) -> None:
         """Send what stands in files, and remove those."""
-        try:
-            for start in range(0, len(records), _BATCH):
-                await self._hub.report_usage(UsageBatch(records=records[start : start + _BATCH]))
-        except InvalidInput as error:
-            # Sending it again would fail again, and hold up every later record.
-            logger.error("usage refused", extra={"reason": error.message})
-            for file in files:
-                file.rename(self._folder / f"{file.stem}.refused")
-            return
+        for start in range(0, len(records), _BATCH):
+            await self._send_batch(records[start : start + _BATCH])
         await asyncio.to_thread(_remove, files)
+
+    async def _send_batch(self, records: Sequence[UsageRecord]) -> None:
+        """Send records. One that the hub refuses is looked for, and set aside without the others."""
+        try:
+            await self._hub.report_usage(UsageBatch(records=list(records)))
+        except InvalidInput as error:
+            if len(records) == 1:
+                self._set_aside(records[0], error)
+                return
+            middle = len(records) // 2
+            await self._send_batch(records[:middle])
+            await self._send_batch(records[middle:])
+
+    def _set_aside(self, record: UsageRecord, error: InvalidInput) -> None:
+        logger.critical("usage refused", extra={"id": record.id, "reason": error.message})
+        with (self._folder / _REFUSED).open("a") as file:
+            file.write(f"{record.model_dump_json()}\n")
 
 
 class Holds:
@@ -184,36 +211,23 @@ def _remove(files: Sequence[Path]) -> None:
         file.unlink(missing_ok=True)
 
 
-def _contents(files: Sequence[Path]) -> Iterator[bytes]:
-    for file in files:
-        # The thread of a delivery that was cut off may still be removing what is sent.
-        with suppress(FileNotFoundError):
-            yield file.read_bytes()
+def _closed(content: bytes, engine: str) -> UsageRecord:
+    account = json.loads(content)
+    meter, usage = Metered.model_validate(account["meter"]), account["usage"]
+    counts = counts_of(usage) if usage else {}
+    outcome = Outcome.COUNTED if usage else Outcome.LOST
+    return _by_engine(meter, engine, outcome, counts)
 
 
-def _accounts(files: Sequence[Path], engine: str) -> list[UsageRecord]:
-    records = []
-    for content in _contents(files):
-        account = json.loads(content)
-        meter, usage = Metered.model_validate(account["meter"]), account["usage"]
-        counts = counts_of(usage) if usage else {}
-        outcome = Outcome.COUNTED if usage else Outcome.LOST
-        records.append(_by_engine(meter, engine, outcome, counts))
-    return records
-
-
-def _lost(files: Sequence[Path], engine: str) -> list[UsageRecord]:
-    records = []
-    for content in _contents(files):
-        meter = Metered.model_validate_json(content)
-        logger.error("usage lost", extra={"id": meter.id, "engine": engine})
-        records.append(_by_engine(meter, engine, Outcome.LOST, {}))
-    return records
+def _lost(content: bytes, engine: str) -> UsageRecord:
+    return _by_engine(Metered.model_validate_json(content), engine, Outcome.LOST, {})
 
 
 def _by_engine(
     meter: Metered, engine: str, outcome: Outcome, counts: dict[str, int]
 ) -> UsageRecord:
+    if outcome is Outcome.LOST:
+        logger.error("usage lost", extra={"id": meter.id, "engine": engine})
     return UsageRecord(
         **dict(meter), witness=Witness.ENGINE, outcome=outcome, engine=engine, **counts
     )

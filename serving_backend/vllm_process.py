@@ -21,6 +21,7 @@ from serving_backend.usage import await_accounts, end_journal, journal_of, journ
 
 _ROOM = Room(in_batch=4, in_memory=16)
 _STOP_GRACE_SECONDS = 10.0
+_LOOK_SECONDS = 0.1
 
 
 @dataclass
@@ -61,8 +62,9 @@ class VllmProcess:
 
     async def ended(self) -> None:
         """Return when the API server has ended."""
-        if self._child is not None:
-            await asyncio.to_thread(self._child.wait)
+        # Not in a thread, which each engine would keep for as long as it lives.
+        while self.is_alive():  # noqa: ASYNC110 - a process sets no event
+            await asyncio.sleep(_LOOK_SECONDS)
 
     async def stop(self) -> None:
         """End the whole session, also one that a killed gateway has left behind."""

@@ -154,6 +154,33 @@ def test_what_an_engine_that_died_did_is_lost_and_nobody_pays(
     assert platform.usage_of(requests=0).usage == []
 
 
+def test_what_cannot_be_read_or_is_refused_holds_up_nothing_else(
+    platform: Platform, caplog: pytest.LogCaptureFixture
+) -> None:
+    httpx.get(f"{platform.url}/readyz").raise_for_status()
+    folder = platform.settings.data_dir / "usage"
+    closed = journal_of(folder, "dead") / "closed"
+    closed.mkdir(parents=True)
+    usage = {"prompt_tokens": 3, "completion_tokens": 5}
+    for name, changes in (("a", {}), ("b", {"org": "nobody"}), ("c", {})):
+        meter = _metered(platform).model_copy(update=changes | {"id": name})
+        (closed / name).write_text(
+            json.dumps({"meter": meter.model_dump(mode="json"), "usage": usage})
+        )
+    for name, content in (("d", ""), ("e", "{}")):
+        (closed / name).write_text(content)
+    end_journal(closed.parent)
+
+    (line,) = platform.usage_of(requests=2).usage
+
+    assert line.prompt_tokens == 6
+    eventually(closed.exists, lambda there: not there)
+    (refused,) = (folder / "refused.jsonl").read_text().splitlines()
+    assert json.loads(refused)["id"] == "b"
+    assert {file.name for file in folder.glob("*.damaged")} == {"d.damaged", "e.damaged"}
+    assert {"account is damaged", "usage refused"} <= set(caplog.messages)
+
+
 @pytest.fixture
 def prepaid(
     hub_settings: HubSettings, start_gateway: Callable[[LiveHub], Platform]
