@@ -29,6 +29,7 @@ from tests.killing_gateways import (
     Gateway,
     HubProcess,
     Told,
+    await_answer,
     callers,
     check_ledger,
     engine_sums,
@@ -81,7 +82,7 @@ def undisturbed(hub: HubProcess, gateway: Gateway, seed: int) -> None:
     with callers(gateway, hub.live.user_key, seed) as told:
         while len(told.answers) < UNDISTURBED:
             time.sleep(0.05)
-    ended = check_ledger(hub.live, gateway, told)
+    ended = check_ledger(hub.live, told, gateway)
     ledger, engine = ledger_sums(hub.live), engine_sums(gateway, told)
     print(
         f"Undisturbed: {len(told.answers)} answered, {told.hung_up} hung up, {told.failed} failed; "
@@ -102,7 +103,7 @@ def disturbed(hub: HubProcess, gateway: Gateway, kills: int, seed: int) -> None:
             kill(hub, gateway, victim, told, seconds)
             struck[victim] += 1
             print(f"{struck.total()}: {victim} after {seconds:.2f} s", file=sys.stderr)
-    ended = check_ledger(hub.live, gateway, told)
+    ended = check_ledger(hub.live, told, gateway)
     print(
         "\n| killed | times |\n|---|---|\n"
         + "\n".join(f"| {victim} | {times} |" for victim, times in struck.items())
@@ -121,9 +122,7 @@ def kill(hub: HubProcess, gateway: Gateway, victim: str, told: Told, seconds: fl
     if victim != "hub":
         kill_busy(gateway, victim, told, seconds)
         return
-    before = len(told.answers)
-    while len(told.answers) == before:
-        time.sleep(0.01)
+    await_answer(told)
     time.sleep(seconds)
     hub.kill()
 

@@ -29,7 +29,9 @@ from hub_server.billing import service as billing
 from hub_server.billing.service import HOLD_SECONDS
 from hub_server.models import Balance, Credit, Hold, Usage
 from hub_server.settings import HubSettings
+from serving_backend.reconciliation import read_counters
 from tests.hubs import LiveHub, make_keys, resources_of
+from tests.platforms import wait_for
 from tests.ports import free_port
 
 _MODEL = SMOLLM2_135M.id
@@ -61,7 +63,9 @@ class Told:
 
 
 class Service:
-    """A process of its own that answers `/readyz`, started again whenever it is gone."""
+    """A process of its own that answers at `ready`, started again whenever it is gone."""
+
+    ready = "/readyz"
 
     def __init__(self, url: str, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
         self.url = url
@@ -76,7 +80,7 @@ class Service:
         )
         while True:
             with suppress(httpx.TransportError):
-                if httpx.get(f"{self.url}/readyz", trust_env=False).is_success:
+                if httpx.get(f"{self.url}{self.ready}", trust_env=False).is_success:
                     return
             assert self._process.poll() is None, "It ended while it started."
             time.sleep(0.05)
@@ -101,22 +105,26 @@ class Service:
         self.wait()
 
 
-class Gateway(Service):
-    """A gateway's process, which starts an engine of its own."""
+class EngineKeeper(Service):
+    """A process that keeps engines, with a folder for what they count: a gateway, or a host."""
 
-    def __init__(self, hub: LiveHub, folder: Path, module: str) -> None:
+    def __init__(
+        self, hub: LiveHub, folder: Path, arguments: Sequence[str], **settings: object
+    ) -> None:
         self.folder = folder
         port = free_port()
+        settings = {
+            "hub_url": hub.url,
+            "api_key": hub.gateway_key,
+            "port": port,
+            "data_dir": folder,
+            "cache_dir": folder / "cache",
+            **settings,
+        }
         super().__init__(
             f"http://127.0.0.1:{port}",
-            module.split(),
-            {
-                "FREESOLO_SERVE_HUB_URL": hub.url,
-                "FREESOLO_SERVE_API_KEY": hub.gateway_key,
-                "FREESOLO_SERVE_PORT": str(port),
-                "FREESOLO_SERVE_DATA_DIR": str(folder),
-                "FREESOLO_SERVE_CACHE_DIR": str(folder / "cache"),
-            },
+            arguments,
+            {f"FREESOLO_SERVE_{name.upper()}": str(it) for name, it in settings.items()},
         )
 
     def kill_engine(self) -> None:
@@ -130,17 +138,9 @@ class Gateway(Service):
         (engine,) = self._engines()
         command = engine.cmdline()
         port = command[command.index("--port") + 1] if "--port" in command else command[-1]
-        response = httpx.get(
-            f"http://127.0.0.1:{port}/metrics",
-            headers={"Authorization": f"Bearer {engine.environ()['VLLM_API_KEY']}"},
-            trust_env=False,
-        )
-        lines = response.raise_for_status().text.splitlines()
-        prompt, generation = (
-            sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
-            for name in ("vllm:prompt_tokens_total", "vllm:generation_tokens_total")
-        )
-        return int(prompt), int(generation)
+        page = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).raise_for_status()
+        tokens = read_counters(page.text).tokens
+        return tokens.prompt, tokens.completion
 
     def _engines(self) -> Iterator[psutil.Process]:
         for record in self.folder.glob("run/engine-*.json"):
@@ -148,6 +148,22 @@ class Gateway(Service):
             if found is not None:
                 with suppress(psutil.NoSuchProcess):
                     yield psutil.Process(found.session)
+
+
+class Gateway(EngineKeeper):
+    """A gateway's process, which starts an engine of its own."""
+
+    def __init__(self, hub: LiveHub, folder: Path, module: str, **settings: object) -> None:
+        super().__init__(hub, folder, module.split(), **settings)
+
+
+class EngineHost(EngineKeeper):
+    """A host of one engine as a process."""
+
+    ready = "/healthz"
+
+    def __init__(self, hub: LiveHub, folder: Path, model: str) -> None:
+        super().__init__(hub, folder, ["serving_backend", "engine"], model=model)
 
 
 class HubProcess(Service):
@@ -184,27 +200,36 @@ def inherited() -> dict[str, str]:
 
 
 @contextmanager
-def callers(gateway: Gateway, key: str, seed: int) -> Iterator[Told]:
+def callers(
+    gateway: Gateway,
+    key: str,
+    seed: int,
+    *,
+    keeper: EngineKeeper | None = None,
+    model: str = _MODEL,
+) -> Iterator[Told]:
     """Let several callers ask, whole and streamed, and hang up now and then, while the block runs.
 
-    The first call is made alone, so that it is known what the engine had counted before it.
+    The first call is made alone, so that it is known what the engine had counted before it. `keeper` has
+    the engine, if the gateway has not.
     """
     told, stopping = Told(), threading.Event()
-    ask_whole(OpenAI(base_url=f"{gateway.url}/v1", api_key=key, timeout=300), "first", told)
-    (first,) = told.answers.values()
-    prompt, completion = gateway.engine_counters()
-    told.before = prompt - first[0], completion - first[1]
+    first = OpenAI(base_url=f"{gateway.url}/v1", api_key=key, timeout=300)
+    ask_whole(first, model, "first", told)
+    (counts,) = told.answers.values()
+    prompt, completion = (keeper or gateway).engine_counters()
+    told.before = prompt - counts[0], completion - counts[1]
 
     def call(number: int) -> None:
         draw = random.Random(f"{seed} {number}")  # noqa: S311 - the same calls each time
         client = OpenAI(base_url=f"{gateway.url}/v1", api_key=key, max_retries=0, timeout=60)
         while not stopping.is_set():
             try:
-                ask(client, draw, told)
+                ask(client, model, draw, told)
             except APIError:
                 with told.lock:
                     told.failed += 1
-                time.sleep(0.05)
+                time.sleep(0.25)
 
     with ThreadPoolExecutor(_CALLERS) as pool:
         calling = [pool.submit(call, number) for number in range(_CALLERS)]
@@ -216,15 +241,15 @@ def callers(gateway: Gateway, key: str, seed: int) -> Iterator[Told]:
         each.result()
 
 
-def ask(client: OpenAI, draw: random.Random, told: Told) -> None:
+def ask(client: OpenAI, model: str, draw: random.Random, told: Told) -> None:
     """Ask once; note what was told."""
     text = " ".join("word" for _ in range(draw.randint(1, 30)))
     kind = draw.choice(("whole", "streamed", "streamed", "hung up"))
     if kind == "whole":
-        ask_whole(client, text, told)
+        ask_whole(client, model, text, told)
         return
     stream = client.chat.completions.create(
-        model=_MODEL,
+        model=model,
         messages=[{"role": "user", "content": text}],
         max_completion_tokens=40,
         stream=True,
@@ -239,19 +264,23 @@ def ask(client: OpenAI, draw: random.Random, told: Told) -> None:
     told.note(name, usage)
 
 
-def ask_whole(client: OpenAI, text: str, told: Told) -> None:
+def ask_whole(client: OpenAI, model: str, text: str, told: Told) -> None:
     """Ask for an answer in one piece; note what was told."""
     answer = client.chat.completions.create(
-        model=_MODEL, messages=[{"role": "user", "content": text}], max_completion_tokens=40
+        model=model, messages=[{"role": "user", "content": text}], max_completion_tokens=40
     )
     told.note(answer.id, answer.usage)
 
 
+def await_answer(told: Told, *, seconds: float = 180) -> None:
+    """Wait until somebody was answered again."""
+    before = len(told.answers)
+    wait_for(lambda: len(told.answers) > before, seconds=seconds)
+
+
 def kill_busy(gateway: Gateway, victim: str, told: Told, seconds: float) -> None:
     """Kill one of `VICTIMS` a while after it began to answer again."""
-    before = len(told.answers)
-    while len(told.answers) == before:
-        time.sleep(0.01)
+    await_answer(told)
     time.sleep(seconds)
     if victim != "gateway":
         gateway.kill_engine()
@@ -259,9 +288,9 @@ def kill_busy(gateway: Gateway, victim: str, told: Told, seconds: float) -> None
         gateway.kill()
 
 
-def engine_sums(gateway: Gateway, told: Told) -> tuple[int, int]:
+def engine_sums(keeper: EngineKeeper, told: Told) -> tuple[int, int]:
     """Return the tokens of prompts and of answers that the engine has counted since the first call."""
-    prompt, completion = gateway.engine_counters()
+    prompt, completion = keeper.engine_counters()
     return prompt - told.before[0], completion - told.before[1]
 
 
@@ -273,12 +302,13 @@ def ledger_sums(hub: LiveHub) -> tuple[int, int]:
     return int(prompt), int(completion)
 
 
-def check_ledger(hub: LiveHub, gateway: Gateway, told: Told) -> Counter[str]:
+def check_ledger(hub: LiveHub, told: Told, *keepers: EngineKeeper) -> Counter[str]:
     """Check that every answer was counted as it was told, that nothing is held, and the sums.
 
     Return how many requests ended how.
     """
-    await_settled(gateway)
+    for keeper in keepers:
+        await_settled(keeper)
     resources = resources_of(hub.app)
     with resources.readers() as session:
         rows = {row.id: row for row in session.scalars(select(Usage))}
@@ -299,9 +329,9 @@ def check_ledger(hub: LiveHub, gateway: Gateway, told: Told) -> Counter[str]:
     return Counter(row.outcome.value for row in rows.values())
 
 
-def await_settled(gateway: Gateway) -> None:
-    """Wait until the hub has all that the gateway's folder holds."""
-    usage = gateway.folder / "usage"
+def await_settled(keeper: EngineKeeper) -> None:
+    """Wait until the hub has all that is in a folder."""
+    usage = keeper.folder / "usage"
     patterns = ("*.sending", "open.jsonl", "engines/*/open/*", "engines/*/closed/*")
     deadline = time.monotonic() + 60
     while any(path for pattern in patterns for path in usage.glob(pattern)):

@@ -53,7 +53,7 @@ def test_every_answer_is_billed_once_whoever_is_killed_when(
         for victim in islice(cycle(VICTIMS), _KILLS):
             kill_busy(gateway, victim, told, draw.uniform(0, 0.5))
 
-    ended = check_ledger(prepaid_hub, gateway, told)
+    ended = check_ledger(prepaid_hub, told, gateway)
 
     assert len(told.answers) >= _KILLS
     assert ended["counted"] >= len(told.answers)
@@ -65,7 +65,7 @@ def test_without_a_kill_the_ledger_is_what_callers_were_told(
     with callers(gateway, prepaid_hub.user_key, seed=2) as told:
         wait_for(lambda: len(told.answers) >= 60)
 
-    ended = check_ledger(prepaid_hub, gateway, told)
+    ended = check_ledger(prepaid_hub, told, gateway)
 
     assert told.failed == 0
     assert ended == {"counted": len(told.answers) + told.hung_up}
