@@ -6,6 +6,7 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -28,6 +29,9 @@ from serving_backend.usage import Holds, UsageLog
 
 logger = logging.getLogger(__name__)
 
+# An engine knows a request only when it has read its prompt, and ignores until then that it is to end.
+_ABORT_SECONDS = 0.5
+
 _Result = TypeVar("_Result")
 
 
@@ -48,7 +52,8 @@ class Generation:
 class Admitted:
     """A request whose key and model are settled, and money if it is paid beforehand.
 
-    `session` is the engine that answers, once there is one; `engaged` tells when, or that there is none.
+    `session` is the engine that answers, once there is one; `engaged` tells when, or that there is none,
+    and `ended` that nothing more comes from it.
     """
 
     id: str
@@ -60,6 +65,7 @@ class Admitted:
     started: float = field(default_factory=time.monotonic)
     session: Session | None = None
     engaged: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
     abandoned: bool = False
 
 
@@ -141,15 +147,14 @@ class Completions:
                 return await asyncio.shield(reading)
         except TimeoutError:
             self._void(admitted)
-            await self.abandon(admitted)
+            self.abandon(admitted)
             raise _late("The answer took", self._settings.request_seconds) from None
 
-    async def abandon(self, admitted: Admitted) -> None:
+    def abandon(self, admitted: Admitted) -> None:
         """End a request early because nobody waits for it; what it took so far is still counted."""
-        admitted.abandoned = True
-        if admitted.session is not None:
-            ids = [generation.id for generation in admitted.generations]
-            await admitted.session.abort(ids, path=admitted.request.path)
+        if not admitted.abandoned:
+            admitted.abandoned = True
+            self._spawn(self._abort(admitted))
 
     async def stream(self, admitted: Admitted) -> AsyncIterator[str]:
         """Return the answer as server-sent events, once the engine has begun it.
@@ -169,7 +174,7 @@ class Completions:
         except TimeoutError:
             reading.leave()
             self._void(admitted)
-            await self.abandon(admitted)
+            self.abandon(admitted)
             raise _late("No answer began in", self._settings.first_token_seconds) from None
         return self._events(admitted, reading)
 
@@ -184,6 +189,15 @@ class Completions:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+    async def _abort(self, admitted: Admitted) -> None:
+        """Tell the engine again and again that nobody waits, until the request has ended."""
+        while not admitted.ended.is_set():
+            if admitted.session is not None:
+                ids = [generation.id for generation in admitted.generations]
+                await admitted.session.abort(ids, path=admitted.request.path)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(admitted.ended.wait(), _ABORT_SECONDS)
 
     async def _hold(self, admitted: Admitted) -> None:
         """Have what a request may cost set aside: for all of its prompts, or for none."""
@@ -261,7 +275,7 @@ class Completions:
             self._void(admitted)
             raise
         finally:
-            admitted.place.leave()
+            self._end(admitted)
         self._count(admitted, [answer["usage"] for answer in answers])
         return admitted.request.answer(admitted.head, answers)
 
@@ -291,9 +305,14 @@ class Completions:
             else:
                 self._void(admitted)
             ending.cancel()
-            admitted.place.leave()
-            admitted.engaged.set()
+            self._end(admitted)
             await reading.end(error)
+
+    def _end(self, admitted: Admitted) -> None:
+        """Note that nothing more comes from an engine."""
+        admitted.place.leave()
+        admitted.engaged.set()
+        admitted.ended.set()
 
     def _end_late(self, admitted: Admitted, reading: Reading) -> None:
         """End a stream that takes too long, also because nobody reads it; what it brought is counted."""
@@ -301,7 +320,7 @@ class Completions:
             self._void(admitted)
         reading.break_off(_late("The answer took", self._settings.request_seconds))
         admitted.engaged.set()
-        self._spawn(self.abandon(admitted))
+        self.abandon(admitted)
 
     async def _read_part(
         self,
@@ -358,7 +377,7 @@ class Completions:
         finally:
             if not reading.ended:
                 reading.leave()
-                self._spawn(self.abandon(admitted))
+                self.abandon(admitted)
 
     def _count(self, admitted: Admitted, usages: Iterable[Mapping[str, Any]]) -> None:
         for generation, usage in zip(admitted.generations, usages, strict=True):

@@ -213,7 +213,7 @@ async def _answer(completions: Completions, admitted: Admitted, caller: Request)
         if events is not None:
             headers |= {"Cache-Control": "no-cache"} | completions.rate_headers(admitted)
             return StreamingResponse(events, media_type="text/event-stream", headers=headers)
-    await completions.abandon(admitted)
+    completions.abandon(admitted)
     return Response(status_code=_CALLER_GONE)
 
 

@@ -105,6 +105,17 @@ def test_an_answer_that_takes_too_long_is_given_up_and_costs_nothing(
     assert line.prompt_tokens == 2
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_engine_that_hears_nothing_delays_no_refusal(
+    live_hub: LiveHub, start_gateway: StartGateway, *, stream: bool
+) -> None:
+    platform = start_gateway(live_hub, request_seconds=0.5, first_token_seconds=0.5)
+    assert _ask(platform).status_code == 200
+    platform.engine.faults.add("deaf")
+    assert _ask(platform, messages=said("mute it"), stream=stream).status_code == 503
+    platform.engine.release.set()
+
+
 def test_a_stream_that_takes_too_long_ends_and_what_it_brought_is_counted(
     live_hub: LiveHub, start_gateway: StartGateway
 ) -> None:

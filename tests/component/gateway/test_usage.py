@@ -94,6 +94,21 @@ def test_a_caller_who_hangs_up_on_a_whole_answer_pays_for_what_was_generated(
     assert len(platform.engine.aborted) == 1
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_caller_who_hangs_up_before_the_engine_has_read_the_prompt_pays_for_little(
+    platform: Platform, *, stream: bool
+) -> None:
+    platform.openai().chat.completions.create(model=BASE, messages=HELLO)
+    platform.engine.faults.add("renders")
+    impatient = platform.openai().with_options(timeout=0.2)
+    with pytest.raises(openai.APITimeoutError):
+        impatient.chat.completions.create(model=BASE, messages=said("hold on"), stream=stream)
+    eventually(lambda: platform.engine.aborts, lambda aborts: aborts > 0)
+    platform.engine.faults.clear()
+    (line,) = platform.usage_of(requests=2).usage
+    assert line.completion_tokens <= 4 + 1
+
+
 def test_an_account_of_the_engine_is_enough(platform: Platform) -> None:
     # Once it answers, it has looked at what an earlier gateway left.
     httpx.get(f"{platform.url}/readyz").raise_for_status()
