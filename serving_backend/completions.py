@@ -304,9 +304,9 @@ class Completions:
                 self._count(admitted, [usage for _, usage in sorted(reading.usages.items())])
             else:
                 self._void(admitted)
-            ending.cancel()
             self._end(admitted)
             await reading.end(error)
+            ending.cancel()
 
     def _end(self, admitted: Admitted) -> None:
         """Note that nothing more comes from an engine."""
@@ -375,8 +375,9 @@ class Completions:
                 yield _event(part)
             yield "data: [DONE]\n\n" if part is None else _event(error_body(part))
         finally:
-            if not reading.ended:
-                reading.leave()
+            # Also of an answer that has ended, its last pieces may wait to be read.
+            reading.leave()
+            if not admitted.ended.is_set():
                 self.abandon(admitted)
 
     def _count(self, admitted: Admitted, usages: Iterable[Mapping[str, Any]]) -> None:
