@@ -62,6 +62,9 @@ async def _lifespan(
     async with AsyncExitStack() as stack:
         hub = Hub(settings.hub_url, settings.api_key.get_secret_value())
         stack.push_async_callback(hub.close)
+        usage = UsageLog(settings.data_dir / "usage", hub)
+        # When the engines have ended too: this gateway may never be started again.
+        stack.push_async_callback(_hand_over, usage)
         engines = Engines(settings, process)
         stack.push_async_callback(engines.close)
         adapters = AdapterStore(
@@ -72,7 +75,6 @@ async def _lifespan(
         )
         fleet = Fleet(hub, own=engines.of if settings.own_engines else None, adapters=adapters)
         stack.push_async_callback(fleet.close)
-        usage = UsageLog(settings.data_dir / "usage", hub)
         holds = Holds(hub)
         metrics = Metrics()
         completions = Completions(
@@ -104,6 +106,14 @@ async def _lifespan(
             await stack.enter_async_context(running(loop))
         stack.push_async_callback(completions.close)
         yield
+
+
+async def _hand_over(usage: UsageLog) -> None:
+    """Deliver the last counts; what an absent hub does not take waits for the next start."""
+    try:
+        await usage.deliver()
+    except (FreesoloError, OSError) as error:
+        logger.warning("usage not delivered", extra={"reason": str(error)})
 
 
 class Engines:

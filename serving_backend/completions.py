@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 # An engine knows a request only when it has read its prompt, and ignores until then that it is to end.
 _ABORT_SECONDS = 0.5
+# In which an engine that is alive has ended what it is told to end.
+_LAST_SECONDS = 3.0
 
 _Result = TypeVar("_Result")
 
@@ -48,7 +50,7 @@ class Generation:
         return self.metered.id
 
 
-@dataclass
+@dataclass(eq=False)
 class Admitted:
     """A request whose key and model are settled, and money if it is paid beforehand.
 
@@ -93,6 +95,7 @@ class Completions:
             most=settings.max_in_flight, most_of_org=settings.max_in_flight_per_org
         )
         self._unsettled: set[str] = set()
+        self._open: set[Admitted] = set()
         self._draining = False
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -120,6 +123,7 @@ class Completions:
         except BaseException:
             place.leave()
             raise
+        self._open.add(admitted)
         return admitted
 
     def rate_headers(self, admitted: Admitted) -> dict[str, str]:
@@ -179,9 +183,11 @@ class Completions:
         return self._events(admitted, reading)
 
     async def close(self) -> None:
-        """Wait for the answers that are being read."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        """End the answers that are still being read, and wait a moment for their counts."""
+        for admitted in self._open:
+            self.abandon(admitted)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_LAST_SECONDS)
 
     def _spawn(self, work: Coroutine[None, None, _Result]) -> "asyncio.Task[_Result]":
         """Do something that must not end when the request does that caused it."""
@@ -310,6 +316,7 @@ class Completions:
 
     def _end(self, admitted: Admitted) -> None:
         """Note that nothing more comes from an engine."""
+        self._open.discard(admitted)
         admitted.place.leave()
         admitted.engaged.set()
         admitted.ended.set()
