@@ -98,6 +98,7 @@ async def _lifespan(
         deployer = Deployer(hub, adapters, fleet)
         for loop in (
             fleet.look_forever,
+            fleet.renew_forever,
             deployer.run_forever,
             usage.deliver_forever,
             holds.renew_forever,
