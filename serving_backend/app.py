@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from freesolo.domain.catalog import BaseModelEntry
-from freesolo.errors import FreesoloError, Internal, NotFound
+from freesolo.errors import FreesoloError, Internal, NotFound, RateLimitExceeded, Unavailable
 from serving_backend.adapters import AdapterStore
 from serving_backend.answers import openapi
 from serving_backend.completions import Completions
@@ -33,6 +33,10 @@ from serving_backend.usage import Holds, UsageLog
 from serving_backend.vllm_process import VllmProcess, stop_leftovers
 
 logger = logging.getLogger(__name__)
+
+# Which answers are another when they are asked for again, and when that is if nobody knows better.
+_PASSING = frozenset({RateLimitExceeded.http_status, Unavailable.http_status})
+_RETRY_SECONDS = 5.0
 
 ProcessFactory = Callable[[BaseModelEntry, ServingSettings], EngineProcess]
 
@@ -156,7 +160,8 @@ async def _answer_error(request: Request, error: Exception) -> JSONResponse:
         "request refused",
         extra={"path": request.url.path, "status": status, "code": error.code},
     )
-    headers = {"Retry-After": str(math.ceil(error.retry_after))} if error.retry_after else None
+    wait = error.retry_after or (_RETRY_SECONDS if status in _PASSING else None)
+    headers = {"Retry-After": str(math.ceil(wait))} if wait else None
     return JSONResponse(error_body(error), status_code=status, headers=headers)
 
 

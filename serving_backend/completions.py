@@ -12,7 +12,16 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from freesolo.domain.prices import most
-from freesolo.errors import EngineUnavailable, FreesoloError, Internal, Unavailable
+from freesolo.errors import (
+    EngineUnavailable,
+    Forbidden,
+    FreesoloError,
+    Internal,
+    InvalidAdapter,
+    NotFound,
+    Unauthorized,
+    Unavailable,
+)
 from freesolo.schemas.deployments import Target
 from freesolo.schemas.usage import Metered, NewHold, Outcome, UsageRecord, Witness
 from serving_backend.adapters import engine_name
@@ -244,15 +253,22 @@ class Completions:
         self, admitted: Admitted, serve: Callable[[Session], Awaitable[_Result]], but: str | None
     ) -> _Result:
         target = admitted.target
-        async with self._fleet.engaged(
-            Wanted(target.base_model, target.adapter, target.org),
-            wait_seconds=self._settings.engine_wait_seconds,
-            but=[but] if but else [],
-        ) as session:
-            if not admitted.abandoned:
-                admitted.session = session
-                admitted.engaged.set()
-                return await serve(session)
+        try:
+            async with self._fleet.engaged(
+                Wanted(target.base_model, target.adapter, target.org),
+                wait_seconds=self._settings.engine_wait_seconds,
+                but=[but] if but else [],
+            ) as session:
+                if not admitted.abandoned:
+                    admitted.session = session
+                    admitted.engaged.set()
+                    return await serve(session)
+        except (InvalidAdapter, NotFound, Unauthorized, Forbidden) as error:
+            # It was served when it was deployed, so this is no fault of the caller's.
+            logger.error("adapter not loaded", extra={"model": target.model, "reason": str(error)})
+            raise EngineUnavailable(
+                f"{target.model!r} cannot be loaded just now.", hint="Retry."
+            ) from None
         raise EngineUnavailable("Nobody waits for the answer any more.")
 
     async def _begin_anew(self, admitted: Admitted) -> None:

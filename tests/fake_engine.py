@@ -6,7 +6,7 @@ middle, `hold` waits behind the first word until `FakeEngine.release` is set or 
 `mute` does so before it says anything. Its faults are those of engines that were seen: `mixes` answers
 base requests beside others with an adapter's numbers, `ignores adapters` answers all as the base model,
 `streams base` does so in streams alone, `no form` knows no `structured_outputs`, `deaf` answers no abort,
-`renders` is as long about a prompt as it has this fault.
+`renders` is as long about a prompt as it has this fault, `loads nothing` fails to load adapters.
 
 As a process of its own, `python -m tests.fake_engine PORT`, it takes its key and the folder for its
 accounts from the environment, as vLLM does, and waits a little before each word.
@@ -76,6 +76,8 @@ class FakeEngine:
     async def _load(self, request: Request) -> Response:
         body = await request.json()
         name, folder = body["lora_name"], Path(body["lora_path"])
+        if "loads nothing" in self.faults:
+            return _error(500, "EngineCore encountered an issue.")
         if name in self.adapters:
             return _error(400, f"The lora adapter '{name}' has already been loaded.")
         if not await asyncio.to_thread(folder.is_dir):
