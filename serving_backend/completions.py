@@ -117,7 +117,9 @@ class Completions:
         self.require_open()
         target = await self._hub.resolve(key_hash, request.model)
         self._rates.take_request(target)
-        prompts = len(request.asked(context=target.base_model.context))
+        # An engine computes each answer to a prompt as if it had been asked for alone.
+        sizes = request.asked(context=target.base_model.context)
+        prompts = sum(size.answers for size in sizes)
         place = self._in_flight.enter(
             target.base_model.served_as,
             target.org,

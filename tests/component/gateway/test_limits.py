@@ -74,22 +74,30 @@ def test_a_hub_may_limit_every_key(strict: Platform) -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "status"), [("max_in_flight_per_org", 429), ("max_in_flight", 503)]
+    ("setting", "status", "prompts", "n"),
+    [
+        ("max_in_flight_per_org", 429, ["hold one", "hold two"], 1),
+        ("max_in_flight", 503, ["hold it"], 2),
+    ],
 )
 def test_what_is_too_much_at_once_is_refused_at_once(
-    live_hub: LiveHub, start_gateway: StartGateway, setting: str, status: int
+    live_hub: LiveHub,
+    start_gateway: StartGateway,
+    setting: str,
+    status: int,
+    prompts: list[str],
+    n: int,
 ) -> None:
     platform = start_gateway(live_hub, **{setting: 2})
-    held = platform.openai().completions.create(
-        model=BASE, prompt=["hold one", "hold two"], stream=True
-    )
+    held = platform.openai().completions.create(model=BASE, prompt=prompts, n=n, stream=True)
     refused = _ask(platform)
     assert refused.status_code == status
     assert int(refused.headers["Retry-After"]) > 0
     platform.engine.release.set()
     list(held)
     assert _ask(platform).status_code == 200
-    platform.usage_of(requests=3)
+    assert _ask(platform, n=3).status_code == status
+    platform.usage_of(requests=len(prompts) + 1)
 
 
 def test_an_answer_that_takes_too_long_is_given_up_and_costs_nothing(
