@@ -234,9 +234,9 @@ class ChatRequest(GenerationRequest):
         """Return the size of what is asked."""
         text = self.model_dump_json(include={"messages", "tools"}, exclude_none=True)
         asked = Asked(
-            # What is around the text is more than what the template makes of it, and an image's
-            # address longer than what the model sees of it.
-            text_bytes=min(len(text.encode()), 16 * context),
+            # What is around the text is more than what the template makes of it. But an image of a
+            # few bytes may be of thousands of tokens: all that the model has room for.
+            text_bytes=context if self.images else min(len(text.encode()), 16 * context),
             messages=len(self.messages),
             answers=self.n or 1,
             answer_tokens=min(self.max_completion_tokens or self.max_tokens or context, context),
