@@ -223,12 +223,14 @@ class Completions:
             amount = most(admitted.target.prices, size)
             try:
                 await self._hub.hold(NewHold(id=each.id, org=admitted.target.org, amount=amount))
-            except FreesoloError:
+            except BaseException:
                 # What never was held leaves nothing in the ledger.
                 self._unsettled -= {refused.id for refused in admitted.generations[position:]}
                 self._void(admitted)
                 raise
-            self._holds.begin(each.id)
+            # It may have been given up meanwhile.
+            if each.id in self._unsettled:
+                self._holds.begin(each.id)
 
     async def _served(
         self,
@@ -295,12 +297,12 @@ class Completions:
 
         try:
             answers = await self._served(admitted, read, begun=lambda: False)
-        except FreesoloError:
+            self._count(admitted, [answer["usage"] for answer in answers])
+        except BaseException:
             self._void(admitted)
             raise
         finally:
             self._end(admitted)
-        self._count(admitted, [answer["usage"] for answer in answers])
         return admitted.request.answer(admitted.head, answers)
 
     async def _read(self, admitted: Admitted, reading: Reading) -> None:
@@ -320,13 +322,12 @@ class Completions:
 
         try:
             await self._served(admitted, read, begun=reading.begun.done)
+            self._count(admitted, [usage for _, usage in sorted(reading.usages.items())])
             error = None
         except FreesoloError as broken:
             error = broken
         finally:
-            if error is None:
-                self._count(admitted, [usage for _, usage in sorted(reading.usages.items())])
-            else:
+            if error is not None:
                 self._void(admitted)
             self._end(admitted)
             await reading.end(error)

@@ -6,7 +6,8 @@ middle, `hold` waits behind the first word until `FakeEngine.release` is set or 
 `mute` does so before it says anything. Its faults are those of engines that were seen: `mixes` answers
 base requests beside others with an adapter's numbers, `ignores adapters` answers all as the base model,
 `streams base` does so in streams alone, `no form` knows no `structured_outputs`, `deaf` answers no abort,
-`renders` is as long about a prompt as it has this fault, `loads nothing` fails to load adapters.
+`renders` is as long about a prompt as it has this fault, `loads nothing` fails to load adapters,
+`babbles` answers something that is no JSON.
 
 As a process of its own, `python -m tests.fake_engine PORT`, it takes its key and the folder for its
 accounts from the environment, as vLLM does, and waits a little before each word.
@@ -102,6 +103,8 @@ class FakeEngine:
         body = await request.json()
         self.requests.append(body)
         await self._while_it_has("renders")
+        if "babbles" in self.faults:
+            return PlainTextResponse("This is no answer.")
         if body["model"] not in {BASE_MODEL, *self.adapters}:
             return _error(404, f"The model `{body['model']}` does not exist.")
         prompt = str(body["messages"][-1]["content"])

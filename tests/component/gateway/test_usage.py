@@ -224,6 +224,22 @@ def test_a_request_that_fails_frees_what_was_held_for_it(prepaid: Platform) -> N
     assert left.balance == 10**12
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_makes_no_sense_frees_what_was_held_for_it(
+    prepaid: Platform, *, stream: bool
+) -> None:
+    add_credit(prepaid.hub, "1")
+    client = prepaid.openai()
+    client.chat.completions.create(model=BASE, messages=HELLO)
+    prepaid.engine.faults.add("babbles")
+    with pytest.raises(openai.InternalServerError):
+        client.chat.completions.create(model=BASE, messages=HELLO, stream=stream)
+    (line,) = prepaid.usage_of(requests=1).usage
+    with prepaid.client() as hub:
+        left = eventually(hub.balance, lambda balance: balance.held == 0)
+    assert left.balance == 10**12 - line.amount
+
+
 def _metered(platform: Platform) -> Metered:
     known = _target(platform).model_dump(include=_METERED)
     return Metered(id="a", created_at=datetime.now(UTC), **known)
