@@ -12,7 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from freesolo.errors import FreesoloError, Internal, NotFound
+from freesolo.errors import FreesoloError, Internal, NotFound, RateLimitExceeded, Unavailable
 from serving_backend.adapters import AdapterStore
 from serving_backend.answers import openapi
 from serving_backend.completions import Completions
@@ -30,6 +30,10 @@ from serving_backend.usage import Holds, UsageLog
 from serving_backend.vllm_process import VllmProcess, stop_leftovers
 
 logger = logging.getLogger(__name__)
+
+# Which answers are another when they are asked for again, and when that is if nobody knows better.
+_PASSING = frozenset({RateLimitExceeded.http_status, Unavailable.http_status})
+_RETRY_SECONDS = 5.0
 
 
 def create_app(settings: ServingSettings, *, process: ProcessFactory = VllmProcess) -> FastAPI:
@@ -57,6 +61,9 @@ async def _lifespan(
     async with AsyncExitStack() as stack:
         hub = Hub(settings.hub_url, settings.api_key.get_secret_value())
         stack.push_async_callback(hub.close)
+        usage = UsageLog(settings.data_dir / "usage", hub)
+        # When the engines have ended too: this gateway may never be started again.
+        stack.push_async_callback(_hand_over, usage)
         engines = Engines(settings, process)
         stack.push_async_callback(engines.close)
         adapters = AdapterStore(
@@ -67,7 +74,6 @@ async def _lifespan(
         )
         fleet = Fleet(hub, own=engines if settings.own_engines else None, adapters=adapters)
         stack.push_async_callback(fleet.close)
-        usage = UsageLog(settings.data_dir / "usage", hub)
         holds = Holds(hub)
         metrics = Metrics()
         completions = Completions(
@@ -91,6 +97,7 @@ async def _lifespan(
         deployer = Deployer(hub, adapters, fleet)
         for loop in (
             fleet.look_forever,
+            fleet.renew_forever,
             deployer.run_forever,
             usage.deliver_forever,
             holds.renew_forever,
@@ -101,6 +108,14 @@ async def _lifespan(
         yield
 
 
+async def _hand_over(usage: UsageLog) -> None:
+    """Deliver the last counts; what an absent hub does not take waits for the next start."""
+    try:
+        await usage.deliver()
+    except (FreesoloError, OSError) as error:
+        logger.warning("usage not delivered", extra={"reason": str(error)})
+
+
 async def _answer_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, FreesoloError)  # noqa: S101  registered for this class
     status = http_status(error)
@@ -108,7 +123,8 @@ async def _answer_error(request: Request, error: Exception) -> JSONResponse:
         "request refused",
         extra={"path": request.url.path, "status": status, "code": error.code},
     )
-    headers = {"Retry-After": str(math.ceil(error.retry_after))} if error.retry_after else None
+    wait = error.retry_after or (_RETRY_SECONDS if status in _PASSING else None)
+    headers = {"Retry-After": str(math.ceil(wait))} if wait else None
     return JSONResponse(error_body(error), status_code=status, headers=headers)
 
 

@@ -21,6 +21,9 @@ from serving_backend.engine import Document
 from serving_backend.formats import NOT_SENT, GenerationRequest, TokenLimit
 
 MAX_IMAGES = 4
+# OpenAI's, and far more than conversations have. The first thing that is wrong in a list is enough.
+MAX_MESSAGES = 2048
+_SOME = Field(max_length=1024, fail_fast=True)
 _THINKING = "chat_template_kwargs"
 
 
@@ -63,7 +66,7 @@ class ImagePart(BaseModel):
     image_url: ImageUrl
 
 
-_Parts = str | list[TextPart]
+_Parts = str | Annotated[list[TextPart], _SOME]
 
 
 class SystemMessage(BaseModel):
@@ -77,7 +80,9 @@ class UserMessage(BaseModel):
     """What the model is asked."""
 
     role: Literal["user"]
-    content: str | list[Annotated[TextPart | ImagePart, Field(discriminator="type")]]
+    content: (
+        str | Annotated[list[Annotated[TextPart | ImagePart, Field(discriminator="type")]], _SOME]
+    )
 
 
 class CalledFunction(BaseModel):
@@ -100,7 +105,7 @@ class AssistantMessage(BaseModel):
 
     role: Literal["assistant"]
     content: _Parts | None = None
-    tool_calls: list[ToolCall] | None = None
+    tool_calls: Annotated[list[ToolCall], _SOME] | None = None
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
@@ -180,7 +185,9 @@ class ChatRequest(GenerationRequest):
     path: ClassVar[str] = "/v1/chat/completions"
     id_prefix: ClassVar[str] = "chatcmpl-"
 
-    messages: list[Annotated[Message, BeforeValidator(_with_older_role)]] = Field(min_length=1)
+    messages: list[Annotated[Message, BeforeValidator(_with_older_role)]] = Field(
+        min_length=1, max_length=MAX_MESSAGES, fail_fast=True
+    )
     max_completion_tokens: TokenLimit | None = None
     max_tokens: TokenLimit | None = None
     logprobs: bool | None = None
@@ -227,9 +234,9 @@ class ChatRequest(GenerationRequest):
         """Return the size of what is asked."""
         text = self.model_dump_json(include={"messages", "tools"}, exclude_none=True)
         asked = Asked(
-            # What is around the text is more than what the template makes of it, and an image's
-            # address longer than what the model sees of it.
-            text_bytes=min(len(text.encode()), 16 * context),
+            # What is around the text is more than what the template makes of it. But an image of a
+            # few bytes may be of thousands of tokens: all that the model has room for.
+            text_bytes=context if self.images else min(len(text.encode()), 16 * context),
             messages=len(self.messages),
             answers=self.n or 1,
             answer_tokens=min(self.max_completion_tokens or self.max_tokens or context, context),

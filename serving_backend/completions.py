@@ -6,12 +6,22 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from freesolo.domain.prices import most
-from freesolo.errors import EngineUnavailable, FreesoloError, Internal, Unavailable
+from freesolo.errors import (
+    EngineUnavailable,
+    Forbidden,
+    FreesoloError,
+    Internal,
+    InvalidAdapter,
+    NotFound,
+    Unauthorized,
+    Unavailable,
+)
 from freesolo.schemas.deployments import Target
 from freesolo.schemas.usage import Metered, NewHold, Outcome, UsageRecord, Witness
 from serving_backend.adapters import engine_name
@@ -27,6 +37,11 @@ from serving_backend.settings import ServingSettings
 from serving_backend.usage import Holds, UsageLog
 
 logger = logging.getLogger(__name__)
+
+# An engine knows a request only when it has read its prompt, and ignores until then that it is to end.
+_ABORT_SECONDS = 0.5
+# In which an engine that is alive has ended what it is told to end.
+_LAST_SECONDS = 3.0
 
 _Result = TypeVar("_Result")
 
@@ -44,11 +59,12 @@ class Generation:
         return self.metered.id
 
 
-@dataclass
+@dataclass(eq=False)
 class Admitted:
     """A request whose key and model are settled, and money if it is paid beforehand.
 
-    `session` is the engine that answers, once there is one; `engaged` tells when, or that there is none.
+    `session` is the engine that answers, once there is one; `engaged` tells when, or that there is none,
+    and `ended` that nothing more comes from it.
     """
 
     id: str
@@ -60,6 +76,7 @@ class Admitted:
     started: float = field(default_factory=time.monotonic)
     session: Session | None = None
     engaged: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
     abandoned: bool = False
 
 
@@ -87,6 +104,7 @@ class Completions:
             most=settings.max_in_flight, most_of_org=settings.max_in_flight_per_org
         )
         self._unsettled: set[str] = set()
+        self._open: set[Admitted] = set()
         self._draining = False
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -99,7 +117,9 @@ class Completions:
         self.require_open()
         target = await self._hub.resolve(key_hash, request.model)
         self._rates.take_request(target)
-        prompts = len(request.asked(context=target.base_model.context))
+        # An engine computes each answer to a prompt as if it had been asked for alone.
+        sizes = request.asked(context=target.base_model.context)
+        prompts = sum(size.answers for size in sizes)
         place = self._in_flight.enter(
             target.base_model.served_as,
             target.org,
@@ -114,6 +134,7 @@ class Completions:
         except BaseException:
             place.leave()
             raise
+        self._open.add(admitted)
         return admitted
 
     def rate_headers(self, admitted: Admitted) -> dict[str, str]:
@@ -141,15 +162,14 @@ class Completions:
                 return await asyncio.shield(reading)
         except TimeoutError:
             self._void(admitted)
-            await self.abandon(admitted)
+            self.abandon(admitted)
             raise _late("The answer took", self._settings.request_seconds) from None
 
-    async def abandon(self, admitted: Admitted) -> None:
+    def abandon(self, admitted: Admitted) -> None:
         """End a request early because nobody waits for it; what it took so far is still counted."""
-        admitted.abandoned = True
-        if admitted.session is not None:
-            ids = [generation.id for generation in admitted.generations]
-            await admitted.session.abort(ids, path=admitted.request.path)
+        if not admitted.abandoned:
+            admitted.abandoned = True
+            self._spawn(self._abort(admitted))
 
     async def stream(self, admitted: Admitted) -> AsyncIterator[str]:
         """Return the answer as server-sent events, once the engine has begun it.
@@ -169,14 +189,16 @@ class Completions:
         except TimeoutError:
             reading.leave()
             self._void(admitted)
-            await self.abandon(admitted)
+            self.abandon(admitted)
             raise _late("No answer began in", self._settings.first_token_seconds) from None
         return self._events(admitted, reading)
 
     async def close(self) -> None:
-        """Wait for the answers that are being read."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        """End the answers that are still being read, and wait a moment for their counts."""
+        for admitted in self._open:
+            self.abandon(admitted)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_LAST_SECONDS)
 
     def _spawn(self, work: Coroutine[None, None, _Result]) -> "asyncio.Task[_Result]":
         """Do something that must not end when the request does that caused it."""
@@ -185,6 +207,15 @@ class Completions:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    async def _abort(self, admitted: Admitted) -> None:
+        """Tell the engine again and again that nobody waits, until the request has ended."""
+        while not admitted.ended.is_set():
+            if admitted.session is not None:
+                ids = [generation.id for generation in admitted.generations]
+                await admitted.session.abort(ids, path=admitted.request.path)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(admitted.ended.wait(), _ABORT_SECONDS)
+
     async def _hold(self, admitted: Admitted) -> None:
         """Have what a request may cost set aside: for all of its prompts, or for none."""
         sizes = admitted.request.asked(context=admitted.target.base_model.context)
@@ -192,12 +223,14 @@ class Completions:
             amount = most(admitted.target.prices, size)
             try:
                 await self._hub.hold(NewHold(id=each.id, org=admitted.target.org, amount=amount))
-            except FreesoloError:
+            except BaseException:
                 # What never was held leaves nothing in the ledger.
                 self._unsettled -= {refused.id for refused in admitted.generations[position:]}
                 self._void(admitted)
                 raise
-            self._holds.begin(each.id)
+            # It may have been given up meanwhile.
+            if each.id in self._unsettled:
+                self._holds.begin(each.id)
 
     async def _served(
         self,
@@ -224,15 +257,22 @@ class Completions:
         self, admitted: Admitted, serve: Callable[[Session], Awaitable[_Result]], but: str | None
     ) -> _Result:
         target = admitted.target
-        async with self._fleet.engaged(
-            Wanted(target.base_model, target.adapter, target.org),
-            wait_seconds=self._settings.engine_wait_seconds,
-            but=[but] if but else [],
-        ) as session:
-            if not admitted.abandoned:
-                admitted.session = session
-                admitted.engaged.set()
-                return await serve(session)
+        try:
+            async with self._fleet.engaged(
+                Wanted(target.base_model, target.adapter, target.org),
+                wait_seconds=self._settings.engine_wait_seconds,
+                but=[but] if but else [],
+            ) as session:
+                if not admitted.abandoned:
+                    admitted.session = session
+                    admitted.engaged.set()
+                    return await serve(session)
+        except (InvalidAdapter, NotFound, Unauthorized, Forbidden) as error:
+            # It was served when it was deployed, so this is no fault of the caller's.
+            logger.error("adapter not loaded", extra={"model": target.model, "reason": str(error)})
+            raise EngineUnavailable(
+                f"{target.model!r} cannot be loaded just now.", hint="Retry."
+            ) from None
         raise EngineUnavailable("Nobody waits for the answer any more.")
 
     async def _begin_anew(self, admitted: Admitted) -> None:
@@ -257,12 +297,12 @@ class Completions:
 
         try:
             answers = await self._served(admitted, read, begun=lambda: False)
-        except FreesoloError:
+            self._count(admitted, [answer["usage"] for answer in answers])
+        except BaseException:
             self._void(admitted)
             raise
         finally:
-            admitted.place.leave()
-        self._count(admitted, [answer["usage"] for answer in answers])
+            self._end(admitted)
         return admitted.request.answer(admitted.head, answers)
 
     async def _read(self, admitted: Admitted, reading: Reading) -> None:
@@ -282,18 +322,23 @@ class Completions:
 
         try:
             await self._served(admitted, read, begun=reading.begun.done)
+            self._count(admitted, [usage for _, usage in sorted(reading.usages.items())])
             error = None
         except FreesoloError as broken:
             error = broken
         finally:
-            if error is None:
-                self._count(admitted, [usage for _, usage in sorted(reading.usages.items())])
-            else:
+            if error is not None:
                 self._void(admitted)
-            ending.cancel()
-            admitted.place.leave()
-            admitted.engaged.set()
+            self._end(admitted)
             await reading.end(error)
+            ending.cancel()
+
+    def _end(self, admitted: Admitted) -> None:
+        """Note that nothing more comes from an engine."""
+        self._open.discard(admitted)
+        admitted.place.leave()
+        admitted.engaged.set()
+        admitted.ended.set()
 
     def _end_late(self, admitted: Admitted, reading: Reading) -> None:
         """End a stream that takes too long, also because nobody reads it; what it brought is counted."""
@@ -301,7 +346,7 @@ class Completions:
             self._void(admitted)
         reading.break_off(_late("The answer took", self._settings.request_seconds))
         admitted.engaged.set()
-        self._spawn(self.abandon(admitted))
+        self.abandon(admitted)
 
     async def _read_part(
         self,
@@ -356,9 +401,10 @@ class Completions:
                 yield _event(part)
             yield "data: [DONE]\n\n" if part is None else _event(error_body(part))
         finally:
-            if not reading.ended:
-                reading.leave()
-                self._spawn(self.abandon(admitted))
+            # Also of an answer that has ended, its last pieces may wait to be read.
+            reading.leave()
+            if not admitted.ended.is_set():
+                self.abandon(admitted)
 
     def _count(self, admitted: Admitted, usages: Iterable[Mapping[str, Any]]) -> None:
         for generation, usage in zip(admitted.generations, usages, strict=True):

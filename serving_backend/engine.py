@@ -59,6 +59,8 @@ _STABLE_SECONDS = 60.0
 _SILENCE_SECONDS = 600.0
 # One that is dead refuses at once; one with much to do is late.
 _CONNECT_SECONDS = 30.0
+# For what an engine answers without computing anything.
+_PROMPT_SECONDS = 5.0
 
 Document = dict[str, Any]
 
@@ -141,7 +143,7 @@ class Session:
     async def is_healthy(self) -> bool:
         """Say whether the engine answers and can compute."""
         try:
-            return (await self._http.get("/health", timeout=5.0)).is_success
+            return (await self._http.get("/health", timeout=_PROMPT_SECONDS)).is_success
         except httpx.TransportError:
             return False
 
@@ -205,10 +207,11 @@ class Session:
     async def abort(self, request_ids: Iterable[str], *, path: str = CHAT_PATH) -> None:
         """End requests early. Their answers finish as usual, with the tokens counted so far."""
         # If the engine does not hear this, the answer runs to its own end.
-        with suppress(httpx.TransportError):
+        with suppress(EngineUnavailable), self._connected():
             await self._http.post(
                 "/inference/v1/abort_requests",
                 json={"request_ids": [engine_id(path, each) for each in request_ids]},
+                timeout=_PROMPT_SECONDS,
             )
 
     async def _get(self, path: str) -> Document:

@@ -30,6 +30,10 @@ from serving_backend.residency import WAIT_SECONDS
 logger = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 1.0
+# For what a host answers without loading anything.
+_PROMPT_SECONDS = 5.0
+# For a host to bring and load an adapter.
+_CLAIM_SECONDS = WAIT_SECONDS + 10
 _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 30.0
 
@@ -73,9 +77,18 @@ class Fleet:
                 await self.look()
             except FreesoloError as error:
                 logger.warning("replicas not known", extra={"reason": error.message})
-            for member in [*self._members.values(), *self._leaving]:
-                await member.renew_claims(self._clock())
             await asyncio.sleep(_LOOK_SECONDS)
+
+    async def renew_forever(self) -> None:
+        """Claim again and again what is still being used, at all hosts at once: one may hang."""
+        while True:
+            await self.renew_claims()
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def renew_claims(self) -> None:
+        """Claim once what is still being used and not claimed for long enough."""
+        members = [*self._members.values(), *self._leaving]
+        await asyncio.gather(*(member.renew_claims(self._clock()) for member in members))
 
     async def look(self) -> None:
         """Ask the hub once which engines live."""
@@ -126,11 +139,9 @@ class Fleet:
             return
         member = await self._claimed(wanted, but)
         try:
-            yield member.session
+            async with self._examined(member):
+                yield member.session
             member.failures = 0
-        except EngineUnavailable:
-            member.fail(self._clock())
-            raise
         finally:
             member.release(wanted.name)
 
@@ -142,17 +153,27 @@ class Fleet:
             member.engage(wanted.name)
             try:
                 if wanted.adapter is not None:
-                    await member.claim(wanted.adapter, self._clock())
+                    async with self._examined(member):
+                        await member.claim(wanted.adapter, self._clock())
             except BaseException as error:
                 member.release(wanted.name)
                 if not isinstance(error, EngineUnavailable):
                     raise
-                member.fail(self._clock())
                 passed.add(member.replica.life)
                 if not self._in_flight(wanted.base_model, but=passed):
                     raise
             else:
                 return member
+
+    @asynccontextmanager
+    async def _examined(self, member: "_Member") -> AsyncIterator[None]:
+        """If a request fails, pass its engine over for a while, unless that is well but for this one."""
+        try:
+            yield
+        except EngineUnavailable:
+            if not await member.is_healthy():
+                member.fail(self._clock())
+            raise
 
     def _choose(self, wanted: Wanted, but: Collection[str]) -> "_Member":
         in_flight = self._in_flight(wanted.base_model, but=but)
@@ -218,7 +239,7 @@ class _Member:
         self._host = httpx.AsyncClient(
             base_url=replica.host_url,
             headers={"Authorization": f"Bearer {replica.api_key}"},
-            timeout=httpx.Timeout(WAIT_SECONDS + 10, connect=5.0),
+            timeout=_PROMPT_SECONDS,
             trust_env=not is_loopback(replica.host_url),
         )
 
@@ -227,8 +248,18 @@ class _Member:
         await self.session.close()
         await self._host.aclose()
 
+    async def is_healthy(self) -> bool:
+        """Say whether both the engine and its host answer."""
+        try:
+            response = await self._host.get("/healthz")
+        except httpx.TransportError:
+            return False
+        return response.is_success and await self.session.is_healthy()
+
     def fail(self, now: float) -> None:
-        """Pass the engine over for a while."""
+        """Pass the engine over for a while; requests that fail together are one failure."""
+        if now < self.passed_over_until:
+            return
         self.passed_over_until = now + min(
             _FIRST_PAUSE_SECONDS * 2**self.failures, _LONGEST_PAUSE_SECONDS
         )
@@ -246,25 +277,43 @@ class _Member:
         if adapter:
             self._used[adapter] -= 1
 
-    async def claim(self, adapter: Artifact, now: float) -> None:
-        """Have the host keep an adapter in the engine, unless it will for long enough."""
+    async def claim(
+        self, adapter: Artifact, now: float, *, seconds: float = _CLAIM_SECONDS
+    ) -> None:
+        """Have the host keep an adapter in the engine, unless it will for long enough.
+
+        Raise `EngineUnavailable` if that takes more than so many seconds, and what the host answers.
+        """
         name = engine_name(adapter)
         _, claimed_at = self._claims.get(name, (adapter, -CLAIM_SECONDS))
         if now - claimed_at < CLAIM_SECONDS / 3:
             return
         try:
-            response = await self._host.post("/v1/adapters", json=adapter.model_dump(mode="json"))
+            response = await self._host.post(
+                "/v1/adapters",
+                json=adapter.model_dump(mode="json"),
+                timeout=httpx.Timeout(seconds, connect=_PROMPT_SECONDS),
+            )
         except httpx.TransportError:
             raise EngineUnavailable("The host of the engine does not answer.") from None
+        if response.status_code == httpx.codes.UNAUTHORIZED:
+            # The caller's key is another.
+            raise EngineUnavailable("The host has another engine now.", retry_after=2.0)
         raise_for_error(response)
         self._claims[name] = adapter, now
 
     async def renew_claims(self, now: float) -> None:
         """Claim again what is still being used, and forget what is not."""
-        for name, (adapter, claimed_at) in list(self._claims.items()):
-            if self._used[name]:
-                # If it fails, requests that begin hear why.
-                with suppress(FreesoloError):
-                    await self.claim(adapter, now)
-            elif now - claimed_at > CLAIM_SECONDS:
-                del self._claims[name]
+        self._claims = {
+            name: (adapter, claimed_at)
+            for name, (adapter, claimed_at) in self._claims.items()
+            if self._used[name] or now - claimed_at <= CLAIM_SECONDS
+        }
+        used = [adapter for name, (adapter, _) in self._claims.items() if self._used[name]]
+        await asyncio.gather(*(self._renew(adapter, now) for adapter in used))
+
+    async def _renew(self, adapter: Artifact, now: float) -> None:
+        # If it fails, requests that begin hear why; and who is gone meanwhile needs no adapter.
+        with suppress(FreesoloError):
+            if not self._host.is_closed:
+                await self.claim(adapter, now, seconds=_PROMPT_SECONDS)

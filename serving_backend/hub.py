@@ -73,7 +73,7 @@ class Hub:
             if len(self._targets) >= _CACHE_ENTRIES:
                 self._targets.clear()
             # Whoever comes meanwhile waits for the same answer: else all who ask at once ask the hub.
-            asking = asyncio.create_task(self._ask(Target, "POST", "/v1/gateway/resolve", wanted))
+            asking = asyncio.create_task(self._ask_for(Target, "/v1/gateway/resolve", wanted))
             asking.add_done_callback(functools.partial(self._forget_failure, wanted))
             self._targets[wanted] = (time.monotonic(), asking)
         return await asyncio.shield(asking)
@@ -86,7 +86,7 @@ class Hub:
     async def models(self, key_hash: str) -> list[ServedModel]:
         """Return every name that a key may ask for."""
         body = KeyHash(key_hash=key_hash)
-        return (await self._ask(ServedModelList, "POST", "/v1/gateway/models", body)).models
+        return (await self._ask_for(ServedModelList, "/v1/gateway/models", body)).models
 
     async def claim_deployment(self) -> DeploymentTask | None:
         """Take the next deployment that waits, under a lease, or None."""
@@ -143,6 +143,14 @@ class Hub:
                 with destination.open("wb") as out:
                     async for chunk in response.aiter_bytes():
                         out.write(chunk)
+
+    async def _ask_for(self, answer: type[_Model], path: str, body: Wire) -> _Model:
+        """Ask for somebody who has a key. Raise `Unavailable` if it is our own that is refused."""
+        try:
+            return await self._ask(answer, "POST", path, body)
+        except (Unauthorized, Forbidden):
+            await self.check()
+            raise
 
     async def _ask(
         self, answer: type[_Model], method: str, path: str, body: Wire | None = None

@@ -121,11 +121,14 @@ class InFlight:
 
         `RateLimitExceeded` if the org has too many there itself, `EngineUnavailable` if all have.
         """
-        if self._taken[model, org] + prompts > engines * self._most_of_org:
+        taken, most_of_org = self._taken[model, org], engines * self._most_of_org
+        if taken + prompts > most_of_org:
             raise RateLimitExceeded(
-                f"This organisation has {self._taken[model, org]} prompts on their way, and "
-                f"{engines * self._most_of_org} at most.",
-                hint="Wait for answers before you ask for more.",
+                f"This organisation has {taken} prompts on their way, asks for {prompts} more, and may "
+                f"have {most_of_org}; each of several answers counts.",
+                hint="Wait for answers before you ask for more."
+                if prompts <= most_of_org
+                else "Ask for fewer prompts and answers in one request.",
                 retry_after=_BUSY_SECONDS,
             )
         if self._taken[model, ""] + prompts > engines * self._most:

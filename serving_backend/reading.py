@@ -18,7 +18,6 @@ class Reading:
         self.begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.usages: dict[int, Mapping[str, Any]] = {}
         self.piece_at: float | None = None
-        self.ended = False
         self._left = False
         self._parts: asyncio.Queue[Document | FreesoloError | None] = asyncio.Queue(AHEAD)
 
@@ -49,7 +48,6 @@ class Reading:
 
     async def end(self, error: FreesoloError | None) -> None:
         """Tell whoever waits that the answer is complete, broken off, or refused."""
-        self.ended = True
         if error is not None and not self.begun.done():
             self.begun.set_exception(error)
             return

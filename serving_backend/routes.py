@@ -26,6 +26,10 @@ from serving_backend.texts import TextRequest
 
 _MAX_BODY_BYTES = 8 * 1024**2
 _MAX_HEARD_BYTES = 8 * _MAX_BODY_BYTES
+# What is read in a few milliseconds, for which others can wait.
+_QUICK_BYTES = 100 * 1024
+# Where more is wrong, it is something else than a request.
+_MAX_PROBLEMS = 100
 # Nobody reads it; the status by which web servers know this case.
 _CALLER_GONE = 499
 _LOOPBACK = frozenset({"127.0.0.1", "::1"})
@@ -73,17 +77,25 @@ def _read_as(kind: type[_Request]) -> Callable[[Request], Awaitable[_Request]]:
 
     async def read(request: Request) -> _Request:
         body = await _body(request)
-        try:
-            return kind.model_validate_json(body, strict=True)
-        except ValidationError as error:
-            problems = problems_from_validation(error, kind)
-            first = problems[0]
-            where = f"`{first.path}`: " if first.path else ""
-            raise InvalidInput(
-                f"The request is wrong: {where}{first.message}", problems=problems
-            ) from None
+        if len(body) <= _QUICK_BYTES:
+            return _parsed(kind, body)
+        return await asyncio.to_thread(_parsed, kind, body)
 
     return read
+
+
+def _parsed(kind: type[_Request], body: bytes) -> _Request:
+    try:
+        return kind.model_validate_json(body, strict=True)
+    except ValidationError as error:
+        if error.error_count() > _MAX_PROBLEMS:
+            raise InvalidInput(f"The request is wrong in {error.error_count()} places.") from None
+        problems = problems_from_validation(error, kind)
+        first = problems[0]
+        where = f"`{first.path}`: " if first.path else ""
+        raise InvalidInput(
+            f"The request is wrong: {where}{first.message}", problems=problems
+        ) from None
 
 
 async def _body(request: Request) -> bytes:
@@ -201,7 +213,7 @@ async def _answer(completions: Completions, admitted: Admitted, caller: Request)
         if events is not None:
             headers |= {"Cache-Control": "no-cache"} | completions.rate_headers(admitted)
             return StreamingResponse(events, media_type="text/event-stream", headers=headers)
-    await completions.abandon(admitted)
+    completions.abandon(admitted)
     return Response(status_code=_CALLER_GONE)
 
 

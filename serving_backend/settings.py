@@ -61,8 +61,8 @@ class ServingSettings(EngineSettings):
     max_in_flight: int = Field(
         default=1024,
         ge=1,
-        description="Prompts that one engine may have at once, answered and waiting; more are answered "
-        "with 503. Thirty times what an engine on a CPU answers together, and what a large GPU does.",
+        description="Prompts that one engine may have at once, answered and waiting, each as often as "
+        "it wants answers; more are answered with 503. Thirty times what an engine on a CPU answers together, and what a large GPU does.",
     )
     max_in_flight_per_org: int = Field(
         default=512,

@@ -21,8 +21,10 @@ MAX_PROMPTS = 128
 _ANSWER_TOKENS = 16
 
 _Text = Annotated[str, Field(min_length=1)]
-_TokenIds = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)]
-_Several = Field(min_length=1, max_length=MAX_PROMPTS)
+_TokenIds = Annotated[
+    list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1, fail_fast=True)
+]
+_Several = Field(min_length=1, max_length=MAX_PROMPTS, fail_fast=True)
 
 
 def _kind(prompt: object) -> str:

@@ -5,7 +5,9 @@ conversation is its last message. Words in that message make it misbehave: `brea
 middle, `hold` waits behind the first word until `FakeEngine.release` is set or the request is aborted,
 `mute` does so before it says anything. Its faults are those of engines that were seen: `mixes` answers
 base requests beside others with an adapter's numbers, `ignores adapters` answers all as the base model,
-`streams base` does so in streams alone, `no form` knows no `structured_outputs`.
+`streams base` does so in streams alone, `no form` knows no `structured_outputs`, `deaf` answers no abort,
+`renders` is as long about a prompt as it has this fault, `loads nothing` fails to load adapters,
+`babbles` answers something that is no JSON.
 
 As a process of its own, `python -m tests.fake_engine PORT`, it takes its key and the folder for its
 accounts from the environment, as vLLM does, and waits a little before each word.
@@ -57,6 +59,7 @@ class FakeEngine:
         self.running = 0
         self.requests: list[Body] = []
         self.answers: list[_Answer] = []
+        self.aborts = 0
         self.aborted: set[str] = set()
         self.release = threading.Event()
         self.app = FastAPI()
@@ -74,6 +77,8 @@ class FakeEngine:
     async def _load(self, request: Request) -> Response:
         body = await request.json()
         name, folder = body["lora_name"], Path(body["lora_path"])
+        if "loads nothing" in self.faults:
+            return _error(500, "EngineCore encountered an issue.")
         if name in self.adapters:
             return _error(400, f"The lora adapter '{name}' has already been loaded.")
         if not await asyncio.to_thread(folder.is_dir):
@@ -97,6 +102,9 @@ class FakeEngine:
     async def _chat(self, request: Request) -> Response:
         body = await request.json()
         self.requests.append(body)
+        await self._while_it_has("renders")
+        if "babbles" in self.faults:
+            return PlainTextResponse("This is no answer.")
         if body["model"] not in {BASE_MODEL, *self.adapters}:
             return _error(404, f"The model `{body['model']}` does not exist.")
         prompt = str(body["messages"][-1]["content"])
@@ -155,14 +163,23 @@ class FakeEngine:
                 return
             await asyncio.sleep(0.01)
 
+    async def _while_it_has(self, fault: str) -> None:
+        while fault in self.faults:
+            if self.release.is_set():
+                return
+            await asyncio.sleep(0.01)
+
     async def _abort(self, request: Request) -> Response:
+        self.aborts += 1
+        await self._while_it_has("deaf")
         for request_id in (await request.json())["request_ids"]:
             await self.abort(request_id)
         return Response()
 
     async def abort(self, request_id: str) -> None:
-        """End a request early, as vLLM's client of its engine does."""
-        self.aborted.add(request_id)
+        """End a request early, as vLLM's client of its engine does; one it does not know is no error."""
+        if request_id in {answer.aborted_as for answer in self.answers}:
+            self.aborted.add(request_id)
 
     async def _stream(self, answer: "_Answer") -> AsyncIterator[str]:
         with answer:

@@ -250,13 +250,18 @@ def test_without_its_hub_a_gateway_lives_but_is_not_ready(
     assert _post(platform, model=BASE, messages=HELLO).status_code == 503
 
 
+@pytest.mark.parametrize("known", [True, False])
 def test_a_gateway_whose_own_key_is_wrong_says_so(
-    live_hub: LiveHub, start_gateway: Callable[[LiveHub], Platform]
+    live_hub: LiveHub, start_gateway: Callable[[LiveHub], Platform], *, known: bool
 ) -> None:
-    platform = start_gateway(replace(live_hub, gateway_key=live_hub.user_key))
-    response = httpx.get(f"{platform.url}/readyz")
-    assert response.status_code == 503
-    assert "the gateway's own key" in response.json()["error"]["message"]
+    wrong = live_hub.user_key if known else "fslo_unknown"
+    platform = start_gateway(replace(live_hub, gateway_key=wrong))
+    models = httpx.get(f"{platform.url}/v1/models", headers=_authorization(platform))
+    answer = _post(platform, model=BASE, messages=HELLO)
+    for response in (httpx.get(f"{platform.url}/readyz"), models, answer):
+        assert response.status_code == 503
+        assert "the gateway's own key" in response.json()["error"]["message"]
+        assert int(response.headers["Retry-After"]) > 0
 
 
 def test_a_path_that_is_not_there_is_answered_in_openai_s_form(platform: Platform) -> None:

@@ -97,6 +97,20 @@ def test_an_adapter_is_loaded_again_into_a_new_engine(platform: Platform) -> Non
     assert platform.process.starts == 2
 
 
+def test_an_engine_that_fails_to_load_what_is_live_is_no_fault_of_the_caller_s(
+    platform: Platform,
+) -> None:
+    deployment = platform.deploy()
+    platform.process.crash()
+    client = platform.openai()
+    client.with_options(max_retries=5).chat.completions.create(model=BASE, messages=HELLO)
+    platform.engine.faults.add("loads nothing")
+    with pytest.raises(openai.InternalServerError, match="cannot be loaded") as refused:
+        client.chat.completions.create(model=deployment.model, messages=HELLO)
+    assert refused.value.status_code == 503
+    assert int(refused.value.response.headers["Retry-After"]) > 0
+
+
 def test_an_undeployed_adapter_is_not_found_within_a_second(platform: Platform) -> None:
     deployment = platform.deploy()
     client = platform.openai()

@@ -63,6 +63,26 @@ def test_what_is_no_request_is_a_bad_request(platform: Platform, content: bytes)
     assert platform.engine.requests == []
 
 
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"messages": [{"role": "x"}] * 40_000}, "messages.0"),
+        ({"messages": HELLO * 10_000}, "at most 2048 items"),
+        ({"messages": [{"role": "user", "content": [{"type": "text"}] * 40_000}]}, "content"),
+        ({f"unknown_{number}": 1 for number in range(20_000)}, "wrong in 20000 places"),
+        ({"metadata": {str(number): 1 for number in range(50_000)}}, "wrong in 50000 places"),
+    ],
+    ids=["roles", "messages", "parts", "keys", "metadata"],
+)
+def test_what_is_wrong_a_thousand_times_is_told_once(
+    platform: Platform, fields: dict[str, object], message: str
+) -> None:
+    body = {"model": BASE, "messages": HELLO} | fields
+    response = _post(platform, json.dumps(body).encode())
+    assert response.status_code == 400
+    assert message in response.json()["error"]["message"]
+
+
 def test_ten_megabytes_are_too_large_and_are_told_so(platform: Platform) -> None:
     body = {"model": BASE, "prompt": "a" * (10 * 2**20)}
     response = _post(platform, json.dumps(body).encode(), "/v1/completions")

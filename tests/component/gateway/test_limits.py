@@ -74,22 +74,30 @@ def test_a_hub_may_limit_every_key(strict: Platform) -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "status"), [("max_in_flight_per_org", 429), ("max_in_flight", 503)]
+    ("setting", "status", "prompts", "n"),
+    [
+        ("max_in_flight_per_org", 429, ["hold one", "hold two"], 1),
+        ("max_in_flight", 503, ["hold it"], 2),
+    ],
 )
 def test_what_is_too_much_at_once_is_refused_at_once(
-    live_hub: LiveHub, start_gateway: StartGateway, setting: str, status: int
+    live_hub: LiveHub,
+    start_gateway: StartGateway,
+    setting: str,
+    status: int,
+    prompts: list[str],
+    n: int,
 ) -> None:
     platform = start_gateway(live_hub, **{setting: 2})
-    held = platform.openai().completions.create(
-        model=BASE, prompt=["hold one", "hold two"], stream=True
-    )
+    held = platform.openai().completions.create(model=BASE, prompt=prompts, n=n, stream=True)
     refused = _ask(platform)
     assert refused.status_code == status
     assert int(refused.headers["Retry-After"]) > 0
     platform.engine.release.set()
     list(held)
     assert _ask(platform).status_code == 200
-    platform.usage_of(requests=3)
+    assert _ask(platform, n=3).status_code == status
+    platform.usage_of(requests=len(prompts) + 1)
 
 
 def test_an_answer_that_takes_too_long_is_given_up_and_costs_nothing(
@@ -103,6 +111,17 @@ def test_an_answer_that_takes_too_long_is_given_up_and_costs_nothing(
     assert _ask(platform).status_code == 200
     (line,) = platform.usage_of(requests=1).usage
     assert line.prompt_tokens == 2
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_engine_that_hears_nothing_delays_no_refusal(
+    live_hub: LiveHub, start_gateway: StartGateway, *, stream: bool
+) -> None:
+    platform = start_gateway(live_hub, request_seconds=0.5, first_token_seconds=0.5)
+    assert _ask(platform).status_code == 200
+    platform.engine.faults.add("deaf")
+    assert _ask(platform, messages=said("mute it"), stream=stream).status_code == 503
+    platform.engine.release.set()
 
 
 def test_a_stream_that_takes_too_long_ends_and_what_it_brought_is_counted(

@@ -94,6 +94,21 @@ def test_a_caller_who_hangs_up_on_a_whole_answer_pays_for_what_was_generated(
     assert len(platform.engine.aborted) == 1
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_caller_who_hangs_up_before_the_engine_has_read_the_prompt_pays_for_little(
+    platform: Platform, *, stream: bool
+) -> None:
+    platform.openai().chat.completions.create(model=BASE, messages=HELLO)
+    platform.engine.faults.add("renders")
+    impatient = platform.openai().with_options(timeout=0.2)
+    with pytest.raises(openai.APITimeoutError):
+        impatient.chat.completions.create(model=BASE, messages=said("hold on"), stream=stream)
+    eventually(lambda: platform.engine.aborts, lambda aborts: aborts > 0)
+    platform.engine.faults.clear()
+    (line,) = platform.usage_of(requests=2).usage
+    assert line.completion_tokens <= 4 + 1
+
+
 def test_an_account_of_the_engine_is_enough(platform: Platform) -> None:
     # Once it answers, it has looked at what an earlier gateway left.
     httpx.get(f"{platform.url}/readyz").raise_for_status()
@@ -234,6 +249,22 @@ def test_a_request_that_fails_frees_what_was_held_for_it(prepaid: Platform) -> N
     with prepaid.client() as hub:
         left = eventually(hub.balance, lambda balance: balance.held == 0)
     assert left.balance == 10**12
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_makes_no_sense_frees_what_was_held_for_it(
+    prepaid: Platform, *, stream: bool
+) -> None:
+    add_credit(prepaid.hub, "1")
+    client = prepaid.openai()
+    client.chat.completions.create(model=BASE, messages=HELLO)
+    prepaid.engine.faults.add("babbles")
+    with pytest.raises(openai.InternalServerError):
+        client.chat.completions.create(model=BASE, messages=HELLO, stream=stream)
+    (line,) = prepaid.usage_of(requests=1).usage
+    with prepaid.client() as hub:
+        left = eventually(hub.balance, lambda balance: balance.held == 0)
+    assert left.balance == 10**12 - line.amount
 
 
 def _metered(platform: Platform) -> Metered:

@@ -258,3 +258,9 @@ def test_a_request_is_never_smaller_than_its_text() -> None:
     )
     assert asked.text_bytes >= 200
     assert (asked.answers, asked.answer_tokens) == (2, 7)
+
+
+def test_an_image_is_never_smaller_than_what_a_model_can_read() -> None:
+    messages = [{"role": "user", "content": [IMAGE]}]
+    (asked,) = _request(messages=messages).asked(context=100_000)
+    assert asked.text_bytes >= 100_000

@@ -51,6 +51,20 @@ def test_nobody_waits_for_a_caller_who_has_left() -> None:
     _run(story())
 
 
+def test_an_answer_that_has_ended_waits_for_nobody_who_has_left() -> None:
+    async def story() -> None:
+        reading = Reading()
+        for number in range(AHEAD):
+            await reading.put({"number": number})
+        ending = asyncio.create_task(reading.end(None))
+        await _turns()
+        assert not ending.done()
+        reading.leave()
+        await ending
+
+    _run(story())
+
+
 def test_an_answer_that_is_broken_off_tells_its_caller_why() -> None:
     async def story() -> None:
         reading = Reading()
