@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from freesolo.domain.prices import most
 from freesolo.errors import EngineUnavailable, FreesoloError, Internal, Unavailable
-from freesolo.schemas.deployments import Target
+from freesolo.schemas.deployments import KeyHash, Target
 from freesolo.schemas.usage import Metered, NewHold, Outcome, UsageRecord, Witness
 from serving_backend.adapters import engine_name
 from serving_backend.engine import BASE_MODEL, Document, Session
@@ -90,14 +90,14 @@ class Completions:
         self._draining = False
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    async def admit(self, key_hash: str, request: GenerationRequest) -> Admitted:
+    async def admit(self, key: KeyHash, request: GenerationRequest) -> Admitted:
         """Find out what the key gets under the model's name, and whether it may have it now.
 
         Raise `PaymentRequired` where that must be paid beforehand and is not, and what `KeyRates` and
         `InFlight` raise.
         """
         self.require_open()
-        target = await self._hub.resolve(key_hash, request.model)
+        target = await self._hub.resolve(key, request.model)
         self._rates.take_request(target)
         prompts = len(request.asked(context=target.base_model.context))
         place = self._in_flight.enter(

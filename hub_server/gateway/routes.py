@@ -26,7 +26,7 @@ def resolve(
     now: Now,
 ) -> wire.Target:
     """Return what a key gets under a model name."""
-    member = service.chatting_member(session, body.key_hash, now=now)
+    member = service.chatting_member(session, body.key_hash, org=body.org, now=now)
     resources.key_uses.note(member, now=now)
     return service.resolve(
         session,
@@ -47,7 +47,7 @@ def list_models(
     now: Now,
 ) -> wire.ServedModelList:
     """List every name a key may ask for."""
-    member = service.chatting_member(session, body.key_hash, now=now)
+    member = service.chatting_member(session, body.key_hash, org=body.org, now=now)
     return wire.ServedModelList(models=service.served_models(session, member, catalog=catalog))
 
 

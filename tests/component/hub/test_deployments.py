@@ -8,8 +8,11 @@ from hashlib import sha256
 import pytest
 
 from freesolo.domain.catalog import BUILT_IN
+from freesolo.domain.roles import Role
 from hub_server.gateway.service import MAX_ATTEMPTS
 from tests.component.hub.harness import MODEL, Document, HubUnderTest, error_of
+from tests.component.hub.people import FULL, make_key_of_org
+from tests.hubs import make_person_key
 
 LEASE_SECONDS = 30
 SMOKE_FAILED = {"code": "invalid_adapter", "message": "The smoke request failed."}
@@ -284,6 +287,36 @@ def test_an_unknown_model_is_answered_with_the_nearest(hub: HubUnderTest) -> Non
 def test_an_adapter_of_another_org_is_not_served(hub: HubUnderTest, run_id: str) -> None:
     hub.make_live(run_id)
     assert hub.resolve(run_id, key=hub.make_member("acme")).status_code == 404
+
+
+def test_a_key_goes_on_working_when_somebody_takes_its_person_into_another_org(
+    any_hub: HubUnderTest,
+) -> None:
+    hub = any_hub
+    hub.publish()
+    run_id = hub.train()
+    revision = hub.make_live(run_id)["revision"]
+    key = make_person_key(hub.app, "ada", {"local": Role.OWNER}, FULL)
+    hub.clock.advance(1)
+    evil = make_key_of_org(hub, "evil", Role.ADMIN)
+    assert evil.post("/v1/members", json={"handle": "ada", "role": "member"}).status_code == 201
+
+    for model in (run_id, revision, MODEL):
+        assert hub.resolve(model, key).json()["org"] == "local"
+    assert hub.resolve(MODEL, key, org="Evil").json()["org"] == "evil"
+    assert hub.resolve(run_id, key, org="evil").status_code == 404
+    assert hub.resolve(MODEL, key, org="acme").status_code == 403
+    assert _served(hub, key) == _served(hub)
+
+
+def test_an_adapter_is_paid_by_the_org_that_it_belongs_to(hub: HubUnderTest, run_id: str) -> None:
+    hub.make_live(run_id)
+    key = make_person_key(hub.app, "ada", {"acme": Role.OWNER}, FULL)
+    hub.clock.advance(1)
+    make_person_key(hub.app, "ada", {"local": Role.READER}, FULL)
+    assert hub.resolve(run_id, key).json()["org"] == "local"
+    assert hub.resolve(MODEL, key).json()["org"] == "acme"
+    assert run_id in _served(hub, key)
 
 
 def test_an_unknown_key_gets_no_model(hub: HubUnderTest) -> None:
@@ -721,7 +754,7 @@ def _change_catalog(hub: HubUnderTest, revision: str | None) -> None:
     hub.app.state.resources = replace(hub.resources, catalog=changed)
 
 
-def _served(hub: HubUnderTest) -> list[str]:
-    key_hash = sha256(hub.keys.user.encode()).hexdigest()
+def _served(hub: HubUnderTest, key: str | None = None) -> list[str]:
+    key_hash = sha256((key or hub.keys.user).encode()).hexdigest()
     listed = hub.gateway.post("/v1/gateway/models", json={"key_hash": key_hash}).json()["models"]
     return [model["id"] for model in listed]
