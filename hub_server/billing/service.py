@@ -17,7 +17,8 @@ from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from freesolo.domain.prices import cost, dollars
+from freesolo.domain.prices import MOST, cost, dollars
+from freesolo.domain.refs import normalized_name
 from freesolo.errors import InvalidInput, OrgNotFound, PaymentRequired, Problem
 from freesolo.schemas import usage as wire
 from freesolo.schemas.usage import BillingMode, Outcome, UsageBy, Witness
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 # A gateway renews what it holds several times within this.
 HOLD_SECONDS = 60.0
+_MAX_NOTE = 200
 _COUNTS = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
 
 
@@ -100,9 +102,12 @@ def free_expired(session: Session, *, now: datetime) -> None:
 
 def credit(session: Session, org: str, amount: int, *, note: str, now: datetime) -> int:
     """Give an org money, or take it back; return its balance. Raise `OrgNotFound`."""
-    org_id = session.scalars(select(Org.id).where(Org.slug == org)).one_or_none()
+    wanted = select(Org.id).where(Org.name_key == normalized_name(org))
+    org_id = session.scalars(wanted).one_or_none()
     if org_id is None:
         raise OrgNotFound(f"There is no organisation {org!r}.")
+    if len(note) > _MAX_NOTE:
+        raise InvalidInput(f"A note has at most {_MAX_NOTE} characters, and this {len(note)}.")
     session.add(Credit(id=uuid.uuid4(), org_id=org_id, amount=amount, note=note, created_at=now))
     _move(session, Counter({org_id: -amount}), Counter())
     return balance_of(session, org_id).balance
@@ -228,15 +233,22 @@ def _move(session: Session, charged: Counter[UUID], freed: Counter[UUID]) -> Non
     """Take from balances what was charged, and from what is held what was freed."""
     orgs = sorted({*charged, *freed})
     insert_if_absent(session, Balance, [{"org_id": org_id} for org_id in orgs])
-    for org_id in orgs:
-        if charged[org_id] or freed[org_id]:
-            session.execute(
-                update(Balance)
-                .where(Balance.org_id == org_id)
-                .values(
-                    balance=Balance.balance - charged[org_id], held=Balance.held - freed[org_id]
-                )
+    locked = (
+        select(Balance)
+        .where(Balance.org_id.in_(orgs))
+        .order_by(Balance.org_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    for found in session.scalars(locked):
+        left = found.balance - charged[found.org_id]
+        if abs(left) > MOST:
+            raise InvalidInput(
+                f"A balance of ${dollars(left)} cannot be kept.",
+                hint=f"Balances are ${dollars(MOST)} at most, and as much below zero.",
             )
+        found.balance = left
+        found.held -= freed[found.org_id]
 
 
 def _orgs(session: Session, slugs: Collection[str]) -> dict[str, UUID]:

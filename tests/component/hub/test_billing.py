@@ -7,7 +7,8 @@ import pytest
 from httpx2 import Response
 from sqlalchemy import func, select
 
-from freesolo.domain.prices import from_dollars
+from freesolo.domain.prices import MOST, from_dollars
+from freesolo.errors import InvalidInput
 from freesolo.schemas.usage import BillingMode
 from hub_server.billing import service
 from hub_server.models import Balance, Credit, Hold, Usage
@@ -258,6 +259,31 @@ def test_a_target_says_what_its_tokens_cost_and_whether_that_is_paid_beforehand(
         assert target["prices"] == {"prompt": 2400, "cached": 2400, "completion": 9600}
         assert target["prepaid"] is True
         assert hub.user.get("/v1/balance").json()["mode"] == "prepaid"
+
+
+def test_a_balance_that_no_database_could_keep_is_refused(
+    any_hub: HubUnderTest, record: Callable[..., Record]
+) -> None:
+    credit(any_hub, MOST)
+    for amount in (1, MOST):
+        with pytest.raises(InvalidInput, match="cannot be kept"):
+            credit(any_hub, amount)
+    credit(any_hub, -MOST)
+    credit(any_hub, -MOST)
+    refused = tell(any_hub, record("a"))
+    assert (refused.status_code, error_of(refused)["code"]) == (422, "invalid_input")
+    assert balance(any_hub) == (-MOST, 0)
+    assert hold(any_hub, "a", MOST).status_code == 402
+
+
+def test_a_credit_names_its_org_as_people_write_it_and_says_why_in_few_words(
+    any_hub: HubUnderTest,
+) -> None:
+    now = any_hub.clock()
+    with any_hub.resources.sessions.begin() as session:
+        assert service.credit(session, "LOCAL", 5, note="n" * 200, now=now) == 5
+        with pytest.raises(InvalidInput, match="at most 200 characters"):
+            service.credit(session, "local", 5, note="n" * 201, now=now)
 
 
 def test_credits_are_dollars_to_the_last_digit(any_hub: HubUnderTest) -> None:
