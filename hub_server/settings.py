@@ -7,6 +7,8 @@ import limits
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from freesolo.domain.catalog import MOST_PRICE
+from freesolo.domain.prices import Prices
 from freesolo.domain.rates import MOST_PER_MINUTE, KeyLimits
 from freesolo.schemas.usage import BillingMode
 from freesolo.services import LogLevel
@@ -112,6 +114,16 @@ class HubSettings(BaseSettings):
         description="`meter` counts tokens and what they cost; with `prepaid` a request whose org has "
         "too little left for it is refused. `python -m hub_server credit` adds to a balance.",
     )
+    added_price_input: int = Field(
+        default=600_000,
+        ge=0,
+        le=MOST_PRICE,
+        description="With `prepaid`, pico-dollars that a token of a prompt costs at base models that orgs "
+        "have added; by default as at the dearest model that is built in.",
+    )
+    added_price_output: int = Field(
+        default=1_800_000, ge=0, le=MOST_PRICE, description="The same for tokens of answers."
+    )
     key_requests_per_minute: int | None = Field(
         default=None,
         ge=1,
@@ -155,6 +167,17 @@ class HubSettings(BaseSettings):
     def quota(self) -> Quota:
         """What an org may keep, where nothing else is said for it."""
         return Quota(self.org_storage_bytes, self.org_environments)
+
+    @property
+    def prices_of_added(self) -> Prices | None:
+        """What tokens of base models that orgs add cost; None where the orgs say it themselves."""
+        if self.billing is BillingMode.METER:
+            return None
+        return Prices(
+            prompt=self.added_price_input,
+            cached=self.added_price_input,
+            completion=self.added_price_output,
+        )
 
     @property
     def key_limits(self) -> KeyLimits:

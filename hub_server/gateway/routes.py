@@ -33,8 +33,7 @@ def resolve(
         member,
         body.model,
         catalog=resources.catalog,
-        billing=resources.settings.billing,
-        limits=member.limits.or_else(resources.settings.key_limits),
+        settings=resources.settings,
     )
 
 

@@ -14,8 +14,6 @@ from sqlalchemy.orm import Session
 
 from freesolo.domain.catalog import BaseModelEntry, Catalog
 from freesolo.domain.lifecycle import DEPLOYMENT_LEASED, DeploymentState, next_deployment_state
-from freesolo.domain.prices import prices_of
-from freesolo.domain.rates import KeyLimits
 from freesolo.domain.refs import AdapterRef
 from freesolo.domain.suggest import did_you_mean
 from freesolo.domain.train_tables import StructuredOutputs
@@ -35,10 +33,11 @@ from freesolo.schemas.base import Artifact
 from freesolo.schemas.runs import RunError
 from freesolo.schemas.usage import BillingMode
 from hub_server.accounts.service import Member, check_key
-from hub_server.base_models.service import catalog_of, model_of
+from hub_server.base_models.service import catalog_of, model_of, tokens_cost
 from hub_server.deployments import aliases
 from hub_server.identifiers import new_secret
 from hub_server.models import Alias, Checkpoint, Deployment, Org, Run
+from hub_server.settings import HubSettings
 
 logger = logging.getLogger(__name__)
 
@@ -76,8 +75,7 @@ def resolve(
     model: str,
     *,
     catalog: Catalog,
-    billing: BillingMode,
-    limits: KeyLimits,
+    settings: HubSettings,
 ) -> wire.Target:
     """Return what a model name means to a member: a base model, or an adapter on one.
 
@@ -99,9 +97,9 @@ def resolve(
     return wire.Target(
         org=session.get_one(Org, deployment.org_id).slug if deployment else member.org,
         key_id=str(member.key_id),
-        prices=prices_of(base_model),
-        prepaid=billing is BillingMode.PREPAID,
-        limits=limits,
+        prices=tokens_cost(base_model, shared=catalog, prices=settings.prices_of_added),
+        prepaid=settings.billing is BillingMode.PREPAID,
+        limits=member.limits.or_else(settings.key_limits),
         model=model,
         base_model=base_model,
         **(adapter_facts(session, deployment) if deployment else {}),
