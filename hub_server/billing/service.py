@@ -95,6 +95,12 @@ def renew(session: Session, ids: Sequence[str], *, now: datetime) -> None:
     session.execute(update(Hold).where(Hold.id.in_(ids)).values(until=until))
 
 
+def extend_holds(session: Session, *, now: datetime) -> None:
+    """Give every gateway its time to renew what it holds."""
+    until = now + timedelta(seconds=HOLD_SECONDS)
+    session.execute(update(Hold).where(Hold.until < until).values(until=until))
+
+
 def free_expired(session: Session, *, now: datetime) -> None:
     """Free what silent gateways held. If an engine counted the request, it is charged all the same."""
     _move(session, Counter(), _free(session, Hold.until < now))

@@ -297,6 +297,16 @@ def advance(
     _log_move(deployment)
 
 
+def extend_leases(session: Session, *, now: datetime, lease_seconds: float) -> None:
+    """Give every gateway a lease's time to speak."""
+    until = now + timedelta(seconds=lease_seconds)
+    session.execute(
+        update(Deployment)
+        .where(Deployment.state.in_(DEPLOYMENT_LEASED), Deployment.lease_until < until)
+        .values(lease_until=until)
+    )
+
+
 def lost_deployments(session: Session, *, now: datetime) -> Sequence[str]:
     """Return the ids of the deployments whose gateway fell silent."""
     return session.scalars(select(Deployment.id).where(_lease_expired(now))).all()
