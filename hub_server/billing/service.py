@@ -10,6 +10,7 @@ import uuid
 from collections import Counter
 from collections.abc import Collection, Sequence
 from datetime import UTC, date, datetime, timedelta
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -91,14 +92,13 @@ def hold(session: Session, new: wire.NewHold, *, now: datetime) -> None:
 
 def renew(session: Session, ids: Sequence[str], *, now: datetime) -> None:
     """Keep money aside for requests that are still being answered."""
-    until = now + timedelta(seconds=HOLD_SECONDS)
-    session.execute(update(Hold).where(Hold.id.in_(ids)).values(until=until))
+    _keep(session, Hold.id.in_(ids), until=now + timedelta(seconds=HOLD_SECONDS))
 
 
 def extend_holds(session: Session, *, now: datetime) -> None:
     """Give every gateway its time to renew what it holds."""
     until = now + timedelta(seconds=HOLD_SECONDS)
-    session.execute(update(Hold).where(Hold.until < until).values(until=until))
+    _keep(session, Hold.until < until, until=until)
 
 
 def free_expired(session: Session, *, now: datetime) -> None:
@@ -181,10 +181,13 @@ def _row(record: wire.UsageRecord, org_id: UUID, key_id: UUID) -> dict[str, Any]
 
 
 def _insert_new(session: Session, rows: Sequence[dict[str, Any]]) -> set[str]:
-    """Insert the rows of requests that nobody told of before; return their ids."""
+    """Insert the rows of requests that nobody told of before; return their ids.
+
+    All lock rows in the order of their ids, so that no two wait for each other in a ring.
+    """
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     statement = dialect.insert(Usage).on_conflict_do_nothing().returning(Usage.id)
-    return set(session.scalars(statement, rows))
+    return set(session.scalars(statement, sorted(rows, key=itemgetter("id"))))
 
 
 def _void(session: Session, records: Sequence[wire.UsageRecord]) -> list[tuple[UUID, int]]:
@@ -229,10 +232,21 @@ def _free(session: Session, which: ColumnElement[bool]) -> Counter[UUID]:
     """Remove holds; return how much of each org that was."""
     freed: Counter[UUID] = Counter()
     for org_id, amount in session.execute(
-        delete(Hold).where(which).returning(Hold.org_id, Hold.amount)
+        delete(Hold).where(Hold.id.in_(_locked(session, which))).returning(Hold.org_id, Hold.amount)
     ):
         freed[org_id] += amount
     return freed
+
+
+def _keep(session: Session, which: ColumnElement[bool], *, until: datetime) -> None:
+    held = _locked(session, which)
+    session.execute(update(Hold).where(Hold.id.in_(held)).values(until=until))
+
+
+def _locked(session: Session, which: ColumnElement[bool]) -> Sequence[str]:
+    """Lock holds, one after the other by id, and return their ids."""
+    wanted = select(Hold.id).where(which).order_by(Hold.id).with_for_update()
+    return session.scalars(wanted).all()
 
 
 def _move(session: Session, charged: Counter[UUID], freed: Counter[UUID]) -> None:
