@@ -353,7 +353,8 @@ def _serve(session: Session, deployment: Deployment, *, now: datetime) -> None:
             return
     deployment.ready_at = now
     if deployment.staged or not _move_alias(session, deployment):
-        deployment.staged = True
+        # In place of one that the alias pointed to, it is what a rollback leads back to.
+        deployment.staged = same is None or same.staged
 
 
 def _move_alias(session: Session, deployment: Deployment) -> bool:

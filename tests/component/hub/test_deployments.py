@@ -582,6 +582,21 @@ def test_a_rollback_passes_over_what_the_alias_never_pointed_to(hub: HubUnderTes
     assert hub.roll_back(run_id)["revision"] == first["revision"]
 
 
+def test_a_rollback_finds_what_was_deployed_again_after_the_alias_had_moved_on(
+    hub: HubUnderTest,
+) -> None:
+    hub.publish()
+    run_id = _saved(hub, steps=3)
+    a, b, c = (f"{run_id}/step-{step}" for step in (1, 2, 3))
+    hub.make_live(a)
+    asked_for = [hub.deploy(each)["id"] for each in (b, a, c)]
+    tasks = {task["id"]: task for task in (hub.claim_deployment() for _ in asked_for)}
+    for each in reversed(asked_for):
+        assert hub.advance(tasks[each], "smoking", "ready").status_code == 204
+    assert hub.resolve(run_id).json()["revision"].startswith(f"{run_id}@step-3.")
+    assert hub.roll_back(run_id)["revision"].startswith(f"{run_id}@step-1.")
+
+
 def test_a_rollback_passes_over_what_was_withdrawn(hub: HubUnderTest) -> None:
     hub.publish()
     run_id = _saved(hub, steps=3)
