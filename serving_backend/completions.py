@@ -5,7 +5,15 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -185,13 +193,21 @@ class Completions:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _hold(self, admitted: Admitted) -> None:
-        """Have what a request may cost set aside: for all of its prompts, or for none."""
+    async def _hold(self, admitted: Admitted, failed: Sequence[Generation] = ()) -> None:
+        """Have what a request may cost set aside: for all of its prompts, or for none.
+
+        What is held for those that an engine `failed` goes over to them.
+        """
         sizes = admitted.request.asked(context=admitted.target.base_model.context)
         for position, (each, size) in enumerate(zip(admitted.generations, sizes, strict=True)):
-            amount = most(admitted.target.prices, size)
+            new = NewHold(
+                id=each.id,
+                org=admitted.target.org,
+                amount=most(admitted.target.prices, size),
+                instead_of=failed[position].id if failed else None,
+            )
             try:
-                await self._hub.hold(NewHold(id=each.id, org=admitted.target.org, amount=amount))
+                await self._hub.hold(new)
             except FreesoloError:
                 # What never was held leaves nothing in the ledger.
                 self._unsettled -= {refused.id for refused in admitted.generations[position:]}
@@ -238,10 +254,11 @@ class Completions:
     async def _begin_anew(self, admitted: Admitted) -> None:
         """Give a request that nobody has answered other ids: the first ones are the failed engine's."""
         self._void(admitted)
-        admitted.generations = tuple(map(_again, admitted.generations))
+        failed = admitted.generations
+        admitted.generations = tuple(map(_again, failed))
         self._unsettled |= {each.id for each in admitted.generations}
         if admitted.target.prepaid:
-            await self._hold(admitted)
+            await self._hold(admitted, failed)
 
     async def _read_whole(self, admitted: Admitted) -> Document:
         async def read(session: Session) -> list[Document]:

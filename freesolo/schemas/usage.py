@@ -88,11 +88,15 @@ class EngineTokens(Wire):
 
 
 class NewHold(Wire):
-    """The body of `POST /v1/gateway/holds`: money set aside for a request that begins."""
+    """The body of `POST /v1/gateway/holds`: money set aside for a request that begins.
+
+    What is held for `instead_of` is free for it: the same request, which an engine has failed.
+    """
 
     id: GenerationId
     org: str
     amount: Amount = Field(ge=0, le=MOST)
+    instead_of: GenerationId | None = None
 
 
 class HoldIds(Wire):

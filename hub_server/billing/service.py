@@ -14,7 +14,7 @@ from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -75,6 +75,9 @@ def hold(session: Session, new: wire.NewHold, *, now: datetime) -> None:
     insert_if_absent(session, Balance, [{"org_id": org_id}])
     if session.get(Hold, new.id) is not None:
         return
+    if new.instead_of is not None:
+        failed = and_(Hold.id == new.instead_of, Hold.org_id == org_id)
+        _move(session, Counter(), _free(session, failed))
     left = session.execute(
         update(Balance)
         .where(Balance.org_id == org_id, Balance.balance - Balance.held >= new.amount)

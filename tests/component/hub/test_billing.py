@@ -57,10 +57,9 @@ def credit(hub: HubUnderTest, amount: int) -> None:
         service.credit(session, "local", amount, note="test", now=hub.clock())
 
 
-def hold(hub: HubUnderTest, name: str, amount: int) -> Response:
-    return hub.gateway.post(
-        "/v1/gateway/holds", json={"id": name, "org": "local", "amount": amount}
-    )
+def hold(hub: HubUnderTest, name: str, amount: int, **more: str) -> Response:
+    body = {"id": name, "org": "local", "amount": amount, **more}
+    return hub.gateway.post("/v1/gateway/holds", json=body)
 
 
 def balance(hub: HubUnderTest) -> tuple[int, int]:
@@ -223,6 +222,22 @@ def test_a_hold_is_refused_when_the_balance_does_not_cover_it(any_hub: HubUnderT
     assert "$0.000000000041" in error_of(refused)["message"]
     assert hold(any_hub, "a", 60).status_code == 204
     assert balance(any_hub) == (100, 60)
+
+
+def test_what_is_held_for_a_request_goes_over_to_its_second_try(any_hub: HubUnderTest) -> None:
+    credit(any_hub, 500)
+    hold(any_hub, "a", 300)
+    assert hold(any_hub, "b", 300).status_code == 402
+    for _ in range(2):
+        assert hold(any_hub, "b", 300, instead_of="a").status_code == 204
+    assert balance(any_hub) == (500, 300)
+
+    # Nothing is free for a third that costs more than there is; what is held stays.
+    assert hold(any_hub, "c", 501, instead_of="b").status_code == 402
+    assert balance(any_hub) == (500, 300)
+    any_hub.make_member("acme")
+    assert hold(any_hub, "d", 0, org="acme", instead_of="b").status_code == 204
+    assert balance(any_hub) == (500, 300)
 
 
 def test_a_request_that_has_ended_frees_what_was_held_for_it(
