@@ -189,10 +189,10 @@ def test_who_pays_beforehand_pays_once_for_what_another_engine_answers(
         model=deployment.model, messages=said("hello"), max_completion_tokens=4
     )
     assert "adapter-" in str(answer.choices[0].message.content)
-    outcomes = [
-        row.outcome for row in ledger(prepaid.hub, requests=2) if row.model == deployment.model
-    ]
-    assert sorted(outcomes) == [Outcome.COUNTED, Outcome.VOID]
+    eventually(
+        lambda: [row.outcome for row in ledger(prepaid.hub) if row.model == deployment.model],
+        lambda outcomes: sorted(outcomes) == [Outcome.COUNTED, Outcome.VOID],
+    )
 
 
 def test_an_engine_that_dies_is_started_again_and_has_its_adapters_back(
