@@ -128,8 +128,8 @@ class HubSettings(BaseSettings):
         default=None,
         ge=1,
         le=MOST_PER_MINUTE,
-        description="Requests that a key may make of a gateway in a minute, unless `freesolo keys "
-        "limit` says otherwise for it; no limit by default.",
+        description="The most requests that any key may make of a gateway in a minute; `freesolo keys "
+        "limit` can allow a key fewer, not more. No limit by default.",
     )
     key_tokens_per_minute: int | None = Field(
         default=None,
@@ -181,7 +181,7 @@ class HubSettings(BaseSettings):
 
     @property
     def key_limits(self) -> KeyLimits:
-        """What a key may ask of a gateway, where nothing else is said for it."""
+        """The most that any key may ask of a gateway."""
         return KeyLimits(
             requests_per_minute=self.key_requests_per_minute,
             tokens_per_minute=self.key_tokens_per_minute,

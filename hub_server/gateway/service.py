@@ -99,7 +99,7 @@ def resolve(
         key_id=str(member.key_id),
         prices=tokens_cost(base_model, shared=catalog, prices=settings.prices_of_added),
         prepaid=settings.billing is BillingMode.PREPAID,
-        limits=member.limits.or_else(settings.key_limits),
+        limits=member.limits.within(settings.key_limits),
         model=model,
         base_model=base_model,
         **(adapter_facts(session, deployment) if deployment else {}),
