@@ -7,6 +7,8 @@ import limits
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from freesolo.domain.catalog import MOST_PRICE
+from freesolo.domain.prices import Prices
 from freesolo.domain.rates import MOST_PER_MINUTE, KeyLimits
 from freesolo.schemas.usage import BillingMode
 from freesolo.services import LogLevel
@@ -112,12 +114,22 @@ class HubSettings(BaseSettings):
         description="`meter` counts tokens and what they cost; with `prepaid` a request whose org has "
         "too little left for it is refused. `python -m hub_server credit` adds to a balance.",
     )
+    added_price_input: int = Field(
+        default=600_000,
+        ge=0,
+        le=MOST_PRICE,
+        description="With `prepaid`, pico-dollars that a token of a prompt costs at base models that orgs "
+        "have added; by default as at the dearest model that is built in.",
+    )
+    added_price_output: int = Field(
+        default=1_800_000, ge=0, le=MOST_PRICE, description="The same for tokens of answers."
+    )
     key_requests_per_minute: int | None = Field(
         default=None,
         ge=1,
         le=MOST_PER_MINUTE,
-        description="Requests that a key may make of a gateway in a minute, unless `freesolo keys "
-        "limit` says otherwise for it; no limit by default.",
+        description="The most requests that any key may make of a gateway in a minute; `freesolo keys "
+        "limit` can allow a key fewer, not more. No limit by default.",
     )
     key_tokens_per_minute: int | None = Field(
         default=None,
@@ -157,8 +169,19 @@ class HubSettings(BaseSettings):
         return Quota(self.org_storage_bytes, self.org_environments)
 
     @property
+    def prices_of_added(self) -> Prices | None:
+        """What tokens of base models that orgs add cost; None where the orgs say it themselves."""
+        if self.billing is BillingMode.METER:
+            return None
+        return Prices(
+            prompt=self.added_price_input,
+            cached=self.added_price_input,
+            completion=self.added_price_output,
+        )
+
+    @property
     def key_limits(self) -> KeyLimits:
-        """What a key may ask of a gateway, where nothing else is said for it."""
+        """The most that any key may ask of a gateway."""
         return KeyLimits(
             requests_per_minute=self.key_requests_per_minute,
             tokens_per_minute=self.key_tokens_per_minute,

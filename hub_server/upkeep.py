@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from sqlalchemy import delete
+from sqlalchemy.orm import Session
 
 from hub_server.billing import service as billing
 from hub_server.dependencies import Resources
@@ -35,7 +36,7 @@ def upkeep(resources: Resources) -> Iterator[None]:
     began = resources.clock()
 
     with _survived("leases not extended"), resources.sessions.begin() as session:
-        leases.extend_leases(session, now=began, lease_seconds=resources.settings.lease_seconds)
+        extend_leases(session, now=began, lease_seconds=resources.settings.lease_seconds)
 
     def watch() -> None:
         with _survived("leftovers not removed"):
@@ -66,6 +67,14 @@ def upkeep(resources: Resources) -> Iterator[None]:
             write_key_uses(resources)
         with _survived("uses of versions not written"):
             resources.uses.write(resources.sessions)
+
+
+def extend_leases(session: Session, *, now: datetime, lease_seconds: float) -> None:
+    """Give whoever has a lease, or holds money, its time to speak: a hub that was away heard nobody."""
+    leases.extend_leases(session, now=now, lease_seconds=lease_seconds)
+    gateway.extend_leases(session, now=now, lease_seconds=lease_seconds)
+    replicas.extend_leases(session, now=now)
+    billing.extend_holds(session, now=now)
 
 
 def take_back_lost(resources: Resources) -> None:

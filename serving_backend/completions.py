@@ -5,7 +5,15 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -22,7 +30,7 @@ from freesolo.errors import (
     Unauthorized,
     Unavailable,
 )
-from freesolo.schemas.deployments import Target
+from freesolo.schemas.deployments import KeyHash, Target
 from freesolo.schemas.usage import Metered, NewHold, Outcome, UsageRecord, Witness
 from serving_backend.adapters import engine_name
 from serving_backend.engine import BASE_MODEL, Document, Session
@@ -108,14 +116,14 @@ class Completions:
         self._draining = False
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    async def admit(self, key_hash: str, request: GenerationRequest) -> Admitted:
+    async def admit(self, key: KeyHash, request: GenerationRequest) -> Admitted:
         """Find out what the key gets under the model's name, and whether it may have it now.
 
         Raise `PaymentRequired` where that must be paid beforehand and is not, and what `KeyRates` and
         `InFlight` raise.
         """
         self.require_open()
-        target = await self._hub.resolve(key_hash, request.model)
+        target = await self._hub.resolve(key, request.model)
         self._rates.take_request(target)
         # An engine computes each answer to a prompt as if it had been asked for alone.
         sizes = request.asked(context=target.base_model.context)
@@ -216,13 +224,21 @@ class Completions:
             with suppress(TimeoutError):
                 await asyncio.wait_for(admitted.ended.wait(), _ABORT_SECONDS)
 
-    async def _hold(self, admitted: Admitted) -> None:
-        """Have what a request may cost set aside: for all of its prompts, or for none."""
+    async def _hold(self, admitted: Admitted, failed: Sequence[Generation] = ()) -> None:
+        """Have what a request may cost set aside: for all of its prompts, or for none.
+
+        What is held for those that an engine `failed` goes over to them.
+        """
         sizes = admitted.request.asked(context=admitted.target.base_model.context)
         for position, (each, size) in enumerate(zip(admitted.generations, sizes, strict=True)):
-            amount = most(admitted.target.prices, size)
+            new = NewHold(
+                id=each.id,
+                org=admitted.target.org,
+                amount=most(admitted.target.prices, size),
+                instead_of=failed[position].id if failed else None,
+            )
             try:
-                await self._hub.hold(NewHold(id=each.id, org=admitted.target.org, amount=amount))
+                await self._hub.hold(new)
             except BaseException:
                 # What never was held leaves nothing in the ledger.
                 self._unsettled -= {refused.id for refused in admitted.generations[position:]}
@@ -278,10 +294,11 @@ class Completions:
     async def _begin_anew(self, admitted: Admitted) -> None:
         """Give a request that nobody has answered other ids: the first ones are the failed engine's."""
         self._void(admitted)
-        admitted.generations = tuple(map(_again, admitted.generations))
+        failed = admitted.generations
+        admitted.generations = tuple(map(_again, failed))
         self._unsettled |= {each.id for each in admitted.generations}
         if admitted.target.prepaid:
-            await self._hold(admitted)
+            await self._hold(admitted, failed)
 
     async def _read_whole(self, admitted: Admitted) -> Document:
         async def read(session: Session) -> list[Document]:

@@ -65,9 +65,9 @@ class Hub:
                 hint="FREESOLO_SERVE_API_KEY takes a service key with the scope `gateway`.",
             ) from None
 
-    async def resolve(self, key_hash: str, model: str) -> Target:
+    async def resolve(self, key: KeyHash, model: str) -> Target:
         """Return what a key gets under a model name, from memory for up to one second."""
-        wanted = ResolveTarget(key_hash=key_hash, model=model)
+        wanted = ResolveTarget(key_hash=key.key_hash, org=key.org, model=model)
         asked_at, asking = self._targets.get(wanted, (-math.inf, None))
         if asking is None or time.monotonic() - asked_at >= _CACHE_SECONDS:
             if len(self._targets) >= _CACHE_ENTRIES:
@@ -83,10 +83,9 @@ class Hub:
         if failed and self._targets.get(wanted, (0.0, None))[1] is asked:
             del self._targets[wanted]
 
-    async def models(self, key_hash: str) -> list[ServedModel]:
+    async def models(self, key: KeyHash) -> list[ServedModel]:
         """Return every name that a key may ask for."""
-        body = KeyHash(key_hash=key_hash)
-        return (await self._ask_for(ServedModelList, "/v1/gateway/models", body)).models
+        return (await self._ask_for(ServedModelList, "/v1/gateway/models", key)).models
 
     async def claim_deployment(self) -> DeploymentTask | None:
         """Take the next deployment that waits, under a lease, or None."""

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
@@ -14,6 +14,8 @@ from pydantic import BaseModel, ValidationError
 
 from freesolo.domain.problems import problems_from_validation
 from freesolo.errors import Forbidden, FreesoloError, InvalidInput, PayloadTooLarge, Unauthorized
+from freesolo.schemas.accounts import ORG_HEADER
+from freesolo.schemas.deployments import KeyHash
 from serving_backend.answers import ChatAnswer, ErrorAnswer, ListedModel, ListedModels, TextAnswer
 from serving_backend.chat import ChatRequest
 from serving_backend.completions import Admitted, Completions
@@ -62,14 +64,18 @@ async def _completions(request: Request) -> Completions:
 _bearer = HTTPBearer(auto_error=False, description="A Freesolo API key, `fslo_...`.")
 
 
-async def _key_hash(
+async def _key(
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-) -> str:
+    org: Annotated[
+        str | None,
+        Header(alias=ORG_HEADER, description="The org that is meant, for a key that has several."),
+    ] = None,
+) -> KeyHash:
     if credentials is None or not (key := credentials.credentials.strip()):
         raise Unauthorized(
             "No API key was given.", hint="Send it as the header `Authorization: Bearer KEY`."
         )
-    return hashlib.sha256(key.encode()).hexdigest()
+    return KeyHash(key_hash=hashlib.sha256(key.encode()).hexdigest(), org=org)
 
 
 def _read_as(kind: type[_Request]) -> Callable[[Request], Awaitable[_Request]]:
@@ -120,43 +126,43 @@ def _answered(answer: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
 
 
 HubOf = Annotated[Hub, Depends(_hub)]
-KeyHash = Annotated[str, Depends(_key_hash)]
+Key = Annotated[KeyHash, Depends(_key)]
 CompletionsOf = Annotated[Completions, Depends(_completions)]
 
 
 @router.post(ChatRequest.path, response_model=None, responses=_answered(ChatAnswer))
 async def chat_completions(
-    key_hash: KeyHash,
+    key: Key,
     completions: CompletionsOf,
     request: Annotated[ChatRequest, Depends(_read_as(ChatRequest))],
     caller: Request,
 ) -> Response:
     """Answer a conversation, whole or as a stream of server-sent events."""
-    return await _counted(completions, key_hash, request, caller)
+    return await _counted(completions, key, request, caller)
 
 
 @router.post(TextRequest.path, response_model=None, responses=_answered(TextAnswer))
 async def text_completions(
-    key_hash: KeyHash,
+    key: Key,
     completions: CompletionsOf,
     request: Annotated[TextRequest, Depends(_read_as(TextRequest))],
     caller: Request,
 ) -> Response:
     """Continue one text or several, whole or as a stream of server-sent events."""
-    return await _counted(completions, key_hash, request, caller)
+    return await _counted(completions, key, request, caller)
 
 
 @router.get("/v1/models")
-async def list_models(key_hash: KeyHash, hub: HubOf) -> ListedModels:
+async def list_models(key: Key, hub: HubOf) -> ListedModels:
     """List every name that the key may ask for."""
-    models = await hub.models(key_hash)
+    models = await hub.models(key)
     return ListedModels(data=[_listed(model.id, model.created_at) for model in models])
 
 
 @router.get("/v1/models/{model_id:path}")
-async def show_model(model_id: str, key_hash: KeyHash, hub: HubOf) -> ListedModel:
+async def show_model(model_id: str, key: Key, hub: HubOf) -> ListedModel:
     """Show one name that the key may ask for: one of the list, or the full revision of an adapter."""
-    target = await hub.resolve(key_hash, model_id)
+    target = await hub.resolve(key, model_id)
     return _listed(target.model, target.created_at)
 
 
@@ -188,11 +194,11 @@ async def metrics(request: Request) -> Response:
 
 
 async def _counted(
-    completions: Completions, key_hash: str, request: GenerationRequest, caller: Request
+    completions: Completions, key: KeyHash, request: GenerationRequest, caller: Request
 ) -> Response:
     metrics, model = _metrics(caller), ""
     try:
-        admitted = await completions.admit(key_hash, request)
+        admitted = await completions.admit(key, request)
         model = admitted.target.base_model.id
         response = await _answer(completions, admitted, caller)
     except FreesoloError as error:

@@ -37,11 +37,13 @@ def merge(pair: Pair) -> Merged:
     tokenizer = AutoTokenizer.from_pretrained(pair.base, **local)
     base = AutoModelForCausalLM.from_pretrained(pair.base, dtype="auto", **local)
     adapted = PeftModel.from_pretrained(base, pair.adapter)
-    try:
-        # It looks for numbers that are none before it takes anything over.
-        model = adapted.merge_and_unload(safe_merge=True)
-    except ValueError as error:
-        raise InvalidAdapter(f"The adapter cannot be merged: {error}") from None
+    # Not `safe_merge`, which rounds what is added before it adds it.
+    model = adapted.merge_and_unload()
+    for name, weight in model.named_parameters():
+        if not weight.isfinite().all():
+            raise InvalidAdapter(
+                f"The adapter cannot be merged: {name} would hold numbers that are not finite."
+            )
     tokenizer.save_pretrained(pair.folder)
     model.save_pretrained(pair.folder, max_shard_size=_SHARD)
     for licence in pair.base.glob("LICENSE*"):

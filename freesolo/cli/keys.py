@@ -23,7 +23,7 @@ def limit_options(command: _Command) -> _Command:
     """Add the options for what a key may ask of the gateway in a minute."""
     most = click.IntRange(1, MOST_PER_MINUTE)
     for name, what in (("--tpm", "Tokens"), ("--rpm", "Requests")):
-        help_ = f"{what} a minute that the gateway takes from it; the hub's own limit by default."
+        help_ = f"{what} a minute that the gateway takes from it; by default, and at most, as many as the hub allows."
         command = click.option(name, type=most, metavar="N", help=help_)(command)
     return command
 
@@ -120,7 +120,10 @@ def list_keys(app: App, *, everything: bool) -> None:
 @json_option("id, name, prefix, limits (requests_per_minute, tokens_per_minute)")
 @pass_app
 def limit(app: App, key: str, *, rpm: int | None, tpm: int | None) -> None:
-    """Say how much KEY may ask of the gateway in a minute. What is left out is lifted."""
+    """Say how much KEY may ask of the gateway in a minute.
+
+    What is left out is as the hub has it for all keys, and no key may ask for more than that.
+    """
     limits = KeyLimits(requests_per_minute=rpm, tokens_per_minute=tpm)
     made = app.hub.limit_key(_choose(app.hub.keys(), key).id, limits)
     app.out.document(made.model_dump(mode="json", include={"id", "name", "prefix", "limits"}))

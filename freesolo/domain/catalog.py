@@ -90,7 +90,9 @@ class TemplateFacts(BaseModel):
     warnings: tuple[str, ...] = ()
 
 
-Price = Annotated[int, Field(ge=0, le=10**12)]
+# A thousand dollars for a million tokens: dearer is a slip, and sums of it could not be kept.
+MOST_PRICE = 10**9
+Price = Annotated[int, Field(ge=0, le=MOST_PRICE)]
 ParserName = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,40}$")]
 
 

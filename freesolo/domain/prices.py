@@ -1,17 +1,18 @@
 """What tokens cost: integers of pico-dollars, so that no sum is ever rounded (pure)."""
 
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
-from freesolo.domain.catalog import BaseModelEntry
+from freesolo.domain.catalog import BaseModelEntry, Price
 from freesolo.errors import InvalidInput
 
 PICO_DOLLARS = 10**12
-# What SQLite and PostgreSQL hold in one number: nine million dollars.
-MOST = 2**63 - 1
+# Four million dollars: SQLite and PostgreSQL hold the sum of two such amounts in one number. No request
+# of a base model's longest context at the dearest price costs as much.
+MOST = 4 * 10**18
 # Tokens that a chat template writes around each message, and around all of them, at the most.
 _AROUND_MESSAGE, _AROUND_ALL = 16, 256
 
@@ -21,9 +22,9 @@ class Prices(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    prompt: int = Field(ge=0)
-    cached: int = Field(ge=0)
-    completion: int = Field(ge=0)
+    prompt: Price
+    cached: Price
+    completion: Price
 
 
 class Counts(Protocol):
@@ -95,11 +96,11 @@ def from_dollars(text: str) -> int:
     """Read dollars, as in `12.50`. Raise `InvalidInput` for what is no amount."""
     try:
         amount = Decimal(text) * PICO_DOLLARS
-    except InvalidOperation:
+    except ArithmeticError:
         raise InvalidInput(f"{text!r} is no amount in dollars, such as 12.50.") from None
     if not amount.is_finite() or amount != amount.to_integral_value() or abs(amount) > MOST:
         raise InvalidInput(
             f"{text!r} dollars cannot be kept.",
-            hint="Amounts have at most 12 digits behind the point, and are below nine million.",
+            hint="Amounts have at most 12 digits behind the point, and are four million at most.",
         )
     return int(amount)

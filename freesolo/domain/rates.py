@@ -25,6 +25,13 @@ class KeyLimits(BaseModel):
         """Return these limits, and `others` where nothing is said."""
         return KeyLimits(**others.model_dump() | self.model_dump(exclude_none=True))
 
+    def within(self, most: "KeyLimits") -> "KeyLimits":
+        """Return these limits, and `most` where they allow more."""
+        return KeyLimits(
+            requests_per_minute=_lower(self.requests_per_minute, most.requests_per_minute),
+            tokens_per_minute=_lower(self.tokens_per_minute, most.tokens_per_minute),
+        )
+
     def exceed(self, most: "KeyLimits") -> bool:
         """Say whether these allow something that `most` does not."""
         return any(
@@ -34,6 +41,10 @@ class KeyLimits(BaseModel):
                 (self.tokens_per_minute, most.tokens_per_minute),
             )
         )
+
+
+def _lower(own: int | None, bound: int | None) -> int | None:
+    return min((each for each in (own, bound) if each is not None), default=None)
 
 
 UNLIMITED = KeyLimits()

@@ -84,10 +84,14 @@ class Advance(Wire):
 
 
 class ResolveTarget(Wire):
-    """The body of `POST /v1/gateway/resolve`. `key_hash` is the SHA-256 of the caller's key, in hex."""
+    """The body of `POST /v1/gateway/resolve`. `key_hash` is the SHA-256 of the caller's key, in hex.
+
+    `org` is the one that the caller named, for a key that has several.
+    """
 
     key_hash: str
     model: str
+    org: str | None = None
 
 
 class Target(Wire):
@@ -115,6 +119,7 @@ class KeyHash(Wire):
     """The body of `POST /v1/gateway/models`."""
 
     key_hash: str
+    org: str | None = None
 
 
 class ServedModel(Wire):

@@ -11,7 +11,8 @@ from freesolo.schemas.base import Wire
 
 # One request to the gateway, as it names it everywhere.
 GenerationId = Annotated[str, Field(min_length=1, max_length=100)]
-Tokens = Annotated[int, Field(ge=0, le=10**12)]
+# Beyond any context, and few enough for what they cost to be kept.
+Tokens = Annotated[int, Field(ge=0, le=4 * 10**9)]
 Amount = Annotated[int, Field(description="Pico-dollars.")]
 
 
@@ -87,11 +88,15 @@ class EngineTokens(Wire):
 
 
 class NewHold(Wire):
-    """The body of `POST /v1/gateway/holds`: money set aside for a request that begins."""
+    """The body of `POST /v1/gateway/holds`: money set aside for a request that begins.
+
+    What is held for `instead_of` is free for it: the same request, which an engine has failed.
+    """
 
     id: GenerationId
     org: str
     amount: Amount = Field(ge=0, le=MOST)
+    instead_of: GenerationId | None = None
 
 
 class HoldIds(Wire):

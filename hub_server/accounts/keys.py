@@ -104,7 +104,7 @@ def revoke(session: Session, by: Member, key_id: UUID, *, now: datetime) -> None
 def limit(
     session: Session, by: Member, key_id: UUID, limits: KeyLimits, *, now: datetime
 ) -> OwnedKey:
-    """Let a key ask for so much a minute from now on, and for what the hub allows where that is open."""
+    """Let a key ask for so much a minute from now on, as far as the hub allows it."""
     owned = _controlled(session, by, key_id, "limit")
     told = _limits(by, limits).model_dump()
     owned.key.requests_per_minute = limits.requests_per_minute

@@ -10,14 +10,16 @@ import uuid
 from collections import Counter
 from collections.abc import Collection, Sequence
 from datetime import UTC, date, datetime, timedelta
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from freesolo.domain.prices import cost, dollars
+from freesolo.domain.prices import MOST, cost, dollars
+from freesolo.domain.refs import normalized_name
 from freesolo.errors import InvalidInput, OrgNotFound, PaymentRequired, Problem
 from freesolo.schemas import usage as wire
 from freesolo.schemas.usage import BillingMode, Outcome, UsageBy, Witness
@@ -29,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 # A gateway renews what it holds several times within this.
 HOLD_SECONDS = 60.0
+_MAX_NOTE = 200
 _COUNTS = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
 
 
@@ -72,6 +75,9 @@ def hold(session: Session, new: wire.NewHold, *, now: datetime) -> None:
     insert_if_absent(session, Balance, [{"org_id": org_id}])
     if session.get(Hold, new.id) is not None:
         return
+    if new.instead_of is not None:
+        failed = and_(Hold.id == new.instead_of, Hold.org_id == org_id)
+        _move(session, Counter(), _free(session, failed))
     left = session.execute(
         update(Balance)
         .where(Balance.org_id == org_id, Balance.balance - Balance.held >= new.amount)
@@ -89,8 +95,13 @@ def hold(session: Session, new: wire.NewHold, *, now: datetime) -> None:
 
 def renew(session: Session, ids: Sequence[str], *, now: datetime) -> None:
     """Keep money aside for requests that are still being answered."""
+    _keep(session, Hold.id.in_(ids), until=now + timedelta(seconds=HOLD_SECONDS))
+
+
+def extend_holds(session: Session, *, now: datetime) -> None:
+    """Give every gateway its time to renew what it holds."""
     until = now + timedelta(seconds=HOLD_SECONDS)
-    session.execute(update(Hold).where(Hold.id.in_(ids)).values(until=until))
+    _keep(session, Hold.until < until, until=until)
 
 
 def free_expired(session: Session, *, now: datetime) -> None:
@@ -100,9 +111,12 @@ def free_expired(session: Session, *, now: datetime) -> None:
 
 def credit(session: Session, org: str, amount: int, *, note: str, now: datetime) -> int:
     """Give an org money, or take it back; return its balance. Raise `OrgNotFound`."""
-    org_id = session.scalars(select(Org.id).where(Org.slug == org)).one_or_none()
+    wanted = select(Org.id).where(Org.name_key == normalized_name(org))
+    org_id = session.scalars(wanted).one_or_none()
     if org_id is None:
         raise OrgNotFound(f"There is no organisation {org!r}.")
+    if len(note) > _MAX_NOTE:
+        raise InvalidInput(f"A note has at most {_MAX_NOTE} characters, and this {len(note)}.")
     session.add(Credit(id=uuid.uuid4(), org_id=org_id, amount=amount, note=note, created_at=now))
     _move(session, Counter({org_id: -amount}), Counter())
     return balance_of(session, org_id).balance
@@ -170,10 +184,13 @@ def _row(record: wire.UsageRecord, org_id: UUID, key_id: UUID) -> dict[str, Any]
 
 
 def _insert_new(session: Session, rows: Sequence[dict[str, Any]]) -> set[str]:
-    """Insert the rows of requests that nobody told of before; return their ids."""
+    """Insert the rows of requests that nobody told of before; return their ids.
+
+    All lock rows in the order of their ids, so that no two wait for each other in a ring.
+    """
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     statement = dialect.insert(Usage).on_conflict_do_nothing().returning(Usage.id)
-    return set(session.scalars(statement, rows))
+    return set(session.scalars(statement, sorted(rows, key=itemgetter("id"))))
 
 
 def _void(session: Session, records: Sequence[wire.UsageRecord]) -> list[tuple[UUID, int]]:
@@ -218,25 +235,43 @@ def _free(session: Session, which: ColumnElement[bool]) -> Counter[UUID]:
     """Remove holds; return how much of each org that was."""
     freed: Counter[UUID] = Counter()
     for org_id, amount in session.execute(
-        delete(Hold).where(which).returning(Hold.org_id, Hold.amount)
+        delete(Hold).where(Hold.id.in_(_locked(session, which))).returning(Hold.org_id, Hold.amount)
     ):
         freed[org_id] += amount
     return freed
+
+
+def _keep(session: Session, which: ColumnElement[bool], *, until: datetime) -> None:
+    held = _locked(session, which)
+    session.execute(update(Hold).where(Hold.id.in_(held)).values(until=until))
+
+
+def _locked(session: Session, which: ColumnElement[bool]) -> Sequence[str]:
+    """Lock holds, one after the other by id, and return their ids."""
+    wanted = select(Hold.id).where(which).order_by(Hold.id).with_for_update()
+    return session.scalars(wanted).all()
 
 
 def _move(session: Session, charged: Counter[UUID], freed: Counter[UUID]) -> None:
     """Take from balances what was charged, and from what is held what was freed."""
     orgs = sorted({*charged, *freed})
     insert_if_absent(session, Balance, [{"org_id": org_id} for org_id in orgs])
-    for org_id in orgs:
-        if charged[org_id] or freed[org_id]:
-            session.execute(
-                update(Balance)
-                .where(Balance.org_id == org_id)
-                .values(
-                    balance=Balance.balance - charged[org_id], held=Balance.held - freed[org_id]
-                )
+    locked = (
+        select(Balance)
+        .where(Balance.org_id.in_(orgs))
+        .order_by(Balance.org_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    for found in session.scalars(locked):
+        left = found.balance - charged[found.org_id]
+        if abs(left) > MOST:
+            raise InvalidInput(
+                f"A balance of ${dollars(left)} cannot be kept.",
+                hint=f"Balances are ${dollars(MOST)} at most, and as much below zero.",
             )
+        found.balance = left
+        found.held -= freed[found.org_id]
 
 
 def _orgs(session: Session, slugs: Collection[str]) -> dict[str, UUID]:

@@ -26,15 +26,14 @@ def resolve(
     now: Now,
 ) -> wire.Target:
     """Return what a key gets under a model name."""
-    member = service.chatting_member(session, body.key_hash, now=now)
+    member = service.chatting_member(session, body.key_hash, org=body.org, now=now)
     resources.key_uses.note(member, now=now)
     return service.resolve(
         session,
         member,
         body.model,
         catalog=resources.catalog,
-        billing=resources.settings.billing,
-        limits=member.limits.or_else(resources.settings.key_limits),
+        settings=resources.settings,
     )
 
 
@@ -47,7 +46,7 @@ def list_models(
     now: Now,
 ) -> wire.ServedModelList:
     """List every name a key may ask for."""
-    member = service.chatting_member(session, body.key_hash, now=now)
+    member = service.chatting_member(session, body.key_hash, org=body.org, now=now)
     return wire.ServedModelList(models=service.served_models(session, member, catalog=catalog))
 
 

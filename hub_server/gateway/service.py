@@ -14,8 +14,6 @@ from sqlalchemy.orm import Session
 
 from freesolo.domain.catalog import BaseModelEntry, Catalog
 from freesolo.domain.lifecycle import DEPLOYMENT_LEASED, DeploymentState, next_deployment_state
-from freesolo.domain.prices import prices_of
-from freesolo.domain.rates import KeyLimits
 from freesolo.domain.refs import AdapterRef
 from freesolo.domain.suggest import did_you_mean
 from freesolo.domain.train_tables import StructuredOutputs
@@ -35,10 +33,11 @@ from freesolo.schemas.base import Artifact
 from freesolo.schemas.runs import RunError
 from freesolo.schemas.usage import BillingMode
 from hub_server.accounts.service import Member, check_key
-from hub_server.base_models.service import catalog_of, model_of
+from hub_server.base_models.service import catalog_of, model_of, tokens_cost
 from hub_server.deployments import aliases
 from hub_server.identifiers import new_secret
-from hub_server.models import Alias, Checkpoint, Deployment, Run
+from hub_server.models import Alias, Checkpoint, Deployment, Org, Run
+from hub_server.settings import HubSettings
 
 logger = logging.getLogger(__name__)
 
@@ -57,13 +56,16 @@ class Claimed:
     base_model: BaseModelEntry
 
 
-def chatting_member(session: Session, key_hash: str, *, now: datetime) -> Member:
-    """Return whose key this is; raise unless it belongs to an org and may chat."""
-    principal = check_key(session, key_hash, now=now)
+def chatting_member(session: Session, key_hash: str, *, org: str | None, now: datetime) -> Member:
+    """Return whose key this is; raise unless it belongs to an org and may chat.
+
+    A key of several orgs need not name one: a key that works must not fail because somebody else took
+    its person into their org.
+    """
+    principal = check_key(session, key_hash, now=now, org=org)
     principal.require(Scope.CHAT)
     if not isinstance(principal, Member):
         raise Forbidden(f"The key {principal.key_name!r} belongs to no organisation.")
-    principal.require_choice()
     return principal
 
 
@@ -73,10 +75,13 @@ def resolve(
     model: str,
     *,
     catalog: Catalog,
-    billing: BillingMode,
-    limits: KeyLimits,
+    settings: HubSettings,
 ) -> wire.Target:
-    """Return what a model name means to a member: a base model, or an adapter on one."""
+    """Return what a model name means to a member: a base model, or an adapter on one.
+
+    Where no org was named, an adapter is looked for in all orgs of the key, and paid by the one it
+    belongs to. A base model is that of the org that the key's person joined first.
+    """
     deployment = _deployed_as(session, member, model)
     base_model = (
         _base_of(session, deployment, catalog)
@@ -90,11 +95,11 @@ def resolve(
             or "`GET /v1/models` lists what is served.",
         )
     return wire.Target(
-        org=member.org,
+        org=session.get_one(Org, deployment.org_id).slug if deployment else member.org,
         key_id=str(member.key_id),
-        prices=prices_of(base_model),
-        prepaid=billing is BillingMode.PREPAID,
-        limits=limits,
+        prices=tokens_cost(base_model, shared=catalog, prices=settings.prices_of_added),
+        prepaid=settings.billing is BillingMode.PREPAID,
+        limits=member.limits.within(settings.key_limits),
         model=model,
         base_model=base_model,
         **(adapter_facts(session, deployment) if deployment else {}),
@@ -102,7 +107,7 @@ def resolve(
 
 
 def _deployed_as(session: Session, member: Member, model: str) -> Deployment | None:
-    """Return the deployment of the member's org that a name means: an alias, or a full revision."""
+    """Return the deployment of the member's that a name means: an alias, or a full revision."""
     try:
         ref = AdapterRef.parse(model)
     except InvalidRef:
@@ -111,7 +116,9 @@ def _deployed_as(session: Session, member: Member, model: str) -> Deployment | N
         return None
     meant = Deployment.state == DeploymentState.READY if ref.revision else aliases.is_active()
     return session.scalars(
-        select(Deployment).where(Deployment.org_id == member.org_id, aliases.is_of(ref), meant)
+        select(Deployment).where(
+            Deployment.org_id.in_(member.orgs_meant), aliases.is_of(ref), meant
+        )
     ).one_or_none()
 
 
@@ -119,7 +126,8 @@ def _way_to(session: Session, member: Member, model: str, catalog: Catalog) -> s
     """Say how a name could be served, or which was meant. It tells of the member's own alone."""
     with suppress(InvalidRef):
         ref = AdapterRef.parse(model)
-        if session.scalar(select(Run.id).where(Run.org_id == member.org_id, Run.id == ref.run_id)):
+        run = select(Run.id).where(Run.org_id.in_(member.orgs_meant), Run.id == ref.run_id)
+        if session.scalar(run):
             return _way_to_adapter(session, member, ref)
     known = [served.id for served in served_models(session, member, catalog=catalog)]
     return did_you_mean(model, known)
@@ -129,7 +137,7 @@ def _way_to_adapter(session: Session, member: Member, ref: AdapterRef) -> str:
     served = session.scalars(
         select(Deployment.revision)
         .where(
-            Deployment.org_id == member.org_id,
+            Deployment.org_id.in_(member.orgs_meant),
             Deployment.state == DeploymentState.READY,
             aliases.is_of(ref),
         )
@@ -157,26 +165,26 @@ def _of(table: JsonValue, name: str) -> JsonValue:
 
 
 def served_models(session: Session, member: Member, *, catalog: Catalog) -> list[wire.ServedModel]:
-    """Return every name a member may ask for: the base models, then the org's adapters."""
-    catalog = catalog_of(session, member.org_id, catalog)
+    """Return every name a member may ask for: the base models, then the adapters."""
+    catalogs = {org_id: catalog_of(session, org_id, catalog) for org_id in member.orgs_meant}
     base_models = [
         wire.ServedModel(id=entry.id, base_model=entry.id, context=entry.context)
-        for entry in sorted(catalog.values(), key=lambda entry: entry.id)
+        for entry in sorted(catalogs[member.org_id].values(), key=lambda entry: entry.id)
     ]
     adapters = [
         wire.ServedModel(
             id=deployment.alias,
             base_model=deployment.base_model,
             revision=deployment.revision,
-            context=catalog[deployment.base_model].context,
+            context=catalogs[deployment.org_id][deployment.base_model].context,
             created_at=deployment.ready_at,
         )
         for deployment in session.scalars(
             select(Deployment)
-            .where(Deployment.org_id == member.org_id, aliases.is_active())
+            .where(Deployment.org_id.in_(member.orgs_meant), aliases.is_active())
             .order_by(Deployment.alias)
         )
-        if _is_base_of(deployment, catalog.get(deployment.base_model))
+        if _is_base_of(deployment, catalogs[deployment.org_id].get(deployment.base_model))
     ]
     return base_models + adapters
 
@@ -289,6 +297,16 @@ def advance(
     _log_move(deployment)
 
 
+def extend_leases(session: Session, *, now: datetime, lease_seconds: float) -> None:
+    """Give every gateway a lease's time to speak."""
+    until = now + timedelta(seconds=lease_seconds)
+    session.execute(
+        update(Deployment)
+        .where(Deployment.state.in_(DEPLOYMENT_LEASED), Deployment.lease_until < until)
+        .values(lease_until=until)
+    )
+
+
 def lost_deployments(session: Session, *, now: datetime) -> Sequence[str]:
     """Return the ids of the deployments whose gateway fell silent."""
     return session.scalars(select(Deployment.id).where(_lease_expired(now))).all()
@@ -335,7 +353,8 @@ def _serve(session: Session, deployment: Deployment, *, now: datetime) -> None:
             return
     deployment.ready_at = now
     if deployment.staged or not _move_alias(session, deployment):
-        deployment.staged = True
+        # In place of one that the alias pointed to, it is what a rollback leads back to.
+        deployment.staged = same is None or same.staged
 
 
 def _move_alias(session: Session, deployment: Deployment) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from freesolo.schemas import replicas as wire
@@ -41,6 +41,12 @@ def living(session: Session, *, now: datetime) -> Sequence[Replica]:
     return session.scalars(
         select(Replica).where(Replica.lease_until >= now).order_by(Replica.life)
     ).all()
+
+
+def extend_leases(session: Session, *, now: datetime) -> None:
+    """Give every host a lease's time to speak."""
+    until = now + timedelta(seconds=LEASE_SECONDS)
+    session.execute(update(Replica).where(Replica.lease_until < until).values(lease_until=until))
 
 
 def forget_silent(session: Session, *, now: datetime) -> None:

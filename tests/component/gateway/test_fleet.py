@@ -11,9 +11,11 @@ import openai
 import pytest
 from sqlalchemy import select
 
+from freesolo.domain.prices import dollars
 from freesolo.schemas.replicas import Replica, ReplicaList, ReplicaState
-from freesolo.schemas.usage import Outcome
+from freesolo.schemas.usage import BillingMode, Outcome
 from hub_server.models import Usage
+from hub_server.settings import HubSettings
 from serving_backend.engine_host import create_app
 from serving_backend.settings import EngineHostSettings
 from tests.component.gateway.conftest import (
@@ -24,7 +26,7 @@ from tests.component.gateway.conftest import (
     said,
 )
 from tests.fake_engine import FakeEngine, FakeProcess
-from tests.hubs import LiveHub, resources_of, serving
+from tests.hubs import LiveHub, add_credit, live_hub, resources_of, serving
 from tests.ports import free_port
 
 
@@ -105,6 +107,14 @@ def gateway(live_hub: LiveHub, start_gateway: StartGateway) -> Platform:
     return start_gateway(live_hub, own_engines=False)
 
 
+@pytest.fixture
+def prepaid(hub_settings: HubSettings, start_gateway: StartGateway) -> Iterator[Platform]:
+    """The same where tokens are paid for beforehand."""
+    settings = hub_settings.model_copy(update={"billing": BillingMode.PREPAID})
+    with live_hub(settings) as hub:
+        yield start_gateway(hub, own_engines=False)
+
+
 def test_without_any_engine_a_gateway_that_starts_none_says_so(gateway: Platform) -> None:
     with pytest.raises(openai.InternalServerError, match="No engine serves") as refused:
         ask(gateway)
@@ -159,6 +169,30 @@ def test_an_engine_that_dies_is_passed_over_and_its_request_answered_by_another(
     outcomes = [row.outcome for row in ledger(gateway.hub, requests=6)]
     assert outcomes.count(Outcome.COUNTED) == 6
     assert set(outcomes) <= {Outcome.COUNTED, Outcome.VOID}
+
+
+def test_who_pays_beforehand_pays_once_for_what_another_engine_answers(
+    prepaid: Platform, start_host: StartHost
+) -> None:
+    add_credit(prepaid.hub, "1000")
+    first, second = start_host(prepaid.hub), start_host(prepaid.hub)
+    assert eventually(lambda: answers_at_last(prepaid), bool)
+    deployment = prepaid.deploy()
+    with prepaid.client() as hub:
+        left = eventually(hub.balance, lambda balance: balance.held == 0)
+    # Enough to begin one request, and not two.
+    add_credit(prepaid.hub, dollars(10**6 - left.balance))
+
+    (first if first.engine.adapters else second).process.crash()
+
+    answer = prepaid.openai().chat.completions.create(
+        model=deployment.model, messages=said("hello"), max_completion_tokens=4
+    )
+    assert "adapter-" in str(answer.choices[0].message.content)
+    eventually(
+        lambda: [row.outcome for row in ledger(prepaid.hub) if row.model == deployment.model],
+        lambda outcomes: sorted(outcomes) == [Outcome.COUNTED, Outcome.VOID],
+    )
 
 
 def test_an_engine_that_dies_is_started_again_and_has_its_adapters_back(

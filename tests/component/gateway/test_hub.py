@@ -9,13 +9,14 @@ from fastapi import FastAPI, Response
 from freesolo.domain.catalog import SMOLLM2_135M
 from freesolo.domain.prices import prices_of
 from freesolo.errors import FreesoloError
-from freesolo.schemas.deployments import Target
+from freesolo.schemas.deployments import KeyHash, Target
 from serving_backend.hub import Hub
 from tests.hubs import serving
 
 _TARGET = Target(
     org="acme", key_id="k", model="m", prices=prices_of(SMOLLM2_135M), base_model=SMOLLM2_135M
 )
+_KEY = KeyHash(key_hash="hash")
 
 
 class SlowHub:
@@ -49,7 +50,7 @@ def test_many_who_ask_at_once_are_one_question(slow_hub: SlowHub, url: str) -> N
     async def ask() -> list[Target]:
         hub = Hub(url, "key")
         try:
-            return await asyncio.gather(*(hub.resolve("hash", "m") for _ in range(20)))
+            return await asyncio.gather(*(hub.resolve(_KEY, "m") for _ in range(20)))
         finally:
             await hub.close()
 
@@ -63,11 +64,11 @@ def test_a_refusal_is_told_to_all_who_wait_and_then_forgotten(slow_hub: SlowHub,
         try:
             slow_hub.status = 503
             refused = await asyncio.gather(
-                *(hub.resolve("hash", "m") for _ in range(3)), return_exceptions=True
+                *(hub.resolve(_KEY, "m") for _ in range(3)), return_exceptions=True
             )
             assert all(isinstance(error, FreesoloError) for error in refused)
             slow_hub.status = 200
-            return await hub.resolve("hash", "m")
+            return await hub.resolve(_KEY, "m")
         finally:
             await hub.close()
 
@@ -79,7 +80,7 @@ def test_who_stops_waiting_takes_the_answer_from_nobody(slow_hub: SlowHub, url: 
     async def ask() -> Target:
         hub = Hub(url, "key")
         try:
-            first, second = (asyncio.ensure_future(hub.resolve("hash", "m")) for _ in range(2))
+            first, second = (asyncio.ensure_future(hub.resolve(_KEY, "m")) for _ in range(2))
             await asyncio.sleep(0)
             first.cancel()
             return await second
@@ -88,3 +89,16 @@ def test_who_stops_waiting_takes_the_answer_from_nobody(slow_hub: SlowHub, url: 
 
     assert asyncio.run(ask()) == _TARGET
     assert slow_hub.asked == 1
+
+
+def test_what_is_asked_in_one_org_is_not_told_in_another(slow_hub: SlowHub, url: str) -> None:
+    async def ask() -> None:
+        hub = Hub(url, "key")
+        try:
+            for org in (None, "acme", "other", "acme"):
+                await hub.resolve(KeyHash(key_hash="hash", org=org), "m")
+        finally:
+            await hub.close()
+
+    asyncio.run(ask())
+    assert slow_hub.asked == 3

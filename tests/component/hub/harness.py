@@ -207,10 +207,12 @@ class HubUnderTest:
         """Return a deployment as its owner sees it."""
         return _document(self.user.get(f"/v1/deployments/{deployment_id}"))
 
-    def resolve(self, model: str, key: str | None = None) -> Response:
+    def resolve(self, model: str, key: str | None = None, *, org: str | None = None) -> Response:
         """Ask, as a gateway, what a user's key gets under a model name."""
         key_hash = sha256((key or self.keys.user).encode()).hexdigest()
-        return self.gateway.post("/v1/gateway/resolve", json={"key_hash": key_hash, "model": model})
+        return self.gateway.post(
+            "/v1/gateway/resolve", json={"key_hash": key_hash, "model": model, "org": org}
+        )
 
     def take_back_lost(self) -> None:
         """Do what the hub does a few times in the length of a lease."""

@@ -12,8 +12,9 @@ from httpx2 import Response
 from freesolo.domain.catalog import SMOLLM2_135M
 from freesolo.domain.roles import Role
 from freesolo.schemas.accounts import ORG_HEADER, USER_SCOPES, Scope
+from hub_server.settings import HubSettings
 from hub_server.upkeep import write_key_uses
-from tests.component.hub.harness import Document, HubUnderTest, error_of
+from tests.component.hub.harness import Document, HubUnderTest, SettableClock, error_of
 from tests.component.hub.people import FULL, make_key_of_org, make_key_of_person, make_person
 
 
@@ -409,6 +410,17 @@ def test_a_key_is_limited_and_the_gateway_is_told(hub: HubUnderTest) -> None:
     assert hub.user.get("/v1/audit").json()["events"][0]["action"] == "key.limited"
     lifted = hub.user.put(f"/v1/keys/{made['id']}/limits", json={}).json()
     assert lifted["limits"] == {"requests_per_minute": None, "tokens_per_minute": None}
+
+
+def test_no_key_may_ask_for_more_than_the_hub_allows(hub_settings: HubSettings) -> None:
+    changes = {"key_requests_per_minute": 60}
+    with HubUnderTest(hub_settings.model_copy(update=changes), SettableClock()) as hub:
+        made = make_key(hub.user, limits={"requests_per_minute": 100})
+        for wanted, allowed in ((100, 60), (None, 60), (5, 5)):
+            limits = {"requests_per_minute": wanted}
+            assert hub.user.put(f"/v1/keys/{made['id']}/limits", json=limits).is_success
+            told = hub.resolve(SMOLLM2_135M.id, made["api_key"]).json()["limits"]
+            assert told == {"requests_per_minute": allowed, "tokens_per_minute": None}
 
 
 def test_no_limited_key_lets_itself_or_another_ask_for_more(hub: HubUnderTest) -> None:

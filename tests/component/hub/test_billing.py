@@ -7,7 +7,8 @@ import pytest
 from httpx2 import Response
 from sqlalchemy import func, select
 
-from freesolo.domain.prices import from_dollars
+from freesolo.domain.prices import MOST, from_dollars
+from freesolo.errors import InvalidInput
 from freesolo.schemas.usage import BillingMode
 from hub_server.billing import service
 from hub_server.models import Balance, Credit, Hold, Usage
@@ -56,10 +57,9 @@ def credit(hub: HubUnderTest, amount: int) -> None:
         service.credit(session, "local", amount, note="test", now=hub.clock())
 
 
-def hold(hub: HubUnderTest, name: str, amount: int) -> Response:
-    return hub.gateway.post(
-        "/v1/gateway/holds", json={"id": name, "org": "local", "amount": amount}
-    )
+def hold(hub: HubUnderTest, name: str, amount: int, **more: str) -> Response:
+    body = {"id": name, "org": "local", "amount": amount, **more}
+    return hub.gateway.post("/v1/gateway/holds", json=body)
 
 
 def balance(hub: HubUnderTest) -> tuple[int, int]:
@@ -224,6 +224,22 @@ def test_a_hold_is_refused_when_the_balance_does_not_cover_it(any_hub: HubUnderT
     assert balance(any_hub) == (100, 60)
 
 
+def test_what_is_held_for_a_request_goes_over_to_its_second_try(any_hub: HubUnderTest) -> None:
+    credit(any_hub, 500)
+    hold(any_hub, "a", 300)
+    assert hold(any_hub, "b", 300).status_code == 402
+    for _ in range(2):
+        assert hold(any_hub, "b", 300, instead_of="a").status_code == 204
+    assert balance(any_hub) == (500, 300)
+
+    # Nothing is free for a third that costs more than there is; what is held stays.
+    assert hold(any_hub, "c", 501, instead_of="b").status_code == 402
+    assert balance(any_hub) == (500, 300)
+    any_hub.make_member("acme")
+    assert hold(any_hub, "d", 0, org="acme", instead_of="b").status_code == 204
+    assert balance(any_hub) == (500, 300)
+
+
 def test_a_request_that_has_ended_frees_what_was_held_for_it(
     any_hub: HubUnderTest, record: Callable[..., Record]
 ) -> None:
@@ -258,6 +274,31 @@ def test_a_target_says_what_its_tokens_cost_and_whether_that_is_paid_beforehand(
         assert target["prices"] == {"prompt": 2400, "cached": 2400, "completion": 9600}
         assert target["prepaid"] is True
         assert hub.user.get("/v1/balance").json()["mode"] == "prepaid"
+
+
+def test_a_balance_that_no_database_could_keep_is_refused(
+    any_hub: HubUnderTest, record: Callable[..., Record]
+) -> None:
+    credit(any_hub, MOST)
+    for amount in (1, MOST):
+        with pytest.raises(InvalidInput, match="cannot be kept"):
+            credit(any_hub, amount)
+    credit(any_hub, -MOST)
+    credit(any_hub, -MOST)
+    refused = tell(any_hub, record("a"))
+    assert (refused.status_code, error_of(refused)["code"]) == (422, "invalid_input")
+    assert balance(any_hub) == (-MOST, 0)
+    assert hold(any_hub, "a", MOST).status_code == 402
+
+
+def test_a_credit_names_its_org_as_people_write_it_and_says_why_in_few_words(
+    any_hub: HubUnderTest,
+) -> None:
+    now = any_hub.clock()
+    with any_hub.resources.sessions.begin() as session:
+        assert service.credit(session, "LOCAL", 5, note="n" * 200, now=now) == 5
+        with pytest.raises(InvalidInput, match="at most 200 characters"):
+            service.credit(session, "local", 5, note="n" * 201, now=now)
 
 
 def test_credits_are_dollars_to_the_last_digit(any_hub: HubUnderTest) -> None:

@@ -8,8 +8,11 @@ from hashlib import sha256
 import pytest
 
 from freesolo.domain.catalog import BUILT_IN
+from freesolo.domain.roles import Role
 from hub_server.gateway.service import MAX_ATTEMPTS
 from tests.component.hub.harness import MODEL, Document, HubUnderTest, error_of
+from tests.component.hub.people import FULL, make_key_of_org
+from tests.hubs import make_person_key
 
 LEASE_SECONDS = 30
 SMOKE_FAILED = {"code": "invalid_adapter", "message": "The smoke request failed."}
@@ -286,6 +289,36 @@ def test_an_adapter_of_another_org_is_not_served(hub: HubUnderTest, run_id: str)
     assert hub.resolve(run_id, key=hub.make_member("acme")).status_code == 404
 
 
+def test_a_key_goes_on_working_when_somebody_takes_its_person_into_another_org(
+    any_hub: HubUnderTest,
+) -> None:
+    hub = any_hub
+    hub.publish()
+    run_id = hub.train()
+    revision = hub.make_live(run_id)["revision"]
+    key = make_person_key(hub.app, "ada", {"local": Role.OWNER}, FULL)
+    hub.clock.advance(1)
+    evil = make_key_of_org(hub, "evil", Role.ADMIN)
+    assert evil.post("/v1/members", json={"handle": "ada", "role": "member"}).status_code == 201
+
+    for model in (run_id, revision, MODEL):
+        assert hub.resolve(model, key).json()["org"] == "local"
+    assert hub.resolve(MODEL, key, org="Evil").json()["org"] == "evil"
+    assert hub.resolve(run_id, key, org="evil").status_code == 404
+    assert hub.resolve(MODEL, key, org="acme").status_code == 403
+    assert _served(hub, key) == _served(hub)
+
+
+def test_an_adapter_is_paid_by_the_org_that_it_belongs_to(hub: HubUnderTest, run_id: str) -> None:
+    hub.make_live(run_id)
+    key = make_person_key(hub.app, "ada", {"acme": Role.OWNER}, FULL)
+    hub.clock.advance(1)
+    make_person_key(hub.app, "ada", {"local": Role.READER}, FULL)
+    assert hub.resolve(run_id, key).json()["org"] == "local"
+    assert hub.resolve(MODEL, key).json()["org"] == "acme"
+    assert run_id in _served(hub, key)
+
+
 def test_an_unknown_key_gets_no_model(hub: HubUnderTest) -> None:
     assert hub.resolve(MODEL, key="fslo_nobody").status_code == 401
 
@@ -549,6 +582,21 @@ def test_a_rollback_passes_over_what_the_alias_never_pointed_to(hub: HubUnderTes
     assert hub.roll_back(run_id)["revision"] == first["revision"]
 
 
+def test_a_rollback_finds_what_was_deployed_again_after_the_alias_had_moved_on(
+    hub: HubUnderTest,
+) -> None:
+    hub.publish()
+    run_id = _saved(hub, steps=3)
+    a, b, c = (f"{run_id}/step-{step}" for step in (1, 2, 3))
+    hub.make_live(a)
+    asked_for = [hub.deploy(each)["id"] for each in (b, a, c)]
+    tasks = {task["id"]: task for task in (hub.claim_deployment() for _ in asked_for)}
+    for each in reversed(asked_for):
+        assert hub.advance(tasks[each], "smoking", "ready").status_code == 204
+    assert hub.resolve(run_id).json()["revision"].startswith(f"{run_id}@step-3.")
+    assert hub.roll_back(run_id)["revision"].startswith(f"{run_id}@step-1.")
+
+
 def test_a_rollback_passes_over_what_was_withdrawn(hub: HubUnderTest) -> None:
     hub.publish()
     run_id = _saved(hub, steps=3)
@@ -721,7 +769,7 @@ def _change_catalog(hub: HubUnderTest, revision: str | None) -> None:
     hub.app.state.resources = replace(hub.resources, catalog=changed)
 
 
-def _served(hub: HubUnderTest) -> list[str]:
-    key_hash = sha256(hub.keys.user.encode()).hexdigest()
+def _served(hub: HubUnderTest, key: str | None = None) -> list[str]:
+    key_hash = sha256((key or hub.keys.user).encode()).hexdigest()
     listed = hub.gateway.post("/v1/gateway/models", json={"key_hash": key_hash}).json()["models"]
     return [model["id"] for model in listed]

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from freesolo.domain.catalog import SMOLLM2_135M
-from freesolo.domain.prices import Asked, Prices, cost, dollars, from_dollars, most, prices_of
+from freesolo.domain.catalog import MOST_PRICE, SMOLLM2_135M
+from freesolo.domain.prices import MOST, Asked, Prices, cost, dollars, from_dollars, most, prices_of
 from freesolo.errors import InvalidInput
 
 
@@ -49,7 +50,18 @@ def test_amounts_are_written_as_dollars_and_read_back(amount: int, text: str) ->
     assert from_dollars(text) == amount
 
 
-@pytest.mark.parametrize("text", ["", "ten", "nan", "inf", "1e30", "0.0000000000001"])
+def test_no_request_costs_more_than_can_be_kept() -> None:
+    # The longest context of a catalog, the most answers and the largest body of a request.
+    longest = 10**8
+    dearest = Prices(prompt=MOST_PRICE, cached=MOST_PRICE, completion=MOST_PRICE)
+    assert most(dearest, Asked(8 * 1024**2, 1000, 32, longest)) <= MOST
+    with pytest.raises(ValidationError):
+        Prices(prompt=MOST_PRICE + 1, cached=0, completion=0)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "ten", "nan", "inf", "1e30", "1e999999", "4000000.1", "0.0000000000001"]
+)
 def test_what_is_no_amount_is_refused_by_name(text: str) -> None:
     with pytest.raises(InvalidInput, match="dollars"):
         from_dollars(text)

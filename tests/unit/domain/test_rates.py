@@ -42,6 +42,14 @@ def test_never_more_is_given_than_a_minute_s_worth_and_what_filled_up(
     assert taken <= 100 + now * 100 / 60 + 1e-6
 
 
+def test_limits_hold_within_others() -> None:
+    hub = KeyLimits(requests_per_minute=10)
+    assert KeyLimits().within(hub) == hub
+    assert KeyLimits(requests_per_minute=5).within(hub).requests_per_minute == 5
+    more = KeyLimits(requests_per_minute=50, tokens_per_minute=7)
+    assert more.within(hub) == KeyLimits(requests_per_minute=10, tokens_per_minute=7)
+
+
 def test_limits_are_filled_from_others_and_compared_with_them() -> None:
     mine = KeyLimits(requests_per_minute=5)
     hub = KeyLimits(requests_per_minute=9, tokens_per_minute=100)
