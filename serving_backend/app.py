@@ -124,7 +124,9 @@ async def _answer_error(request: Request, error: Exception) -> JSONResponse:
         extra={"path": request.url.path, "status": status, "code": error.code},
     )
     wait = error.retry_after or (_RETRY_SECONDS if status in _PASSING else None)
-    headers = {"Retry-After": str(math.ceil(wait))} if wait else None
+    headers: dict[str, str] = getattr(request.state, "error_headers", {})
+    if wait:
+        headers |= {"Retry-After": str(math.ceil(wait))}
     return JSONResponse(error_body(error), status_code=status, headers=headers)
 
 

@@ -116,14 +116,17 @@ class Completions:
         self._draining = False
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    async def admit(self, key: KeyHash, request: GenerationRequest) -> Admitted:
-        """Find out what the key gets under the model's name, and whether it may have it now.
+    async def resolve(self, key: KeyHash, model: str) -> Target:
+        """Find out what a key gets under a model's name."""
+        self.require_open()
+        return await self._hub.resolve(key, model)
+
+    async def admit(self, target: Target, request: GenerationRequest) -> Admitted:
+        """Find out whether a key may have now what it asks of a model.
 
         Raise `PaymentRequired` where that must be paid beforehand and is not, and what `KeyRates` and
         `InFlight` raise.
         """
-        self.require_open()
-        target = await self._hub.resolve(key, request.model)
         self._rates.take_request(target)
         # An engine computes each answer to a prompt as if it had been asked for alone.
         sizes = request.asked(context=target.base_model.context)
@@ -145,9 +148,9 @@ class Completions:
         self._open.add(admitted)
         return admitted
 
-    def rate_headers(self, admitted: Admitted) -> dict[str, str]:
+    def rate_headers(self, target: Target) -> dict[str, str]:
         """Return what the caller's key may still ask for."""
-        return self._rates.headers(admitted.target)
+        return self._rates.headers(target)
 
     def require_open(self) -> None:
         """Raise `Unavailable` if nothing more is taken on."""

@@ -2,7 +2,8 @@
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
@@ -15,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from freesolo.domain.problems import problems_from_validation
 from freesolo.errors import Forbidden, FreesoloError, InvalidInput, PayloadTooLarge, Unauthorized
 from freesolo.schemas.accounts import ORG_HEADER
-from freesolo.schemas.deployments import KeyHash
+from freesolo.schemas.deployments import KeyHash, Target
 from serving_backend.answers import ChatAnswer, ErrorAnswer, ListedModel, ListedModels, TextAnswer
 from serving_backend.chat import ChatRequest
 from serving_backend.completions import Admitted, Completions
@@ -198,9 +199,11 @@ async def _counted(
 ) -> Response:
     metrics, model = _metrics(caller), ""
     try:
-        admitted = await completions.admit(key, request)
-        model = admitted.target.base_model.id
-        response = await _answer(completions, admitted, caller)
+        target = await completions.resolve(key, request.model)
+        model = target.base_model.id
+        with _rates_told(completions, target, caller):
+            admitted = await completions.admit(target, request)
+            response = await _answer(completions, admitted, caller)
     except FreesoloError as error:
         metrics.count_answer(request.path, model, http_status(error))
         raise
@@ -208,16 +211,26 @@ async def _counted(
     return response
 
 
+@contextmanager
+def _rates_told(completions: Completions, target: Target, caller: Request) -> Iterator[None]:
+    """Have an error tell the caller what their key may still ask for, as answers do."""
+    try:
+        yield
+    except FreesoloError:
+        caller.state.error_headers = completions.rate_headers(target)
+        raise
+
+
 async def _answer(completions: Completions, admitted: Admitted, caller: Request) -> Response:
     headers = {"X-Request-Id": admitted.id}
     if not admitted.request.stream:
         answer = await _unless_gone(caller, completions.answer(admitted))
         if answer is not None:
-            return JSONResponse(answer, headers=headers | completions.rate_headers(admitted))
+            return JSONResponse(answer, headers=headers | completions.rate_headers(admitted.target))
     else:
         events = await _unless_gone(caller, completions.stream(admitted))
         if events is not None:
-            headers |= {"Cache-Control": "no-cache"} | completions.rate_headers(admitted)
+            headers |= {"Cache-Control": "no-cache"} | completions.rate_headers(admitted.target)
             return StreamingResponse(events, media_type="text/event-stream", headers=headers)
     completions.abandon(admitted)
     return Response(status_code=_CALLER_GONE)

@@ -44,6 +44,8 @@ def test_a_key_may_ask_so_often_a_minute(platform: Platform) -> None:
     assert third.json()["error"]["code"] == "rate_limit_exceeded"
     assert third.json()["error"]["type"] == "rate_limit_error"
     assert 0 < int(third.headers["Retry-After"]) <= 30
+    assert third.headers["x-ratelimit-remaining-requests"] == "0"
+    assert 0 < float(third.headers["x-ratelimit-reset-requests"].rstrip("s")) <= 60
     other = _ask(platform)
     assert other.status_code == 200
     assert "x-ratelimit-limit-requests" not in other.headers
@@ -122,6 +124,7 @@ def test_an_engine_that_hears_nothing_delays_no_refusal(
     platform.engine.faults.add("deaf")
     assert _ask(platform, messages=said("mute it"), stream=stream).status_code == 503
     platform.engine.release.set()
+    platform.usage_of(requests=1)
 
 
 def test_a_stream_that_takes_too_long_ends_and_what_it_brought_is_counted(
