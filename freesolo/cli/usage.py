@@ -42,6 +42,8 @@ def usage(
     as_csv: bool,
 ) -> None:
     """Show the tokens that the org used, what they cost, and what it has left."""
+    if as_csv and app.out.json_mode:
+        raise click.UsageError("The answer is either --csv or --json, not both.")
     wanted = [UsageBy(each) for each in by]
     lines = app.hub.usage(by=wanted, since=_day(since), until=_day(until)).usage
     names = [_COLUMNS[each] for each in wanted]

@@ -57,7 +57,7 @@ def create_deployment(  # noqa: PLR0913  each is one of FastAPI's inputs
     return service.show(session, member, deployment_id)
 
 
-@router.post("/deployments/{model}/rollback", status_code=status.HTTP_201_CREATED)
+@router.post("/deployments/{model:path}/rollback", status_code=status.HTTP_201_CREATED)
 def roll_back(
     model: str,
     member: DeploymentWriter,

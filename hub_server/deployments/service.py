@@ -11,7 +11,7 @@ from freesolo.domain.catalog import BaseModelEntry, Catalog, find_model
 from freesolo.domain.lifecycle import DEPLOYMENT_CURRENT, DeploymentState, next_deployment_state
 from freesolo.domain.refs import AdapterRef
 from freesolo.domain.suggest import did_you_mean
-from freesolo.errors import Conflict, DeploymentNotFound, InvalidRef
+from freesolo.errors import Conflict, DeploymentNotFound, InvalidInput, InvalidRef
 from freesolo.schemas import deployments as wire
 from freesolo.schemas.audit import Action
 from hub_server.accounts.service import Member
@@ -84,6 +84,13 @@ def roll_back(
 
     Raise `Conflict` if it pointed to nothing else that is still served.
     """
+    ref = _parsed(name)
+    if ref != AdapterRef(name):
+        raise InvalidInput(
+            f"{name!r} is one adapter, and a rollback takes the id of a run.",
+            hint=f"`freesolo rollback {ref.run_id}` leads to what it pointed to before; "
+            f"`freesolo deploy {ref}` lets it point to this adapter.",
+        )
     alias = aliases.locked(session, member.org_id, name)
     current = _current(session, member, AdapterRef(name))
     active = _active(alias, current)

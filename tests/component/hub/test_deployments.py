@@ -4,6 +4,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import sha256
+from urllib.parse import quote
 
 import pytest
 
@@ -624,6 +625,15 @@ def test_an_alias_that_points_to_nothing_is_not_rolled_back(hub: HubUnderTest, r
     refusal = hub.user.post(f"/v1/deployments/{run_id}/rollback")
     assert (refusal.status_code, error_of(refusal)["code"]) == (404, "deployment_not_found")
     assert staged["revision"] in error_of(refusal)["hint"]
+
+
+def test_a_rollback_of_one_adapter_names_what_was_meant(hub: HubUnderTest, run_id: str) -> None:
+    revision = hub.make_live(run_id)["revision"]
+    for name in (f"{run_id}/step-1", revision):
+        refusal = hub.user.post(f"/v1/deployments/{quote(name, safe='')}/rollback")
+        assert (refusal.status_code, error_of(refusal)["code"]) == (422, "invalid_input")
+        assert f"freesolo rollback {run_id}`" in error_of(refusal)["hint"]
+        assert f"freesolo deploy {name}`" in error_of(refusal)["hint"]
 
 
 @pytest.mark.parametrize("rollback_first", [True, False])
