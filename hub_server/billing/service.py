@@ -35,10 +35,13 @@ _MAX_NOTE = 200
 _COUNTS = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
 
 
-def record(session: Session, records: Sequence[wire.UsageRecord]) -> None:
-    """Settle requests: count them once, charge their orgs, and free what was held for them."""
+def record(session: Session, records: Sequence[wire.UsageRecord]) -> int:
+    """Settle requests: count them once, charge their orgs, and free what was held for them.
+
+    Return of how many it is new that nobody knows what they took: nobody is billed for those.
+    """
     if not records:
-        return
+        return 0
     orgs = _orgs(session, {record.org for record in records})
     keys = _keys(session, {record.key_id for record in records})
     # Of two that tell of one request, the first counts.
@@ -50,12 +53,16 @@ def record(session: Session, records: Sequence[wire.UsageRecord]) -> None:
     new = _insert_new(session, list(rows.values()))
     for generation in new:
         charged[rows[generation]["org_id"]] += rows[generation]["amount"]
+    lost = sorted(each for each in new if first[each].outcome is Outcome.LOST)
+    for generation in lost:
+        logger.error("request lost", extra={"generation": generation})
     known = [each for each in records if each.id not in new or each is not first[each.id]]
     for org_id, amount in _void(session, known):
         charged[org_id] -= amount
     _compare(session, known)
     freed = _free(session, Hold.id.in_(rows))
     _move(session, charged, freed)
+    return len(lost)
 
 
 def engine_tokens(session: Session, life: str) -> wire.EngineTokens:

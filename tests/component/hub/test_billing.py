@@ -137,12 +137,18 @@ def test_what_the_gateway_failed_to_answer_is_not_billed_whatever_the_engine_say
     }
 
 
-def test_what_nobody_knows_is_not_billed(
-    any_hub: HubUnderTest, record: Callable[..., Record]
+def test_what_nobody_knows_is_not_billed_but_told_to_the_operator(
+    any_hub: HubUnderTest, record: Callable[..., Record], caplog: pytest.LogCaptureFixture
 ) -> None:
-    tell(any_hub, record("a", witness="engine", outcome="lost"))
-    assert lines(any_hub) == []
-    assert balance(any_hub) == (0, 0)
+    tell(any_hub, record("known"), record("a", outcome="void"))
+    for _ in range(2):
+        tell(any_hub, *(record(name, witness="engine", outcome="lost") for name in ("a", "b")))
+    told = [each for each in caplog.records if each.message == "request lost"]
+    assert [(each.levelname, vars(each)["generation"]) for each in told] == [("ERROR", "b")]
+    assert b"\nfreesolo_lost_requests_total 1.0\n" in any_hub.resources.metrics.page()
+    (line,) = lines(any_hub)
+    assert line["requests"] == 1
+    assert balance(any_hub) == (-AMOUNT, 0)
 
 
 def test_what_one_life_of_an_engine_answered_is_summed_up_over_all_orgs(
