@@ -16,7 +16,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, and_, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import QueryableAttribute, Session
 
 from freesolo.domain.prices import MOST, cost, dollars
 from freesolo.domain.refs import normalized_name
@@ -151,12 +151,13 @@ def report(
     until: date | None,
 ) -> list[wire.UsageLine]:
     """Sum up the tokens of the member's org; both days, in UTC, are part of it."""
-    columns = {
-        UsageBy.KEY: ("key_name", ApiKey.name),
-        UsageBy.MODEL: ("model", Usage.model),
-        UsageBy.DAY: ("day", Usage.day),
+    # Lines are in the order of the last of them first.
+    columns: dict[UsageBy, dict[str, QueryableAttribute[Any]]] = {
+        UsageBy.KEY: {"key_prefix": ApiKey.prefix, "key_id": ApiKey.id, "key_name": ApiKey.name},
+        UsageBy.MODEL: {"model": Usage.model},
+        UsageBy.DAY: {"day": Usage.day},
     }
-    asked = [columns[each] for each in dict.fromkeys(by)]
+    asked = [column for each in dict.fromkeys(by) for column in columns[each].items()]
     sums = [
         func.coalesce(func.sum(getattr(Usage, name)), 0).label(name)
         for name in (*_COUNTS, "amount")
