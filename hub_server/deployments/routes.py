@@ -15,6 +15,7 @@ from hub_server.dependencies import (
     DeploymentReader,
     DeploymentWriter,
     IdempotencyKey,
+    Limit,
     Now,
 )
 from hub_server.deployments import service
@@ -84,10 +85,13 @@ def list_deployments(
     everything: Annotated[
         bool, Query(alias="all", description="Also what failed or was withdrawn.")
     ] = False,
+    cursor: str | None = None,
+    limit: Limit = 50,
 ) -> wire.DeploymentList:
     """List what is served or coming, newest first."""
-    found = service.list_deployments(session, member, everything=everything)
-    return wire.DeploymentList(deployments=found)
+    return service.list_deployments(
+        session, member, everything=everything, cursor=cursor, limit=limit
+    )
 
 
 @router.get("/deployments/{deployment_id}")
