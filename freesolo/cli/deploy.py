@@ -41,7 +41,7 @@ def _wait_options(command: _Command) -> _Command:
     is_flag=True,
     help="Serve it by its full revision only; a later deploy without this moves the alias.",
 )
-@click.option("--dry-run", is_flag=True, help="Make every check of a deploy, and stop there.")
+@click.option("--dry-run", is_flag=True, help="Make every check of the hub, and stop there.")
 @_wait_options
 @json_option(
     f"{_DOCUMENT}; with --dry-run model, revision, base_model, active_revision, moves_alias, deployment"
@@ -139,7 +139,9 @@ def _show_plan(app: App, plan: DeploymentPlan) -> None:
     )
     if plan.deployment is not None:
         app.out.talk(f"It is served, or on its way, as {plan.deployment}.")
-    app.out.talk("Every check passed. Nothing was deployed.")
+    app.out.talk(
+        "Every check of the hub passed; the engine's come with the deploy. Nothing was deployed."
+    )
 
 
 def _follow(app: App, deployment: Deployment, *, timeout: float) -> Deployment:

@@ -11,8 +11,12 @@ from freesolo.cli.context import App, json_option, pass_app
 from freesolo.domain.prices import dollars
 from freesolo.schemas.usage import BillingMode, UsageBy, UsageLine
 
-_COLUMNS = {UsageBy.KEY: "key_name", UsageBy.MODEL: "model", UsageBy.DAY: "day"}
-_TITLES = {"key_name": "key"}
+_COLUMNS = {
+    UsageBy.KEY: ("key_id", "key_name", "key_prefix"),
+    UsageBy.MODEL: ("model",),
+    UsageBy.DAY: ("day",),
+}
+_TITLES = {"key_name": "key", "key_prefix": "begins"}
 _TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
 
 
@@ -29,8 +33,8 @@ _TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tok
 @click.option("--until", type=click.DateTime(["%Y-%m-%d"]), help="The last day, in UTC.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values.")
 @json_option(
-    "mode, balance, held, usage[] (key_name, model, day, requests, prompt_tokens, cached_tokens, "
-    "completion_tokens, reasoning_tokens, amount); amounts are pico-dollars"
+    "mode, balance, held, usage[] (key_id, key_name, key_prefix, model, day, requests, "
+    "prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens, amount); amounts are pico-dollars"
 )
 @pass_app
 def usage(
@@ -42,12 +46,16 @@ def usage(
     as_csv: bool,
 ) -> None:
     """Show the tokens that the org used, what they cost, and what it has left."""
+    if as_csv and app.out.json_mode:
+        raise click.UsageError("The answer is either --csv or --json, not both.")
     wanted = [UsageBy(each) for each in by]
     lines = app.hub.usage(by=wanted, since=_day(since), until=_day(until)).usage
-    names = [_COLUMNS[each] for each in wanted]
+    names = [name for each in wanted for name in _COLUMNS[each]]
     if as_csv:
         app.out.data(_csv(names, lines), end="")
         return
+    # An id tells people nothing that the beginning of the key does not.
+    names = [name for name in names if name != "key_id"]
     balance = app.hub.balance()
     app.out.document(
         {

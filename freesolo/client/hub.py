@@ -210,9 +210,9 @@ class HubClient(
 
     def deployments(self, *, everything: bool = False) -> list[Deployment]:
         """Return what is served or coming; with `everything`, also what failed or was withdrawn."""
-        return self._get(
-            DeploymentList, "/v1/deployments", all="true" if everything else None
-        ).deployments
+        wanted = "true" if everything else None
+        pages = self._pages(DeploymentList, "/v1/deployments", all=wanted, limit=100)
+        return [deployment for page in pages for deployment in page.deployments]
 
     def deployment(self, deployment_id: str) -> Deployment:
         """Return one deployment."""

@@ -8,7 +8,7 @@ from freesolo.domain.catalog import BaseModelEntry
 from freesolo.domain.lifecycle import DeploymentState
 from freesolo.domain.prices import Prices
 from freesolo.domain.rates import UNLIMITED, KeyLimits
-from freesolo.schemas.base import Artifact, Digest, Wire
+from freesolo.schemas.base import Artifact, Digest, Page, Wire
 from freesolo.schemas.runs import RunError
 
 
@@ -52,7 +52,7 @@ class Deployment(Wire):
     ready_at: datetime | None = None
 
 
-class DeploymentList(Wire):
+class DeploymentList(Page):
     """The answer of `GET /v1/deployments`, newest first; without `all`, only what is live or coming."""
 
     deployments: list[Deployment]

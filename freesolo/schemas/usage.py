@@ -3,6 +3,7 @@
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Annotated
+from uuid import UUID
 
 from pydantic import Field
 
@@ -114,9 +115,14 @@ class UsageBy(StrEnum):
 
 
 class UsageLine(Wire):
-    """The tokens of one key, model and day; None for what is not asked by."""
+    """The tokens of one key, model and day; None for what is not asked by.
 
+    Several keys may have one name: `key_id` tells them apart, and `key_prefix` is how the key begins.
+    """
+
+    key_id: UUID | None = None
     key_name: str | None = None
+    key_prefix: str | None = None
     model: str | None = None
     day: date | None = None
     requests: int

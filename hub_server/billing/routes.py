@@ -12,6 +12,7 @@ from hub_server.dependencies import (
     DbReader,
     DbSession,
     DeploymentReader,
+    FromHub,
     Gateway,
     Now,
     Settings,
@@ -43,9 +44,11 @@ def show_balance(member: DeploymentReader, session: DbReader, settings: Settings
 
 
 @router.post("/gateway/usage", tags=["gateway"], status_code=status.HTTP_204_NO_CONTENT)
-def record_usage(body: wire.UsageBatch, gateway: Gateway, session: DbSession) -> None:
+def record_usage(
+    body: wire.UsageBatch, gateway: Gateway, session: DbSession, resources: FromHub
+) -> None:
     """Settle requests that have ended. What is known already changes nothing."""
-    service.record(session, body.records)
+    resources.metrics.count_lost(service.record(session, body.records))
 
 
 @router.get("/gateway/engines/{life}/tokens", tags=["gateway"])

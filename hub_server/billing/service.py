@@ -16,7 +16,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, and_, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import QueryableAttribute, Session
 
 from freesolo.domain.prices import MOST, cost, dollars
 from freesolo.domain.refs import normalized_name
@@ -35,10 +35,13 @@ _MAX_NOTE = 200
 _COUNTS = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
 
 
-def record(session: Session, records: Sequence[wire.UsageRecord]) -> None:
-    """Settle requests: count them once, charge their orgs, and free what was held for them."""
+def record(session: Session, records: Sequence[wire.UsageRecord]) -> int:
+    """Settle requests: count them once, charge their orgs, and free what was held for them.
+
+    Return of how many it is new that nobody knows what they took: nobody is billed for those.
+    """
     if not records:
-        return
+        return 0
     orgs = _orgs(session, {record.org for record in records})
     keys = _keys(session, {record.key_id for record in records})
     # Of two that tell of one request, the first counts.
@@ -50,12 +53,16 @@ def record(session: Session, records: Sequence[wire.UsageRecord]) -> None:
     new = _insert_new(session, list(rows.values()))
     for generation in new:
         charged[rows[generation]["org_id"]] += rows[generation]["amount"]
+    lost = sorted(each for each in new if first[each].outcome is Outcome.LOST)
+    for generation in lost:
+        logger.error("request lost", extra={"generation": generation})
     known = [each for each in records if each.id not in new or each is not first[each.id]]
     for org_id, amount in _void(session, known):
         charged[org_id] -= amount
     _compare(session, known)
     freed = _free(session, Hold.id.in_(rows))
     _move(session, charged, freed)
+    return len(lost)
 
 
 def engine_tokens(session: Session, life: str) -> wire.EngineTokens:
@@ -144,12 +151,13 @@ def report(
     until: date | None,
 ) -> list[wire.UsageLine]:
     """Sum up the tokens of the member's org; both days, in UTC, are part of it."""
-    columns = {
-        UsageBy.KEY: ("key_name", ApiKey.name),
-        UsageBy.MODEL: ("model", Usage.model),
-        UsageBy.DAY: ("day", Usage.day),
+    # Lines are in the order of the last of them first.
+    columns: dict[UsageBy, dict[str, QueryableAttribute[Any]]] = {
+        UsageBy.KEY: {"key_prefix": ApiKey.prefix, "key_id": ApiKey.id, "key_name": ApiKey.name},
+        UsageBy.MODEL: {"model": Usage.model},
+        UsageBy.DAY: {"day": Usage.day},
     }
-    asked = [columns[each] for each in dict.fromkeys(by)]
+    asked = [column for each in dict.fromkeys(by) for column in columns[each].items()]
     sums = [
         func.coalesce(func.sum(getattr(Usage, name)), 0).label(name)
         for name in (*_COUNTS, "amount")

@@ -15,6 +15,7 @@ from hub_server.dependencies import (
     DeploymentReader,
     DeploymentWriter,
     IdempotencyKey,
+    Limit,
     Now,
 )
 from hub_server.deployments import service
@@ -57,7 +58,7 @@ def create_deployment(  # noqa: PLR0913  each is one of FastAPI's inputs
     return service.show(session, member, deployment_id)
 
 
-@router.post("/deployments/{model}/rollback", status_code=status.HTTP_201_CREATED)
+@router.post("/deployments/{model:path}/rollback", status_code=status.HTTP_201_CREATED)
 def roll_back(
     model: str,
     member: DeploymentWriter,
@@ -84,10 +85,13 @@ def list_deployments(
     everything: Annotated[
         bool, Query(alias="all", description="Also what failed or was withdrawn.")
     ] = False,
+    cursor: str | None = None,
+    limit: Limit = 50,
 ) -> wire.DeploymentList:
     """List what is served or coming, newest first."""
-    found = service.list_deployments(session, member, everything=everything)
-    return wire.DeploymentList(deployments=found)
+    return service.list_deployments(
+        session, member, everything=everything, cursor=cursor, limit=limit
+    )
 
 
 @router.get("/deployments/{deployment_id}")

@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.orm import Session
 
 from freesolo.domain.catalog import BaseModelEntry, Catalog, find_model
 from freesolo.domain.lifecycle import DEPLOYMENT_CURRENT, DeploymentState, next_deployment_state
 from freesolo.domain.refs import AdapterRef
 from freesolo.domain.suggest import did_you_mean
-from freesolo.errors import Conflict, DeploymentNotFound, InvalidRef
+from freesolo.errors import Conflict, DeploymentNotFound, InvalidInput, InvalidRef
 from freesolo.schemas import deployments as wire
 from freesolo.schemas.audit import Action
 from hub_server.accounts.service import Member
@@ -20,9 +20,13 @@ from hub_server.db import insert_if_absent
 from hub_server.deployments import aliases
 from hub_server.identifiers import new_id
 from hub_server.models import Alias, Checkpoint, Deployment, Run
+from hub_server.paging import decode_cursor, encode_cursor, not_a_cursor
 from hub_server.runs import adapters
 from hub_server.runs import service as runs
 from hub_server.runs.adapters import Adapter
+
+# What a column of integers holds.
+_MOST_GENERATIONS = 2**31
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,13 @@ def roll_back(
 
     Raise `Conflict` if it pointed to nothing else that is still served.
     """
+    ref = _parsed(name)
+    if ref != AdapterRef(name):
+        raise InvalidInput(
+            f"{name!r} is one adapter, and a rollback takes the id of a run.",
+            hint=f"`freesolo rollback {ref.run_id}` leads to what it pointed to before; "
+            f"`freesolo deploy {ref}` lets it point to this adapter.",
+        )
     alias = aliases.locked(session, member.org_id, name)
     current = _current(session, member, AdapterRef(name))
     active = _active(alias, current)
@@ -145,16 +156,23 @@ def show(session: Session, member: Member, deployment_id: str) -> wire.Deploymen
 
 
 def list_deployments(
-    session: Session, member: Member, *, everything: bool
-) -> list[wire.Deployment]:
-    """Return what is served or coming, newest first; with `everything`, also what ended."""
+    session: Session, member: Member, *, everything: bool, cursor: str | None, limit: int
+) -> wire.DeploymentList:
+    """Return a page of what is served or coming, newest first; with `everything`, also of what ended."""
     query = select(Deployment, aliases.is_active()).where(Deployment.org_id == member.org_id)
     if not everything:
         query = query.where(Deployment.state.in_(DEPLOYMENT_CURRENT))
-    newest_first = query.order_by(Deployment.created_at.desc(), Deployment.generation.desc())
-    return [
-        _view(deployment, active=active) for deployment, active in session.execute(newest_first)
-    ]
+    if cursor is not None:
+        query = query.where(_after(cursor))
+    newest_first = query.order_by(
+        Deployment.created_at.desc(), Deployment.generation.desc(), Deployment.id.desc()
+    )
+    found = session.execute(newest_first.limit(limit + 1)).all()
+    page = [deployment for deployment, _ in found[:limit]]
+    return wire.DeploymentList(
+        deployments=[_view(deployment, active=active) for deployment, active in found[:limit]],
+        next_cursor=_cursor_of(page[-1]) if len(found) > limit else None,
+    )
 
 
 def plan_view(planned: Plan) -> wire.DeploymentPlan:
@@ -182,6 +200,32 @@ def _view(deployment: Deployment, *, active: bool) -> wire.Deployment:
         error=deployment.error,
         created_at=deployment.created_at,
         ready_at=deployment.ready_at,
+    )
+
+
+def _cursor_of(deployment: Deployment) -> str:
+    return encode_cursor(
+        deployment.created_at.isoformat(), str(deployment.generation), deployment.id
+    )
+
+
+def _after(cursor: str) -> ColumnElement[bool]:
+    """Select what a listing has after the item that a cursor names."""
+    moment, number, deployment_id = decode_cursor(cursor, parts=3)
+    try:
+        created_at, generation = datetime.fromisoformat(moment), int(number)
+    except ValueError:
+        raise not_a_cursor(cursor) from None
+    # As `_cursor_of` writes them: another zone may lie outside of what UTC can say.
+    if created_at.tzinfo != UTC or not 0 <= generation < _MOST_GENERATIONS:
+        raise not_a_cursor(cursor)
+    earlier = and_(Deployment.generation == generation, Deployment.id < deployment_id)
+    return or_(
+        Deployment.created_at < created_at,
+        and_(
+            Deployment.created_at == created_at,
+            or_(Deployment.generation < generation, earlier),
+        ),
     )
 
 
@@ -305,6 +349,8 @@ def _what_answers(current: Sequence[Deployment]) -> str | None:
 
 
 def _nearest(session: Session, member: Member, name: str) -> str:
-    served = list_deployments(session, member, everything=False)
-    known = {each.model for each in served} | {each.revision for each in served}
+    served = select(Deployment.alias, Deployment.revision).where(
+        Deployment.org_id == member.org_id, Deployment.state.in_(DEPLOYMENT_CURRENT)
+    )
+    known = {name for each in session.execute(served) for name in each}
     return did_you_mean(name, known) or "`freesolo deployments` lists what is served."

@@ -15,6 +15,11 @@ branch_labels = None
 depends_on = None
 
 _COUNTS = ("prompt_tokens", "cached_tokens", "completion_tokens")
+# SQLite has moments in UTC; PostgreSQL tells them in the zone of whoever asks.
+_SET_DAY = {
+    "sqlite": "UPDATE usage SET day = DATE(created_at)",
+    "postgresql": "UPDATE usage SET day = DATE(created_at AT TIME ZONE 'UTC')",
+}
 
 
 def _one_of(name: str, *states: str) -> sa.Enum:
@@ -67,7 +72,7 @@ def upgrade() -> None:
         for name in _COUNTS:
             usage.alter_column(name, existing_type=sa.Integer(), type_=sa.BigInteger())
         usage.drop_index(op.f("ix_usage_org_id_key_id_model"))
-    op.execute("UPDATE usage SET day = DATE(created_at)")
+    op.execute(_SET_DAY[op.get_bind().dialect.name])
     with op.batch_alter_table("usage") as usage:
         for name in ("witness", "outcome", "reasoning_tokens", "amount"):
             usage.alter_column(name, server_default=None)
@@ -77,6 +82,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    # What was not counted was no row before.
+    op.execute("DELETE FROM usage WHERE outcome <> 'counted'")
     with op.batch_alter_table("usage") as usage:
         usage.drop_index(op.f("ix_usage_org_id_day"))
         usage.drop_index(op.f("ix_usage_engine"))

@@ -83,6 +83,7 @@ def test_a_rollback_returns_to_what_was_served_before(freesolo: Freesolo, run_id
     back = freesolo("rollback", run_id, "--wait", "--json").document
     assert (back["revision"], back["active"]) == (older["revision"], True)
     assert freesolo("rollback", "run-0123456789", "--json").code == 3
+    assert freesolo("rollback", f"{run_id}/step-1", "--json").error["code"] == "invalid_input"
 
 
 def test_a_revision_is_withdrawn_unless_the_alias_points_to_it(
@@ -108,6 +109,7 @@ def test_a_dry_run_of_a_deploy_shows_what_would_happen(freesolo: Freesolo, run_i
     shown = freesolo("deploy", run_id, "--stage", "--dry-run")
     assert "points to nothing" in shown.out
     assert "stays as it is" in shown.out
+    assert "Every check of the hub passed" in shown.err
     assert "Nothing was deployed." in shown.err
     assert freesolo("deploy", f"{run_id}/step-9", "--dry-run", "--json").code == 3
 

@@ -346,7 +346,7 @@ CASES = [
     Case("POST", "/v1/models", "model.added", _plain("/v1/models", added_entry())),
     Case("DELETE", "/v1/models/{model_id:path}", "model.removed", _removed_model),
     Case("POST", "/v1/deployments", "deployment.requested", _deployment),
-    Case("POST", "/v1/deployments/{model}/rollback", "deployment.rolled-back", _rollback),
+    Case("POST", "/v1/deployments/{model:path}/rollback", "deployment.rolled-back", _rollback),
     Case("DELETE", "/v1/deployments/{model:path}", "deployment.withdrawn", _undeployment),
     Case("POST", "/v1/evals", "evaluation.stored", _evaluation),
     Case("DELETE", "/v1/evals/{evaluation_id}", "evaluation.deleted", _removed_evaluation),

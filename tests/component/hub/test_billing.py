@@ -100,9 +100,12 @@ def test_a_request_is_counted_once_whoever_tells_and_however_often(
     tell(any_hub, record("a"), record("b", witness="engine"), record("a"))
     assert tell(any_hub, record("b"), record("a", witness="engine")).status_code == 204
 
+    (key,) = any_hub.user.get("/v1/keys").json()["keys"]
     assert lines(any_hub) == [
         {
+            "key_id": key["id"],
             "key_name": "tests",
+            "key_prefix": key["prefix"],
             "model": MODEL,
             "day": None,
             "requests": 2,
@@ -137,12 +140,18 @@ def test_what_the_gateway_failed_to_answer_is_not_billed_whatever_the_engine_say
     }
 
 
-def test_what_nobody_knows_is_not_billed(
-    any_hub: HubUnderTest, record: Callable[..., Record]
+def test_what_nobody_knows_is_not_billed_but_told_to_the_operator(
+    any_hub: HubUnderTest, record: Callable[..., Record], caplog: pytest.LogCaptureFixture
 ) -> None:
-    tell(any_hub, record("a", witness="engine", outcome="lost"))
-    assert lines(any_hub) == []
-    assert balance(any_hub) == (0, 0)
+    tell(any_hub, record("known"), record("a", outcome="void"))
+    for _ in range(2):
+        tell(any_hub, *(record(name, witness="engine", outcome="lost") for name in ("a", "b")))
+    told = [each for each in caplog.records if each.message == "request lost"]
+    assert [(each.levelname, vars(each)["generation"]) for each in told] == [("ERROR", "b")]
+    assert b"\nfreesolo_lost_requests_total 1.0\n" in any_hub.resources.metrics.page()
+    (line,) = lines(any_hub)
+    assert line["requests"] == 1
+    assert balance(any_hub) == (-AMOUNT, 0)
 
 
 def test_what_one_life_of_an_engine_answered_is_summed_up_over_all_orgs(
@@ -184,6 +193,18 @@ def test_usage_is_summed_up_by_key_model_and_day_and_between_days(
     assert (whole["requests"], whole["model"], whole["key_name"]) == (1, MODEL, None)
     assert len(lines(any_hub, by=["key", "model", "day"])) == 3
     assert any_hub.user.get("/v1/usage", params={"by": "week"}).status_code == 422
+
+
+def test_keys_of_one_name_are_told_apart(
+    any_hub: HubUnderTest, record: Callable[..., Record]
+) -> None:
+    keys = [any_hub.user.post("/v1/keys", json={"name": "ci"}).json() for _ in range(2)]
+    tell(any_hub, record("a", key_id=keys[0]["id"]), record("b", key_id=keys[1]["id"]))
+    found = lines(any_hub, by=["key"])
+    assert [(line["key_name"], line["requests"]) for line in found] == [("ci", 1), ("ci", 1)]
+    assert {(line["key_id"], line["key_prefix"]) for line in found} == {
+        (key["id"], key["prefix"]) for key in keys
+    }
 
 
 def test_another_org_sees_none_of_it(any_hub: HubUnderTest, record: Callable[..., Record]) -> None:

@@ -4,12 +4,14 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import sha256
+from urllib.parse import quote
 
 import pytest
 
 from freesolo.domain.catalog import BUILT_IN
 from freesolo.domain.roles import Role
 from hub_server.gateway.service import MAX_ATTEMPTS
+from hub_server.paging import encode_cursor
 from tests.component.hub.harness import MODEL, Document, HubUnderTest, error_of
 from tests.component.hub.people import FULL, make_key_of_org
 from tests.hubs import make_person_key
@@ -626,6 +628,15 @@ def test_an_alias_that_points_to_nothing_is_not_rolled_back(hub: HubUnderTest, r
     assert staged["revision"] in error_of(refusal)["hint"]
 
 
+def test_a_rollback_of_one_adapter_names_what_was_meant(hub: HubUnderTest, run_id: str) -> None:
+    revision = hub.make_live(run_id)["revision"]
+    for name in (f"{run_id}/step-1", revision):
+        refusal = hub.user.post(f"/v1/deployments/{quote(name, safe='')}/rollback")
+        assert (refusal.status_code, error_of(refusal)["code"]) == (422, "invalid_input")
+        assert f"freesolo rollback {run_id}`" in error_of(refusal)["hint"]
+        assert f"freesolo deploy {name}`" in error_of(refusal)["hint"]
+
+
 @pytest.mark.parametrize("rollback_first", [True, False])
 def test_a_rollback_beats_a_deploy_that_is_under_way(
     any_hub: HubUnderTest, rollback_first: bool
@@ -736,6 +747,31 @@ def test_an_undeploy_leaves_nothing_of_what_came_before_it(any_hub: HubUnderTest
         assert set(_shown(any_hub)) <= {again.result()["id"]}
         assert any_hub.resolve(run_id).status_code == 404
         any_hub.user.delete(f"/v1/deployments/{run_id}")
+
+
+def test_a_listing_comes_in_pages(any_hub: HubUnderTest) -> None:
+    any_hub.publish()
+    run_id = _saved(any_hub, steps=5)
+    made = [any_hub.deploy(f"{run_id}/step-{step}")["id"] for step in (1, 2, 3)]
+    any_hub.clock.advance(1)
+    made += [any_hub.deploy(f"{run_id}/step-{step}")["id"] for step in (4, 5)]
+
+    seen: list[str] = []
+    cursor: str | None = None
+    while not seen or cursor is not None:
+        params: dict[str, str | int] = {"limit": 2, **({"cursor": cursor} if cursor else {})}
+        page = any_hub.user.get("/v1/deployments", params=params).json()
+        seen += [each["id"] for each in page["deployments"]]
+        cursor = page["next_cursor"]
+    assert seen == made[::-1]
+
+
+@pytest.mark.parametrize(
+    "parts", [["x"], ["now", "1", "d"], ["2030-01-01", "1", "d"], ["2030-01-01T00:00Z", "9e9", "d"]]
+)
+def test_a_cursor_that_the_hub_did_not_make_is_refused(hub: HubUnderTest, parts: list[str]) -> None:
+    answer = hub.user.get("/v1/deployments", params={"cursor": encode_cursor(*parts)})
+    assert (answer.status_code, error_of(answer)["code"]) == (422, "invalid_input")
 
 
 def _shown(hub: HubUnderTest, *, everything: bool = False) -> dict[str, tuple[str, bool]]:
