@@ -1,6 +1,7 @@
 """deploy, deployments, rollback, undeploy, and asking what they serve, with a gateway behind."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,12 +27,12 @@ def platform(with_hub: LiveHub, tmp_path: Path) -> Iterator[Platform]:
         engine_wait_seconds=10,
     )
     app = create_app(settings, process=lambda _entry, _settings: process)
-    with serving(app) as url:
+    with serving(app) as url, ExitStack() as clients:
         # The hub, which was there first, tells clients where its gateway is.
         resources = resources_of(with_hub.app)
         told = resources.settings.model_copy(update={"gateway_url": url})
         with_hub.app.state.resources = replace(resources, settings=told)
-        yield Platform(with_hub, tmp_path, settings, url, process)
+        yield Platform(with_hub, tmp_path, settings, url, process, clients)
 
 
 @pytest.fixture

@@ -144,6 +144,8 @@ class Platform(Author):
     settings: ServingSettings
     url: str
     process: FakeProcess
+    # What is closed before the gateway ends.
+    clients: ExitStack
 
     @property
     def engine(self) -> FakeEngine:
@@ -151,9 +153,10 @@ class Platform(Author):
 
     def openai(self, key: str | None = None) -> openai.OpenAI:
         """Return a stock client of OpenAI's with the user's key."""
-        return openai.OpenAI(
+        client = openai.OpenAI(
             base_url=f"{self.url}/v1", api_key=key or self.hub.user_key, max_retries=0
         )
+        return self.clients.enter_context(client)
 
     def usage_of(self, requests: int) -> UsageReport:
         """Wait until the hub has counted so many requests, and return its report."""
@@ -195,7 +198,9 @@ def start_gateway(tmp_path: Path) -> Iterator[StartGateway]:
                 engine_wait_seconds=60,
             ).model_copy(update=changes)
             app = create_app(settings, process=lambda _entry, _settings: process)
-            return Platform(hub, tmp_path, settings, stack.enter_context(serving(app)), process)
+            url = stack.enter_context(serving(app))
+            clients = stack.enter_context(ExitStack())
+            return Platform(hub, tmp_path, settings, url, process, clients)
 
         yield start
 
