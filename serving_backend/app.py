@@ -124,9 +124,8 @@ async def _answer_error(request: Request, error: Exception) -> JSONResponse:
         extra={"path": request.url.path, "status": status, "code": error.code},
     )
     wait = error.retry_after or (_RETRY_SECONDS if status in _PASSING else None)
-    headers: dict[str, str] = getattr(request.state, "error_headers", {})
-    if wait:
-        headers |= {"Retry-After": str(math.ceil(wait))}
+    headers: dict[str, str] = {"Retry-After": str(math.ceil(wait))} if wait else {}
+    headers |= getattr(request.state, "rate_headers", {})
     return JSONResponse(error_body(error), status_code=status, headers=headers)
 
 

@@ -230,18 +230,26 @@ class ChatRequest(GenerationRequest):
             else:
                 yield from message.content or ()
 
+    @property
+    def prompt_count(self) -> int:
+        """A conversation is one."""
+        return 1
+
     def asked(self, *, context: int) -> list[Asked]:
         """Return the size of what is asked."""
-        text = self.model_dump_json(include={"messages", "tools"}, exclude_none=True)
         asked = Asked(
-            # What is around the text is more than what the template makes of it. But an image of a
-            # few bytes may be of thousands of tokens: all that the model has room for.
-            text_bytes=context if self.images else min(len(text.encode()), 16 * context),
+            # An image of a few bytes may be of thousands of tokens: all that the model has room for.
+            text_bytes=context if self.images else min(self._text_bytes(), 16 * context),
             messages=len(self.messages),
             answers=self.n or 1,
             answer_tokens=min(self.max_completion_tokens or self.max_tokens or context, context),
         )
         return [asked]
+
+    def _text_bytes(self) -> int:
+        # What is around the text is more than what the template makes of it.
+        text = self.model_dump_json(include={"messages", "tools"}, exclude_none=True)
+        return len(text.encode())
 
     def for_engine(self, model: str, target: Target) -> list[Document]:
         """Return the engine's request for the same.

@@ -129,8 +129,7 @@ class Completions:
         """
         self._rates.take_request(target)
         # An engine computes each answer to a prompt as if it had been asked for alone.
-        sizes = request.asked(context=target.base_model.context)
-        prompts = sum(size.answers for size in sizes)
+        prompts = request.prompt_count * (request.n or 1)
         place = self._in_flight.enter(
             target.base_model.served_as,
             target.org,

@@ -1,6 +1,7 @@
 """The engines that a gateway runs itself: one for each base model, and no more than the machine has room for."""
 
 import asyncio
+import time
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -30,6 +31,7 @@ class Engines:
         # Which may run, the one asked least recently first.
         self._running: OrderedDict[str, None] = OrderedDict()
         self._changing = asyncio.Lock()
+        self._released = asyncio.Event()
 
     @asynccontextmanager
     async def lend(
@@ -37,15 +39,18 @@ class Engines:
     ) -> AsyncIterator[OwnSession]:
         """Lend the engine of a base model, which is not ended meanwhile.
 
-        Raise `EngineUnavailable` where there is no room for it, and what `Engine.session` raises.
+        Raise `EngineUnavailable` where there is no room for it within `wait_seconds`, and what
+        `Engine.session` raises.
         """
-        name = entry.served_as
+        name, deadline = entry.served_as, time.monotonic() + wait_seconds
         self._uses[name] += 1
         try:
-            await self._make_room(name)
-            yield await self._of(entry).session(wait_seconds=wait_seconds)
+            await self._make_room(name, wait_seconds)
+            left = max(0.0, deadline - time.monotonic())
+            yield await self._of(entry).session(wait_seconds=left)
         finally:
             self._uses[name] -= 1
+            self._released.set()
 
     def all(self) -> list[Engine]:
         """Return every engine that was asked for."""
@@ -66,25 +71,33 @@ class Engines:
             self._engines[entry.served_as] = Engine(process, model=entry.id, self_test=self_test)
         return self._engines[entry.served_as]
 
-    async def _make_room(self, name: str) -> None:
+    async def _make_room(self, name: str, wait_seconds: float) -> None:
         """Let an engine run, and end another for it where that is needed."""
         if name not in self._running:
-            async with self._changing:
-                while (
-                    name not in self._running and len(self._running) >= self._settings.max_engines
-                ):
-                    await self._end_idle()
-        self._running.pop(name, None)
-        self._running[name] = None
+            try:
+                # Those whose engine runs do not wait until another has ended.
+                async with asyncio.timeout(wait_seconds), self._changing:
+                    while self._is_full(name):
+                        await self._end_idle()
+                    self._running.setdefault(name)
+            except TimeoutError:
+                raise EngineUnavailable(
+                    f"All {self._settings.max_engines} engines that may run here answer other models.",
+                    hint="FREESOLO_SERVE_MAX_ENGINES allows more, if the machine has the memory.",
+                    retry_after=5.0,
+                ) from None
+        self._running.move_to_end(name)
+
+    def _is_full(self, name: str) -> bool:
+        return name not in self._running and len(self._running) >= self._settings.max_engines
 
     async def _end_idle(self) -> None:
-        idle = next((name for name in self._running if not self._uses[name]), None)
-        if idle is None:
-            raise EngineUnavailable(
-                f"All {self._settings.max_engines} engines that may run here answer other models.",
-                hint="FREESOLO_SERVE_MAX_ENGINES allows more, if the machine has the memory.",
-                retry_after=5.0,
-            )
+        """End the engine that was asked least recently, as soon as one answers nobody."""
+        while (
+            idle := next((name for name in self._running if not self._uses[name]), None)
+        ) is None:
+            self._released.clear()
+            await self._released.wait()
         # From here on whoever asks for it waits for room again.
         del self._running[idle]
         await self._engines[idle].close()

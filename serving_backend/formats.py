@@ -98,6 +98,11 @@ class GenerationRequest(BaseModel):
         """Whether a streamed answer ends with its token counts."""
         return self.stream_options is not None and self.stream_options.include_usage
 
+    @property
+    @abstractmethod
+    def prompt_count(self) -> int:
+        """How many prompts it has."""
+
     @abstractmethod
     def asked(self, *, context: int) -> list[Asked]:
         """Return the size of each prompt's part, of a model with room for `context` tokens."""

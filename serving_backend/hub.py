@@ -47,6 +47,7 @@ class Hub:
             # A proxy of the environment does not lead back to this machine.
             trust_env=not is_loopback(url),
         )
+        self._checked_at = -math.inf
         # When it was asked, and the answer or the way to it.
         self._targets: dict[ResolveTarget, tuple[float, asyncio.Task[Target]]] = {}
 
@@ -148,7 +149,10 @@ class Hub:
         try:
             return await self._ask(answer, "POST", path, body)
         except (Unauthorized, Forbidden):
-            await self.check()
+            # Not for each of those who try keys out.
+            if time.monotonic() - self._checked_at >= _CACHE_SECONDS:
+                await self.check()
+                self._checked_at = time.monotonic()
             raise
 
     async def _ask(

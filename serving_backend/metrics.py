@@ -1,5 +1,6 @@
 """What the gateway counts, as Prometheus reads it. No org, key, adapter or word of a prompt is in it."""
 
+from collections import Counter as Sums
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -112,19 +113,21 @@ class _Looking(Collector):
         yield GaugeMetricFamily(
             "freesolo_serve_in_flight", "Prompts on their way.", value=self.in_flight()
         )
-        starts = CounterMetricFamily(
-            "freesolo_serve_engine_starts", "Engines that became ready.", labels=["model"]
-        )
-        deaths = CounterMetricFamily(
-            "freesolo_serve_engine_deaths", "Engines that ended by themselves.", labels=["model"]
-        )
-        resident = GaugeMetricFamily(
-            "freesolo_serve_resident_adapters", "Adapters that engines hold.", labels=["model"]
-        )
+        # Orgs may call different models alike.
+        starts, deaths, resident = Sums[str](), Sums[str](), Sums[str]()
         for engine in self.engines():
-            starts.add_metric([engine.model], engine.starts)
-            deaths.add_metric([engine.model], engine.deaths)
-            resident.add_metric([engine.model], engine.resident)
+            starts[engine.model] += engine.starts
+            deaths[engine.model] += engine.deaths
+            resident[engine.model] += engine.resident
+        yield from (
+            _family(CounterMetricFamily, "engine_starts", "Engines that became ready.", starts),
+            _family(
+                CounterMetricFamily, "engine_deaths", "Engines that ended by themselves.", deaths
+            ),
+            _family(
+                GaugeMetricFamily, "resident_adapters", "Adapters that engines hold.", resident
+            ),
+        )
         unaccounted = GaugeMetricFamily(
             "freesolo_serve_unaccounted_tokens",
             "Tokens that a resting engine has counted and the ledger has not.",
@@ -133,4 +136,13 @@ class _Looking(Collector):
         for model, tokens in self.unaccounted().items():
             unaccounted.add_metric([model, "prompt"], tokens.prompt)
             unaccounted.add_metric([model, "completion"], tokens.completion)
-        yield from (starts, deaths, resident, unaccounted)
+        yield unaccounted
+
+
+def _family(
+    kind: type[CounterMetricFamily | GaugeMetricFamily], name: str, what: str, sums: Sums[str]
+) -> Metric:
+    family = kind(f"freesolo_serve_{name}", what, labels=["model"])
+    for model, value in sums.items():
+        family.add_metric([model], value)
+    return family

@@ -6,6 +6,7 @@ each token of its counters is in the ledger, or nobody is billed for it (see `en
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,9 @@ class Tokens:
     prompt: int
     completion: int
 
+    def __add__(self, other: "Tokens") -> "Tokens":
+        return Tokens(self.prompt + other.prompt, self.completion + other.completion)
+
     def __sub__(self, other: "Tokens") -> "Tokens":
         return Tokens(self.prompt - other.prompt, self.completion - other.completion)
 
@@ -56,22 +60,27 @@ class Reconciliation:
 
     async def compare_forever(self) -> None:
         """Compare again and again; while the hub or an engine is away, nothing is known."""
+        pause = _INTERVAL_SECONDS
         while True:
-            await asyncio.sleep(_INTERVAL_SECONDS)
-            for engine in self._engines():
-                if engine.running is not None:
-                    try:
-                        await self._compare(engine.running)
-                    except FreesoloError as error:
-                        logger.warning("ledger not compared", extra={"reason": error.message})
+            await asyncio.sleep(pause)
+            began = time.monotonic()
+            for session in [each.running for each in self._engines() if each.running is not None]:
+                try:
+                    await self._compare(session)
+                # Whatever it is, a witness must not end what it watches.
+                except (FreesoloError, OSError, ValueError, LookupError) as error:
+                    logger.warning("ledger not compared", extra={"reason": str(error)})
+            # A long life has many rows: no more than a hundredth of the time is spent on their sum.
+            pause = max(_INTERVAL_SECONDS, 100 * (time.monotonic() - began))
 
     def unaccounted(self) -> Mapping[str, Tokens]:
         """Return the tokens that engines counted and the ledger has not, by base model, where known."""
-        return {
-            engine.model: self._known[engine.running.life][1]
-            for engine in self._engines()
-            if engine.running is not None and engine.running.life in self._known
-        }
+        found: dict[str, Tokens] = {}
+        for engine in self._engines():
+            if engine.running is not None and engine.running.life in self._known:
+                _, difference = self._known[engine.running.life]
+                found[engine.model] = found.get(engine.model, Tokens(0, 0)) + difference
+        return found
 
     async def _compare(self, session: Session) -> None:
         counters = await _look(session)

@@ -2,8 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
@@ -16,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from freesolo.domain.problems import problems_from_validation
 from freesolo.errors import Forbidden, FreesoloError, InvalidInput, PayloadTooLarge, Unauthorized
 from freesolo.schemas.accounts import ORG_HEADER
-from freesolo.schemas.deployments import KeyHash, Target
+from freesolo.schemas.deployments import KeyHash
 from serving_backend.answers import ChatAnswer, ErrorAnswer, ListedModel, ListedModels, TextAnswer
 from serving_backend.chat import ChatRequest
 from serving_backend.completions import Admitted, Completions
@@ -197,28 +196,21 @@ async def metrics(request: Request) -> Response:
 async def _counted(
     completions: Completions, key: KeyHash, request: GenerationRequest, caller: Request
 ) -> Response:
-    metrics, model = _metrics(caller), ""
+    metrics, target = _metrics(caller), None
     try:
         target = await completions.resolve(key, request.model)
-        model = target.base_model.id
-        with _rates_told(completions, target, caller):
-            admitted = await completions.admit(target, request)
-            response = await _answer(completions, admitted, caller)
+        admitted = await completions.admit(target, request)
+        response = await _answer(completions, admitted, caller)
     except FreesoloError as error:
+        model = ""
+        if target is not None:
+            model = target.base_model.id
+            # An error tells what the caller's key may still ask for, as answers do.
+            caller.state.rate_headers = completions.rate_headers(target)
         metrics.count_answer(request.path, model, http_status(error))
         raise
-    metrics.count_answer(request.path, model, response.status_code)
+    metrics.count_answer(request.path, target.base_model.id, response.status_code)
     return response
-
-
-@contextmanager
-def _rates_told(completions: Completions, target: Target, caller: Request) -> Iterator[None]:
-    """Have an error tell the caller what their key may still ask for, as answers do."""
-    try:
-        yield
-    except FreesoloError:
-        caller.state.error_headers = completions.rate_headers(target)
-        raise
 
 
 async def _answer(completions: Completions, admitted: Admitted, caller: Request) -> Response:

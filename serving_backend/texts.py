@@ -81,6 +81,11 @@ class TextRequest(GenerationRequest):
             return [self.prompt]
         return cast("list[str | list[int]]", self.prompt)
 
+    @property
+    def prompt_count(self) -> int:
+        """How many texts are to be continued."""
+        return len(self.prompts)
+
     def asked(self, *, context: int) -> list[Asked]:
         """Return the size of each prompt and its answers."""
         return [

@@ -112,27 +112,29 @@ class UsageLog:
         return records
 
     async def _send(self, records: Sequence[UsageRecord], files: Sequence[Path]) -> None:
-        """Send what stands in files, and remove those."""
+        """Send what stands in files, and remove those; what the hub refuses is set aside."""
+        refused: list[UsageRecord] = []
         for start in range(0, len(records), _BATCH):
-            await self._send_batch(records[start : start + _BATCH])
+            refused += await self._send_batch(records[start : start + _BATCH])
+        if refused:
+            with (self._folder / _REFUSED).open("a") as file:
+                file.writelines(f"{record.model_dump_json()}\n" for record in refused)
         await asyncio.to_thread(_remove, files)
 
-    async def _send_batch(self, records: Sequence[UsageRecord]) -> None:
-        """Send records. One that the hub refuses is looked for, and set aside without the others."""
+    async def _send_batch(self, records: Sequence[UsageRecord]) -> Sequence[UsageRecord]:
+        """Send records; return those that the hub refuses, which are looked for among the others."""
         try:
             await self._hub.report_usage(UsageBatch(records=list(records)))
         except InvalidInput as error:
             if len(records) == 1:
-                self._set_aside(records[0], error)
-                return
+                logger.critical(
+                    "usage refused", extra={"id": records[0].id, "reason": error.message}
+                )
+                return records
             middle = len(records) // 2
-            await self._send_batch(records[:middle])
-            await self._send_batch(records[middle:])
-
-    def _set_aside(self, record: UsageRecord, error: InvalidInput) -> None:
-        logger.critical("usage refused", extra={"id": record.id, "reason": error.message})
-        with (self._folder / _REFUSED).open("a") as file:
-            file.write(f"{record.model_dump_json()}\n")
+            halves = records[:middle], records[middle:]
+            return [each for half in halves for each in await self._send_batch(half)]
+        return ()
 
 
 class Holds:

@@ -230,7 +230,13 @@ def _check_prices(entry: BaseModelEntry, prices: Prices | None) -> None:
 
 def _listed(entry: BaseModelEntry, *, shared: Catalog, prices: Prices | None) -> wire.Model:
     cost = tokens_cost(entry, shared=shared, prices=prices)
-    shown = entry.model_copy(update={"price_input": cost.prompt, "price_output": cost.completion})
+    shown = entry.model_copy(
+        update={
+            "price_input": cost.prompt,
+            "price_cached": cost.cached,
+            "price_output": cost.completion,
+        }
+    )
     return model_view(shown, added=entry.id not in shared)
 
 

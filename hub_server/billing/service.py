@@ -14,7 +14,7 @@ from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, delete, func, select, update
+from sqlalchemy import ColumnElement, Select, and_, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import QueryableAttribute, Session
 
@@ -243,21 +243,19 @@ def _free(session: Session, which: ColumnElement[bool]) -> Counter[UUID]:
     """Remove holds; return how much of each org that was."""
     freed: Counter[UUID] = Counter()
     for org_id, amount in session.execute(
-        delete(Hold).where(Hold.id.in_(_locked(session, which))).returning(Hold.org_id, Hold.amount)
+        delete(Hold).where(Hold.id.in_(_locked(which))).returning(Hold.org_id, Hold.amount)
     ):
         freed[org_id] += amount
     return freed
 
 
 def _keep(session: Session, which: ColumnElement[bool], *, until: datetime) -> None:
-    held = _locked(session, which)
-    session.execute(update(Hold).where(Hold.id.in_(held)).values(until=until))
+    session.execute(update(Hold).where(Hold.id.in_(_locked(which))).values(until=until))
 
 
-def _locked(session: Session, which: ColumnElement[bool]) -> Sequence[str]:
-    """Lock holds, one after the other by id, and return their ids."""
-    wanted = select(Hold.id).where(which).order_by(Hold.id).with_for_update()
-    return session.scalars(wanted).all()
+def _locked(which: ColumnElement[bool]) -> Select[str]:
+    """Return the query of holds' ids that locks one after the other by id."""
+    return select(Hold.id).where(which).order_by(Hold.id).with_for_update()
 
 
 def _move(session: Session, charged: Counter[UUID], freed: Counter[UUID]) -> None:

@@ -42,9 +42,9 @@ class Machine:
 
         asyncio.run(whole())
 
-    async def life_of(self, entry: BaseModelEntry) -> str:
+    async def life_of(self, entry: BaseModelEntry, *, seconds: float = 20) -> str:
         """Ask the model's engine for nothing; return the name of its life."""
-        async with self.engines.lend(entry, wait_seconds=20) as session:
+        async with self.engines.lend(entry, wait_seconds=seconds) as session:
             return session.life
 
     def _process(self, entry: BaseModelEntry, _: ServingSettings) -> FakeProcess:
@@ -81,9 +81,14 @@ def test_an_engine_that_answers_is_not_ended_for_another(tmp_path: Path) -> None
     machine = Machine(tmp_path, room=1)
 
     async def ask() -> None:
-        async with machine.engines.lend(FIRST, wait_seconds=20):
+        async with machine.engines.lend(FIRST, wait_seconds=20) as session:
             with pytest.raises(EngineUnavailable, match="All 1 engines"):
-                await machine.life_of(SECOND)
-        await machine.life_of(SECOND)
+                await machine.life_of(SECOND, seconds=0.05)
+            waiting = asyncio.create_task(machine.life_of(SECOND))
+            await asyncio.sleep(0)
+            # Who has an engine does not wait for room.
+            assert await machine.life_of(FIRST) == session.life
+        await waiting
+        assert not machine.processes[FIRST.revision].is_alive()
 
     machine.run(ask())
