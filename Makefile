@@ -13,7 +13,9 @@ help:  ## Show this list
 
 setup: .venv/.installed  ## Make .venv with everything: client, hub, training, serving, test tools
 
-.venv/.installed: requirements/cpu.lock requirements/install.sh pyproject.toml
+CLIENTS := tests/contract/clients
+.venv/.installed: requirements/cpu.lock requirements/install.sh pyproject.toml \
+  $(CLIENTS)/requirements.txt $(CLIENTS)/package-lock.json
 	requirements/install.sh
 	touch $@
 
@@ -57,3 +59,5 @@ lock: setup  ## Resolve the exact pins anew
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --override requirements/overrides-cpu.txt \
 	  --no-header --no-annotate pyproject.toml requirements/serve-cpu.in \
 	  --extra hub --extra train --extra ray --extra serve --group dev -o requirements/cpu.lock
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --no-header --no-annotate \
+	  $(CLIENTS)/requirements.in -o $(CLIENTS)/requirements.txt

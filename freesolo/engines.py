@@ -6,7 +6,7 @@ import secrets
 import socket
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 # The ranks that vLLM can reserve room for.
@@ -19,10 +19,11 @@ INSTALL_HINT = (
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where an engine listens, and the key it asks for."""
+    """Where an engine listens, and the key it asks for. `life` names this life of it."""
 
     url: str
     api_key: str
+    life: str = field(default_factory=lambda: secrets.token_hex(8))
 
 
 def is_installed() -> bool:
@@ -30,12 +31,12 @@ def is_installed() -> bool:
     return importlib.util.find_spec("vllm") is not None
 
 
-def new_endpoint() -> Endpoint:
-    """Return a free address on loopback, and a key that nobody knows."""
+def new_endpoint(host: str = "127.0.0.1") -> Endpoint:
+    """Return a free address of this machine, and a key that nobody knows."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((host, 0))
         port: int = probe.getsockname()[1]
-    return Endpoint(f"http://127.0.0.1:{port}", secrets.token_urlsafe(32))
+    return Endpoint(f"http://{host}:{port}", secrets.token_urlsafe(32))
 
 
 def rank_room(rank: int) -> int:
@@ -46,10 +47,14 @@ def rank_room(rank: int) -> int:
 def command(
     model: Path, endpoint: Endpoint, *, flags: Iterable[str], options: Mapping[str, object]
 ) -> list[str]:
-    """Return the command that serves `model`, a folder, with run-time LoRA at `endpoint`."""
+    """Return the command that serves `model`, a folder, with run-time LoRA at `endpoint`.
+
+    An option whose value is a tuple is given once for each of them.
+    """
+    host, _, port = endpoint.url.removeprefix("http://").rpartition(":")
     everywhere = {
-        "host": "127.0.0.1",
-        "port": endpoint.url.rpartition(":")[2],
+        "host": host,
+        "port": port,
         "model": model,
         # OpenAI's defaults for what a request leaves out, not the model folder's.
         "generation-config": "vllm",
@@ -63,7 +68,8 @@ def command(
         *(
             text
             for name, value in (everywhere | dict(options)).items()
-            for text in (f"--{name}", str(value))
+            for each in (value if isinstance(value, tuple) else (value,))
+            for text in (f"--{name}", str(each))
         ),
     ]
 
@@ -79,10 +85,13 @@ def environment(endpoint: Endpoint, *, kv_cache_gib: int) -> dict[str, str]:
     return inherited | {
         "VLLM_API_KEY": endpoint.api_key,
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
-        "VLLM_PLUGINS": "freesolo_cpu_lora",
+        # Nothing else that may be installed is loaded.
+        "VLLM_PLUGINS": "freesolo_cpu_lora,freesolo_residency",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_CPU_KVCACHE_SPACE": str(kv_cache_gib),
         "HF_HUB_OFFLINE": "1",
+        # Longer than those who talk to it keep a connection: none is closed as it is used again.
+        "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "60",
         # Idle threads sleep instead of spinning on cores that others need.
         "OMP_WAIT_POLICY": "passive",
     }

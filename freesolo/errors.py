@@ -16,7 +16,7 @@ Classes say who must act; `code` says what happened and never changes once relea
       Unauthorized        401  exit 5   the caller: no key, or a wrong one
       Forbidden           403  exit 5   the caller: the key may not do this
       LimitExceeded       429  exit 6   the caller: wait `retry_after` seconds, or send less
-        PayloadTooLarge   413   OutOfMemory   QuotaExceeded  403
+        RateLimitExceeded   PayloadTooLarge   413   OutOfMemory   QuotaExceeded  403
       EnvironmentFailed   424  exit 7   the environment's author; `traceback` holds their frames
       Unavailable         503  exit 8   nobody: try again
         StorageFull  StorageUnavailable  EngineUnavailable
@@ -410,6 +410,21 @@ class Unauthorized(FreesoloError):
     exit_code = 5
 
 
+class RequestNotServable(FreesoloError):
+    """A request is well formed, and this model cannot serve it."""
+
+    code = "request_not_servable"
+    http_status = 422
+
+
+class PaymentRequired(FreesoloError):
+    """The organisation pays beforehand, and has too little left for this."""
+
+    code = "payment_required"
+    http_status = 402
+    exit_code = 6
+
+
 class Forbidden(FreesoloError):
     """The key is good but may not do this."""
 
@@ -424,6 +439,13 @@ class LimitExceeded(FreesoloError):
     code = "limit_exceeded"
     http_status = 429
     exit_code = 6
+
+
+class RateLimitExceeded(LimitExceeded):
+    """The key, or its organisation, asks the gateway for more at a time than it may."""
+
+    # OpenAI's word for it, which clients look for.
+    code = "rate_limit_exceeded"
 
 
 class PayloadTooLarge(LimitExceeded):

@@ -13,5 +13,5 @@ def gateway(api_key: str | None) -> tuple[str, str | None]:
     settings = ClientSettings()
     chosen = connection(settings, CredentialStore(settings.home_dir))
     key = api_key or chosen.api_key
-    with HubClient(chosen.hub_url, key) as hub:
+    with HubClient(chosen.hub_url, key, org=chosen.org) as hub:
         return hub.whoami().gateway_url, key

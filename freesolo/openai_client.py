@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Self  # newer than the oldest Python that an environment may run on
 
 _PROJECT_HEADER = "X-Freesolo-Project-Id"
+_ORG_HEADER = "Freesolo-Org"
 _COMPLETIONS = "/chat/completions"
 
 
@@ -159,8 +160,12 @@ def _official(options: Mapping[str, Any], config: FreesoloConfig) -> dict[str, A
 
 
 def _headers(options: Mapping[str, Any], config: FreesoloConfig) -> dict[str, str]:
-    """Return the caller's headers, and the project's instead of any that the caller gave."""
-    given = dict(options.get("default_headers") or {})
+    """Return the caller's headers, and the project's instead of any that the caller gave.
+
+    FREESOLO_ORG says which org is meant, for a key that has several.
+    """
+    org = os.environ.get("FREESOLO_ORG")  # noqa: TID251 - as above
+    given = {**({_ORG_HEADER: org} if org else {}), **(options.get("default_headers") or {})}
     if not config.project_id:
         return given
     kept = {name: given[name] for name in given if name.lower() != _PROJECT_HEADER.lower()}

@@ -11,6 +11,7 @@ from freesolo.logs import configure_logging
 from freesolo.services import leave, load_settings
 from hub_server.accounts.commands import create_key, set_quota
 from hub_server.app import create_app
+from hub_server.billing.commands import credit
 from hub_server.maintenance.commands import backup, fsck, gc, restore
 from hub_server.migrating import migrate as migrate_database
 from hub_server.settings import HubSettings
@@ -53,7 +54,7 @@ def migrate(settings: HubSettings) -> None:
     migrate_database(settings.database)
 
 
-for _command in (create_key, set_quota, fsck, gc, backup, restore):
+for _command in (create_key, set_quota, credit, fsck, gc, backup, restore):
     main.add_command(_command)
 
 

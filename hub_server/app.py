@@ -18,6 +18,7 @@ from hub_server.accounts.service import KeyUses
 from hub_server.answers import Answers, Recall
 from hub_server.audit import routes as audit
 from hub_server.base_models import routes as base_models
+from hub_server.billing import routes as billing
 from hub_server.blobs import open_blobs
 from hub_server.changes import routes as changes
 from hub_server.contents import routes as contents
@@ -38,6 +39,7 @@ from hub_server.publishing import receipt_routes as receipts
 from hub_server.publishing import routes as publishing
 from hub_server.publishing import upload_routes as uploads
 from hub_server.rates import RateLimits
+from hub_server.replicas import routes as replicas
 from hub_server.runs import routes as runs
 from hub_server.search import routes as search
 from hub_server.secrets import routes as secrets
@@ -135,6 +137,8 @@ def _routes() -> list[BaseRoute]:
         deployments,
         evaluations,
         gateway,
+        billing,
+        replicas,
         storage,
         health,
     ):

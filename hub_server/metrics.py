@@ -52,6 +52,11 @@ class Metrics:
         self._downloads = Counter(
             "freesolo_downloads", "Downloads begun.", ("kind",), registry=self._registry
         )
+        self._lost = Counter(
+            "freesolo_lost_requests",
+            "Requests to gateways of which nobody knows what they took.",
+            registry=self._registry,
+        )
         self._connections = Gauge(
             "freesolo_database_connections",
             "Connections to the database, by state.",
@@ -82,6 +87,10 @@ class Metrics:
         """Count what a request and its answer carried."""
         self._bytes.labels("in").inc(received)
         self._bytes.labels("out").inc(sent)
+
+    def count_lost(self, requests: int) -> None:
+        """Count requests to gateways of which nobody knows what they took."""
+        self._lost.inc(requests)
 
     def page(self) -> bytes:
         """Return everything in Prometheus' text format; without a database, what is known."""

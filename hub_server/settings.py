@@ -7,6 +7,10 @@ import limits
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from freesolo.domain.catalog import MOST_PRICE
+from freesolo.domain.prices import Prices
+from freesolo.domain.rates import MOST_PER_MINUTE, KeyLimits
+from freesolo.schemas.usage import BillingMode
 from freesolo.services import LogLevel
 from hub_server.accounts.quotas import Quota
 
@@ -105,6 +109,34 @@ class HubSettings(BaseSettings):
         description="Environments that an org may have, unless `set-quota` says otherwise for it; "
         "no limit by default.",
     )
+    billing: BillingMode = Field(
+        default=BillingMode.METER,
+        description="`meter` counts tokens and what they cost; with `prepaid` a request whose org has "
+        "too little left for it is refused. `python -m hub_server credit` adds to a balance.",
+    )
+    added_price_input: int = Field(
+        default=600_000,
+        ge=0,
+        le=MOST_PRICE,
+        description="With `prepaid`, pico-dollars that a token of a prompt costs at base models that orgs "
+        "have added; by default as at the dearest model that is built in.",
+    )
+    added_price_output: int = Field(
+        default=1_800_000, ge=0, le=MOST_PRICE, description="The same for tokens of answers."
+    )
+    key_requests_per_minute: int | None = Field(
+        default=None,
+        ge=1,
+        le=MOST_PER_MINUTE,
+        description="The most requests that any key may make of a gateway in a minute; `freesolo keys "
+        "limit` can allow a key fewer, not more. No limit by default.",
+    )
+    key_tokens_per_minute: int | None = Field(
+        default=None,
+        ge=1,
+        le=MOST_PER_MINUTE,
+        description="The same for tokens, of prompts and answers together.",
+    )
     catalog: Path | None = Field(
         default=None,
         description="TOML file with more base models, one `[[model]]` table for each.",
@@ -135,6 +167,25 @@ class HubSettings(BaseSettings):
     def quota(self) -> Quota:
         """What an org may keep, where nothing else is said for it."""
         return Quota(self.org_storage_bytes, self.org_environments)
+
+    @property
+    def prices_of_added(self) -> Prices | None:
+        """What tokens of base models that orgs add cost; None where the orgs say it themselves."""
+        if self.billing is BillingMode.METER:
+            return None
+        return Prices(
+            prompt=self.added_price_input,
+            cached=self.added_price_input,
+            completion=self.added_price_output,
+        )
+
+    @property
+    def key_limits(self) -> KeyLimits:
+        """The most that any key may ask of a gateway."""
+        return KeyLimits(
+            requests_per_minute=self.key_requests_per_minute,
+            tokens_per_minute=self.key_tokens_per_minute,
+        )
 
     @property
     def database(self) -> str:

@@ -8,13 +8,16 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from sqlalchemy import delete
+from sqlalchemy.orm import Session
 
+from hub_server.billing import service as billing
 from hub_server.dependencies import Resources
 from hub_server.gateway import service as gateway
 from hub_server.leases import service as leases
 from hub_server.lifecycle import service as lifecycle
 from hub_server.maintenance.collecting import collect
 from hub_server.models import RequestRecord
+from hub_server.replicas import service as replicas
 from hub_server.runs import retention
 from hub_server.runs import service as runs
 from hub_server.webhooks import outbox
@@ -33,7 +36,7 @@ def upkeep(resources: Resources) -> Iterator[None]:
     began = resources.clock()
 
     with _survived("leases not extended"), resources.sessions.begin() as session:
-        leases.extend_leases(session, now=began, lease_seconds=resources.settings.lease_seconds)
+        extend_leases(session, now=began, lease_seconds=resources.settings.lease_seconds)
 
     def watch() -> None:
         with _survived("leftovers not removed"):
@@ -66,12 +69,24 @@ def upkeep(resources: Resources) -> Iterator[None]:
             resources.uses.write(resources.sessions)
 
 
+def extend_leases(session: Session, *, now: datetime, lease_seconds: float) -> None:
+    """Give whoever has a lease, or holds money, its time to speak: a hub that was away heard nobody."""
+    leases.extend_leases(session, now=now, lease_seconds=lease_seconds)
+    gateway.extend_leases(session, now=now, lease_seconds=lease_seconds)
+    replicas.extend_leases(session, now=now)
+    billing.extend_holds(session, now=now)
+
+
 def take_back_lost(resources: Resources) -> None:
     """Give back all work whose worker or gateway fell silent, each piece for itself."""
     now = resources.clock()
     with resources.readers() as session:
         runs = leases.lost_runs(session, now=now)
         deployments = gateway.lost_deployments(session, now=now)
+    with _survived("holds not freed"), resources.sessions.begin() as session:
+        billing.free_expired(session, now=now)
+    with _survived("replicas not forgotten"), resources.sessions.begin() as session:
+        replicas.forget_silent(session, now=now)
     for run_id in runs:
         with _survived("run not taken back", run=run_id), resources.sessions.begin() as session:
             leases.take_back(session, run_id, now=now)

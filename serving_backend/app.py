@@ -4,39 +4,49 @@ import asyncio
 import functools
 import logging
 import math
-import signal
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from freesolo.domain.catalog import BaseModelEntry, Source
-from freesolo.errors import FreesoloError, Internal, NotFound
+from freesolo.errors import FreesoloError, Internal, NotFound, RateLimitExceeded, Unavailable
 from serving_backend.adapters import AdapterStore
+from serving_backend.answers import openapi
 from serving_backend.completions import Completions
 from serving_backend.deployer import Deployer
-from serving_backend.engine import Engine, EngineProcess
+from serving_backend.engines import Engines, ProcessFactory
+from serving_backend.fleet import Fleet
 from serving_backend.hub import Hub
+from serving_backend.loops import running
+from serving_backend.metrics import Metrics
 from serving_backend.openai_errors import error_body, http_status
+from serving_backend.reconciliation import Reconciliation
 from serving_backend.routes import router
 from serving_backend.settings import ServingSettings
-from serving_backend.usage import UsageLog
+from serving_backend.usage import Holds, UsageLog
 from serving_backend.vllm_process import VllmProcess, stop_leftovers
 
 logger = logging.getLogger(__name__)
 
-ProcessFactory = Callable[[BaseModelEntry, ServingSettings], EngineProcess]
+# Which answers are another when they are asked for again, and when that is if nobody knows better.
+_PASSING = frozenset({RateLimitExceeded.http_status, Unavailable.http_status})
+_RETRY_SECONDS = 5.0
 
 
 def create_app(settings: ServingSettings, *, process: ProcessFactory = VllmProcess) -> FastAPI:
     """Return the gateway as an ASGI application. `process` makes what runs a base model's engine."""
     app = FastAPI(
-        title="Freesolo gateway", lifespan=functools.partial(_lifespan, settings, process)
+        title="Freesolo gateway",
+        lifespan=functools.partial(_lifespan, settings, process),
+        # The pages load scripts from a foreign host; /openapi.json says the same.
+        docs_url=None,
+        redoc_url=None,
     )
     app.include_router(router)
+    app.openapi = functools.partial(openapi, app)  # type: ignore[method-assign]  # as FastAPI wants
     app.add_exception_handler(FreesoloError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_no_route)
     app.add_exception_handler(Exception, _answer_fault)
@@ -51,62 +61,59 @@ async def _lifespan(
     async with AsyncExitStack() as stack:
         hub = Hub(settings.hub_url, settings.api_key.get_secret_value())
         stack.push_async_callback(hub.close)
+        usage = UsageLog(settings.data_dir / "usage", hub)
+        # When the engines have ended too: this gateway may never be started again.
+        stack.push_async_callback(_hand_over, usage)
         engines = Engines(settings, process)
         stack.push_async_callback(engines.close)
-        adapters = AdapterStore(settings.data_dir / "adapters", hub)
-        usage = UsageLog(settings.data_dir / "usage", hub)
+        adapters = AdapterStore(
+            settings.data_dir / "adapters",
+            hub,
+            room=round(settings.adapter_disk_gib * 2**30),
+            in_use=engines.adapter_folders,
+        )
+        fleet = Fleet(hub, own=engines if settings.own_engines else None, adapters=adapters)
+        stack.push_async_callback(fleet.close)
+        holds = Holds(hub)
+        metrics = Metrics()
         completions = Completions(
             hub,
-            adapters=adapters,
-            engine_of=engines.of,
+            fleet=fleet,
             usage=usage,
-            wait_seconds=settings.engine_wait_seconds,
+            holds=holds,
+            settings=settings,
+            metrics=metrics,
         )
+        reconciliation = Reconciliation(engines.all, hub, folder=settings.data_dir / "usage")
+        metrics.watch(
+            engines.all,
+            in_flight=completions.in_flight,
+            unaccounted=reconciliation.unaccounted,
+        )
+        app.state.settings = settings
         app.state.hub = hub
         app.state.completions = completions
-        for loop in (Deployer(hub, adapters, engines.of).run_forever, usage.deliver_forever):
-            task = asyncio.create_task(loop())
-            task.add_done_callback(_end_gateway_on_failure)
-            stack.push_async_callback(_end, task)
+        app.state.metrics = metrics
+        deployer = Deployer(hub, adapters, fleet)
+        for loop in (
+            fleet.look_forever,
+            fleet.renew_forever,
+            deployer.run_forever,
+            usage.deliver_forever,
+            holds.renew_forever,
+            reconciliation.compare_forever,
+        ):
+            await stack.enter_async_context(running(loop))
         stack.push_async_callback(completions.close)
         yield
 
 
-class Engines:
-    """One engine for each base model, made when it is first asked for.
-
-    What a model is called does not say which it is: orgs name those that they add.
-    """
-
-    def __init__(self, settings: ServingSettings, process: ProcessFactory) -> None:
-        self._settings = settings
-        self._process = process
-        self._engines: dict[tuple[str, str, Source], Engine] = {}
-
-    def of(self, entry: BaseModelEntry) -> Engine:
-        """Return the engine of a base model; it starts when a session is asked of it."""
-        weights = (entry.id, entry.revision, entry.source)
-        if weights not in self._engines:
-            process = self._process(entry, self._settings)
-            self._engines[weights] = Engine(process, model=entry.id)
-        return self._engines[weights]
-
-    async def close(self) -> None:
-        """End every engine."""
-        for engine in self._engines.values():
-            await engine.close()
-
-
-def _end_gateway_on_failure(task: "asyncio.Task[None]") -> None:
-    """End the process if one of its loops met a fault of ours: it is started again whole."""
-    if not task.cancelled() and (fault := task.exception()):
-        logger.critical("the gateway ends itself", exc_info=fault)
-        signal.raise_signal(signal.SIGTERM)
-
-
-async def _end(task: "asyncio.Task[None]") -> None:
-    task.cancel()
-    await asyncio.wait([task])
+async def _hand_over(usage: UsageLog) -> None:
+    """Deliver the last counts; what an absent hub does not take waits for the next start."""
+    try:
+        await usage.deliver()
+    except (FreesoloError, OSError) as error:
+        logger.warning("usage not delivered", extra={"reason": str(error)})
 
 
 async def _answer_error(request: Request, error: Exception) -> JSONResponse:
@@ -116,7 +123,9 @@ async def _answer_error(request: Request, error: Exception) -> JSONResponse:
         "request refused",
         extra={"path": request.url.path, "status": status, "code": error.code},
     )
-    headers = {"Retry-After": str(math.ceil(error.retry_after))} if error.retry_after else None
+    wait = error.retry_after or (_RETRY_SECONDS if status in _PASSING else None)
+    headers: dict[str, str] = {"Retry-After": str(math.ceil(wait))} if wait else {}
+    headers |= getattr(request.state, "rate_headers", {})
     return JSONResponse(error_body(error), status_code=status, headers=headers)
 
 

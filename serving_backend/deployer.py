@@ -6,18 +6,17 @@ the gateway dies in the middle, the lease on the deployment ends and it is claim
 
 import asyncio
 import logging
-import uuid
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
-from freesolo.domain.catalog import BaseModelEntry
 from freesolo.domain.lifecycle import DeploymentState
-from freesolo.errors import FreesoloError, InvalidAdapter, LeaseLost
+from freesolo.errors import FreesoloError, LeaseLost
 from freesolo.schemas.deployments import Advance, DeploymentTask
 from freesolo.schemas.runs import RunError
-from serving_backend.adapters import AdapterStore, engine_name
-from serving_backend.engine import BASE_MODEL, Document, Engine, Session
+from serving_backend.adapters import AdapterStore, engine_name, read_fingerprint
+from serving_backend.fleet import Fleet, Wanted
 from serving_backend.hub import Hub
+from serving_backend.smoke import Trained, smoke
 
 logger = logging.getLogger(__name__)
 
@@ -25,19 +24,15 @@ _IDLE_SECONDS = 0.5
 _PAUSE_SECONDS = 5.0
 # Nobody waits at the other end of a connection: as long as a large model may take to start.
 _ENGINE_WAIT_SECONDS = 900.0
-_SMOKE_TOKENS = 8
-_SMOKE_PROMPTS = ("Hello.", "What is the capital of France?", "Write one line of JSON.")
 
 
 class Deployer:
     """The loop that carries deployments out, one at a time."""
 
-    def __init__(
-        self, hub: Hub, adapters: AdapterStore, engine_of: Callable[[BaseModelEntry], Engine]
-    ) -> None:
+    def __init__(self, hub: Hub, adapters: AdapterStore, fleet: Fleet) -> None:
         self._hub = hub
         self._adapters = adapters
-        self._engine_of = engine_of
+        self._fleet = fleet
 
     async def run_forever(self) -> None:
         """Carry out deployments as they come; pause while the hub does not answer."""
@@ -71,76 +66,44 @@ class Deployer:
         return True
 
     async def _deploy(self, task: DeploymentTask) -> None:
-        name = engine_name(task.adapter)
-        session = await self._load(task, name)
-        await self._advance(task, DeploymentState.SMOKING)
-        await smoke(session, name)
+        async with AsyncExitStack() as stack:
+            async with self._leased(task, DeploymentState.LOADING):
+                # Before an engine starts for an adapter that it cannot serve.
+                folder = await self._adapters.staged(task.adapter, task.base_model)
+                # At once: later its folder may have been needed for others.
+                fingerprint = read_fingerprint(folder)
+                session = await stack.enter_async_context(
+                    self._fleet.engaged(
+                        Wanted(task.base_model, task.adapter),
+                        wait_seconds=_ENGINE_WAIT_SECONDS,
+                        load_seconds=_ENGINE_WAIT_SECONDS,
+                    )
+                )
+            await self._advance(task, DeploymentState.SMOKING)
+            async with self._leased(task, DeploymentState.SMOKING):
+                trained = Trained(task.thinking, task.structured_outputs, fingerprint)
+                await smoke(session, engine_name(task.adapter), trained)
         await self._advance(task, DeploymentState.READY)
         logger.info("deployment ready", extra={"deployment": task.id, "revision": task.revision})
 
-    async def _load(self, task: DeploymentTask, name: str) -> Session:
-        """Have the adapter in an engine. That may take minutes; the lease is kept meanwhile."""
-        keeping = asyncio.create_task(self._keep_lease(task))
+    @asynccontextmanager
+    async def _leased(self, task: DeploymentTask, state: DeploymentState) -> AsyncIterator[None]:
+        """Keep the lease during work that may take minutes."""
+        keeping = asyncio.create_task(self._keep_lease(task, state))
         try:
-            folder = await self._adapters.staged(task.adapter, task.base_model)
-            engine = self._engine_of(task.base_model)
-            session = await engine.session(wait_seconds=_ENGINE_WAIT_SECONDS)
-            await session.load(name, folder)
+            yield
         finally:
             keeping.cancel()
             await asyncio.wait([keeping])
-        return session
 
-    async def _keep_lease(self, task: DeploymentTask) -> None:
+    async def _keep_lease(self, task: DeploymentTask, state: DeploymentState) -> None:
         while True:
             await asyncio.sleep(task.lease_seconds / 3)
             # If the lease is lost, the next step hears of it.
             with suppress(FreesoloError):
-                await self._advance(task, DeploymentState.LOADING)
+                await self._advance(task, state)
 
     async def _advance(
         self, task: DeploymentTask, state: DeploymentState, *, error: RunError | None = None
     ) -> None:
         await self._hub.advance(task.id, Advance(token=task.token, state=state, error=error))
-
-
-async def smoke(session: Session, name: str) -> None:
-    """Ask the adapter `name` a few short things; raise `InvalidAdapter` unless it answers as itself.
-
-    An engine serves the base model, silently, for an adapter whose tensors fit none of its modules;
-    so the first token's probabilities must differ from the base model's for some prompt.
-    """
-    for prompt in _SMOKE_PROMPTS:
-        if await _first_token(session, name, prompt) != await _first_token(
-            session, BASE_MODEL, prompt
-        ):
-            return
-    raise InvalidAdapter(
-        "The adapter has no effect: it answers exactly as its base model does.",
-        hint="Its tensors may be all zero, or made for another model.",
-    )
-
-
-async def _first_token(session: Session, model: str, prompt: str) -> dict[str, float]:
-    """Return the log-probabilities of the likeliest first tokens of an answer."""
-    answer = await session.complete(
-        {
-            "model": model,
-            "messages": [{"role": "user", "content": prompt}],
-            "max_completion_tokens": _SMOKE_TOKENS,
-            "temperature": 0,
-            "logprobs": True,
-            "top_logprobs": 20,
-        },
-        request_id=f"smoke-{uuid.uuid4().hex}",
-    )
-    _check_answer(answer, model)
-    first = answer["choices"][0]["logprobs"]["content"][0]
-    return {entry["token"]: entry["logprob"] for entry in first["top_logprobs"]}
-
-
-def _check_answer(answer: Document, model: str) -> None:
-    if answer["model"] != model:
-        raise InvalidAdapter(f"{answer['model']!r} answered in place of the adapter.")
-    if not answer["usage"]["completion_tokens"] or not answer["choices"][0]["logprobs"]:
-        raise InvalidAdapter("The adapter answered with nothing.")

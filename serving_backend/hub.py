@@ -1,15 +1,20 @@
 """The gateway's side of the hub: who asks, for what, which adapters to deploy, what was used."""
 
+import asyncio
+import functools
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel
 
 from freesolo.client.transport import is_loopback, raise_for_error
+from freesolo.domain.catalog import BaseModelEntry
 from freesolo.errors import Forbidden, Unauthorized, Unavailable
 from freesolo.schemas.base import Wire
 from freesolo.schemas.deployments import (
@@ -20,8 +25,9 @@ from freesolo.schemas.deployments import (
     ServedModel,
     ServedModelList,
     Target,
-    UsageBatch,
 )
+from freesolo.schemas.replicas import NewReplica, Replica, ReplicaLease, ReplicaList
+from freesolo.schemas.usage import EngineTokens, HoldIds, NewHold, UsageBatch
 
 # A revoked key or a moved alias takes effect within this time.
 _CACHE_SECONDS = 1.0
@@ -41,7 +47,9 @@ class Hub:
             # A proxy of the environment does not lead back to this machine.
             trust_env=not is_loopback(url),
         )
-        self._targets: dict[ResolveTarget, tuple[float, Target]] = {}
+        self._checked_at = -math.inf
+        # When it was asked, and the answer or the way to it.
+        self._targets: dict[ResolveTarget, tuple[float, asyncio.Task[Target]]] = {}
 
     async def close(self) -> None:
         """Close the connections."""
@@ -58,38 +66,70 @@ class Hub:
                 hint="FREESOLO_SERVE_API_KEY takes a service key with the scope `gateway`.",
             ) from None
 
-    async def resolve(self, key_hash: str, model: str) -> Target:
+    async def resolve(self, key: KeyHash, model: str) -> Target:
         """Return what a key gets under a model name, from memory for up to one second."""
-        wanted = ResolveTarget(key_hash=key_hash, model=model)
-        asked_at = time.monotonic()
-        cached_at, target = self._targets.get(wanted, (0.0, None))
-        if target is not None and asked_at - cached_at < _CACHE_SECONDS:
-            return target
-        target = await self._post(Target, "/v1/gateway/resolve", wanted)
-        if len(self._targets) >= _CACHE_ENTRIES:
-            self._targets.clear()
-        self._targets[wanted] = (asked_at, target)
-        return target
+        wanted = ResolveTarget(key_hash=key.key_hash, org=key.org, model=model)
+        asked_at, asking = self._targets.get(wanted, (-math.inf, None))
+        if asking is None or time.monotonic() - asked_at >= _CACHE_SECONDS:
+            if len(self._targets) >= _CACHE_ENTRIES:
+                self._targets.clear()
+            # Whoever comes meanwhile waits for the same answer: else all who ask at once ask the hub.
+            asking = asyncio.create_task(self._ask_for(Target, "/v1/gateway/resolve", wanted))
+            asking.add_done_callback(functools.partial(self._forget_failure, wanted))
+            self._targets[wanted] = (time.monotonic(), asking)
+        return await asyncio.shield(asking)
 
-    async def models(self, key_hash: str) -> list[ServedModel]:
+    def _forget_failure(self, wanted: ResolveTarget, asked: "asyncio.Task[Target]") -> None:
+        failed = asked.cancelled() or asked.exception() is not None
+        if failed and self._targets.get(wanted, (0.0, None))[1] is asked:
+            del self._targets[wanted]
+
+    async def models(self, key: KeyHash) -> list[ServedModel]:
         """Return every name that a key may ask for."""
-        body = KeyHash(key_hash=key_hash)
-        return (await self._post(ServedModelList, "/v1/gateway/models", body)).models
+        return (await self._ask_for(ServedModelList, "/v1/gateway/models", key)).models
 
     async def claim_deployment(self) -> DeploymentTask | None:
         """Take the next deployment that waits, under a lease, or None."""
-        response = await self._send("/v1/gateway/deployments/claim")
+        response = await self._send("POST", "/v1/gateway/deployments/claim")
         if response.status_code == httpx.codes.NO_CONTENT:
             return None
         return DeploymentTask.model_validate_json(response.content)
 
     async def advance(self, deployment_id: str, step: Advance) -> None:
         """Move a claimed deployment on, which also renews its lease."""
-        await self._send(f"/v1/gateway/deployments/{deployment_id}/advance", step)
+        await self._send("POST", f"/v1/gateway/deployments/{deployment_id}/advance", step)
+
+    async def hold(self, new: NewHold) -> None:
+        """Have money set aside for a request; raise `PaymentRequired` if there is too little."""
+        await self._send("POST", "/v1/gateway/holds", new)
+
+    async def renew_holds(self, ids: HoldIds) -> None:
+        """Keep money aside for requests that are still being answered."""
+        await self._send("POST", "/v1/gateway/holds/renew", ids)
 
     async def report_usage(self, batch: UsageBatch) -> None:
         """Hand over token counts; the hub ignores records that it has."""
-        await self._send("/v1/gateway/usage", batch)
+        await self._send("POST", "/v1/gateway/usage", batch)
+
+    async def engine_tokens(self, life: str) -> EngineTokens:
+        """Return what the ledger has of one life of an engine."""
+        return await self._ask(EngineTokens, "GET", f"/v1/gateway/engines/{quote(life)}/tokens")
+
+    async def base_model(self, model: str) -> BaseModelEntry:
+        """Return an entry of the hub's catalog."""
+        return await self._ask(BaseModelEntry, "GET", f"/v1/gateway/base-models/{quote(model)}")
+
+    async def announce(self, life: str, replica: NewReplica) -> ReplicaLease:
+        """Make an engine known, or renew its lease."""
+        return await self._ask(ReplicaLease, "PUT", f"/v1/gateway/replicas/{life}", replica)
+
+    async def leave(self, life: str) -> None:
+        """Have an engine forgotten that has ended."""
+        await self._send("DELETE", f"/v1/gateway/replicas/{life}")
+
+    async def replicas(self) -> list[Replica]:
+        """Return the engines of all hosts that live."""
+        return (await self._ask(ReplicaList, "GET", "/v1/gateway/replicas")).replicas
 
     async def download(self, archive_digest: str, destination: Path) -> None:
         """Write the stored bytes with this digest to `destination`."""
@@ -104,12 +144,26 @@ class Hub:
                     async for chunk in response.aiter_bytes():
                         out.write(chunk)
 
-    async def _post(self, answer: type[_Model], path: str, body: Wire) -> _Model:
-        return answer.model_validate_json((await self._send(path, body)).content)
+    async def _ask_for(self, answer: type[_Model], path: str, body: Wire) -> _Model:
+        """Ask for somebody who has a key. Raise `Unavailable` if it is our own that is refused."""
+        try:
+            return await self._ask(answer, "POST", path, body)
+        except (Unauthorized, Forbidden):
+            # Not for each of those who try keys out.
+            if time.monotonic() - self._checked_at >= _CACHE_SECONDS:
+                await self.check()
+                self._checked_at = time.monotonic()
+            raise
 
-    async def _send(self, path: str, body: Wire | None = None) -> httpx.Response:
+    async def _ask(
+        self, answer: type[_Model], method: str, path: str, body: Wire | None = None
+    ) -> _Model:
+        return answer.model_validate_json((await self._send(method, path, body)).content)
+
+    async def _send(self, method: str, path: str, body: Wire | None = None) -> httpx.Response:
         with _reachable():
-            response = await self._http.post(
+            response = await self._http.request(
+                method,
                 f"{self._url}{path}",
                 content=None if body is None else body.model_dump_json(),
                 headers={"Content-Type": "application/json"},

@@ -1,101 +1,51 @@
-"""Correct and fast LoRA arithmetic for vLLM's CPU build.
+"""What vLLM is told when it starts: correct and fast LoRA arithmetic for its CPU build.
 
 vLLM 0.32 marks a token that uses no adapter with index -1, and its CPU operations use that index to
 look up a weight: the request is answered with the adapter in the last slot. They also copy a whole
-adapter's weights for each token. The versions here give -1 a contribution of exactly zero, and do
-one matrix product for each adapter in the batch.
+adapter's weights for each token. `vllm_cpu_lora` does neither.
 
-vLLM loads `register` through the entry point group `vllm.general_plugins`, in every process of the
-engine and possibly more than once. Nothing here is imported outside those processes.
+vLLM calls `register` through the entry point group `vllm.general_plugins`, in every process of the
+engine and possibly more than once.
 """
 
-import sys
+import functools
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from vllm.lora.lora_model import LoRAModel
+    from vllm.lora.request import LoRARequest
+    from vllm.lora.worker_manager import WorkerLoRAManager
 
-# `punica_cpu` holds the functions by name, so it is mended too if it was imported before us. The
-# `sgmv_*` functions of a prefill call these through their module and need no version of their own.
-_MODULES = (
-    "vllm.lora.ops.torch_ops.lora_ops",
-    "vllm.lora.ops.torch_ops",
-    "vllm.lora.punica_wrapper.punica_cpu",
-)
+_WRAPPER = "serving_backend.vllm_cpu_lora.GroupedLora"
 
 
 def register() -> None:
-    """Replace the LoRA operations of vLLM's CPU platform; do nothing on any other platform."""
+    """Replace the LoRA arithmetic of vLLM's CPU platform; do nothing on any other platform."""
     from vllm.platforms import current_platform
 
     if not current_platform.is_cpu():
         return
-    import vllm.lora.ops.torch_ops  # noqa: F401  puts the first two modules in place
-
-    for module in (sys.modules[name] for name in _MODULES if name in sys.modules):
-        for operation in (bgmv_shrink, bgmv_expand, bgmv_expand_slice):
-            setattr(module, operation.__name__, operation)
+    type(current_platform).get_punica_wrapper = classmethod(lambda _: _WRAPPER)
+    _refuse_weights_that_are_not_finite()
 
 
-def bgmv_shrink(
-    inputs: "Tensor",
-    weights: "Tensor",
-    output: "Tensor",
-    adapters: "Tensor",
-    scaling: float = 1.0,
-) -> None:
-    """Write `scaling * A x` of each token's adapter to `output`, tokens by rank."""
-    product = per_adapter(inputs.to(output.dtype), weights, adapters)
-    output[:, : product.shape[1]] = scaling * product
+def _refuse_weights_that_are_not_finite() -> None:
+    """Have vLLM refuse to load an adapter whose weights would spoil the answers beside its own."""
+    from vllm.lora.worker_manager import WorkerLoRAManager
 
+    load = WorkerLoRAManager._load_adapter  # noqa: SLF001 - the one place that sees it first
+    if hasattr(load, "__wrapped__"):
+        return
 
-def bgmv_expand(
-    inputs: "Tensor",
-    weights: "Tensor",
-    output: "Tensor",
-    adapters: "Tensor",
-    add_inputs: bool = True,
-) -> None:
-    """Add `B x` of each token's adapter to `output`; without `add_inputs`, write it there."""
-    # The model and the adapter may pad the output to different widths.
-    width = min(weights.shape[-2], output.shape[1])
-    bgmv_expand_slice(inputs, weights, output, adapters, 0, width, add_inputs)
+    @functools.wraps(load)
+    def checked(manager: "WorkerLoRAManager", request: "LoRARequest") -> "LoRAModel":
+        adapter = load(manager, request)
+        for name, layer in adapter.loras.items():
+            # As vLLM will merge them.
+            if not (
+                layer.lora_a.isfinite().all() and (layer.lora_b * layer.scaling).isfinite().all()
+            ):
+                raise ValueError(f"The adapter's weights for {name} are not finite numbers.")
+        return adapter
 
-
-def bgmv_expand_slice(  # noqa: PLR0913
-    inputs: "Tensor",
-    weights: "Tensor",
-    output: "Tensor",
-    adapters: "Tensor",
-    offset: int,
-    width: int,
-    add_inputs: bool = True,
-) -> None:
-    """Do what `bgmv_expand` does, to the columns of `output` from `offset` on."""
-    product = per_adapter(inputs.to(output.dtype), weights, adapters)
-    columns = output[:, offset : offset + width]
-    if add_inputs:
-        columns += product[: len(output), :width]
-    else:
-        columns.copy_(product[: len(output), :width])
-
-
-def per_adapter(inputs: "Tensor", weights: "Tensor", adapters: "Tensor") -> "Tensor":
-    """Multiply each row of `inputs` with the weights of its adapter; -1 gives a row of zeros.
-
-    `inputs` is tokens by features in, `weights` adapters by features out by features in (with an
-    axis of one after the adapters, or without), `adapters` an index for each token.
-    """
-    from torch.nn.functional import linear
-
-    if weights.dim() == 4:
-        weights = weights.squeeze(1)
-    present = adapters.unique().tolist()
-    if len(present) == 1 and present[0] >= 0:
-        return linear(inputs, weights[present[0]].to(inputs.dtype))
-    product = inputs.new_zeros(len(inputs), weights.shape[1])
-    for adapter in present:
-        if adapter >= 0:
-            rows = (adapters == adapter).nonzero().squeeze(1)
-            product[rows] = linear(inputs[rows], weights[adapter].to(inputs.dtype))
-    return product
+    WorkerLoRAManager._load_adapter = checked  # noqa: SLF001

@@ -10,10 +10,12 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
+from freesolo.domain.prices import from_dollars
 from freesolo.domain.roles import Role
 from freesolo.schemas.accounts import USER_SCOPES, Scope
 from hub_server.accounts import service as accounts
 from hub_server.app import create_app
+from hub_server.billing import service as billing
 from hub_server.dependencies import Resources
 from hub_server.models import Membership
 from hub_server.settings import HubSettings
@@ -76,10 +78,20 @@ def make_person_key(
         return accounts.create_key(session, None, plan, now=now, user=user).secret
 
 
+def add_credit(hub: LiveHub, amount: str, *, org: str = ORG) -> None:
+    """Give an org dollars."""
+    resources = resources_of(hub.app)
+    with resources.sessions.begin() as session:
+        billing.credit(session, org, from_dollars(amount), note="tests", now=resources.clock())
+
+
 @contextmanager
 def serving(app: FastAPI, *, port: int = 0) -> Iterator[str]:
     """Serve an application from a thread on a loopback port, by default a free one; yield its address."""
-    config = uvicorn.Config(app, log_config=None, access_log=False, ws="none")
+    # As engines do, so that no connection is closed just when it is used again.
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, ws="none", timeout_keep_alive=60
+    )
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", port)) as listening:
         # Connections wait in the socket's queue until the server accepts: no need to poll.

@@ -8,10 +8,11 @@ from types import MappingProxyType
 import numpy as np
 from safetensors.numpy import save_file
 
+from freesolo.domain.fingerprints import FINGERPRINT, Fingerprint
 from freesolo.package.archive import Archive, build_archive
 from tests.tiny_model import MODEL_ID
 
-FILES = ("adapter_config.json", "adapter_model.safetensors")
+FILES = ("adapter_config.json", "adapter_model.safetensors", FINGERPRINT)
 _MODULES = {"q_proj": (64, 64), "v_proj": (64, 32)}
 _RANK = 4
 
@@ -22,6 +23,7 @@ def build(
     seed: int = 0,
     scale: float = 0.5,
     config: Mapping[str, object] = MappingProxyType({}),
+    fingerprint: Fingerprint | None = None,
 ) -> Path:
     """Write an adapter to `folder`. With `scale` 0 it has no effect; `config` replaces settings."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -42,12 +44,14 @@ def build(
         "bias": "none",
     }
     (folder / "adapter_config.json").write_text(json.dumps({**document, **config}))
+    if fingerprint is not None:
+        (folder / FINGERPRINT).write_text(fingerprint.model_dump_json())
     return folder
 
 
 def pack(folder: Path, destination: Path) -> Archive:
     """Pack an adapter as a worker does."""
-    return build_archive(folder, FILES, destination)
+    return build_archive(folder, [name for name in FILES if (folder / name).exists()], destination)
 
 
 def _matrix(random: np.random.Generator, rows: int, columns: int) -> np.ndarray:

@@ -35,11 +35,11 @@ _CHAT_TEMPLATE = (
 )
 
 
-def build(folder: Path) -> Path:
+def build(folder: Path, *, context: int = _CONTEXT) -> Path:
     """Write the model to `folder` in the layout of `transformers` and return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary = _write_tokenizer(folder)
-    _write_json(folder / "config.json", _config(vocabulary))
+    _write_json(folder / "config.json", _config(vocabulary, context))
     _write_json(folder / "generation_config.json", {"eos_token_id": 2, "pad_token_id": 0})
     save_file(_weights(vocabulary), folder / "model.safetensors", metadata={"format": "pt"})
     return folder
@@ -89,7 +89,7 @@ def _write_tokenizer(folder: Path) -> int:
     return len(vocabulary)
 
 
-def _config(vocabulary: int) -> dict[str, object]:
+def _config(vocabulary: int, context: int) -> dict[str, object]:
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -100,7 +100,7 @@ def _config(vocabulary: int) -> dict[str, object]:
         "num_attention_heads": _HEADS,
         "num_key_value_heads": _KV_HEADS,
         "head_dim": _HIDDEN // _HEADS,
-        "max_position_embeddings": _CONTEXT,
+        "max_position_embeddings": context,
         "rms_norm_eps": 1e-5,
         "rope_theta": 10000.0,
         "hidden_act": "silu",

@@ -5,6 +5,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from freesolo.domain.fingerprints import FINGERPRINT, Fingerprint
 from freesolo.domain.packaging import ARTIFACT_LIMITS
 from freesolo.errors import InvalidAdapter
 from freesolo.package.archive import Archive, build_archive, unpack_archive
@@ -25,17 +26,25 @@ class Packed:
     state: Archive
 
 
+def write_fingerprint(folder: Path, fingerprint: Fingerprint) -> None:
+    """Put an adapter's fingerprint into the trainer's checkpoint `folder`."""
+    (folder / FINGERPRINT).write_text(_json(fingerprint.model_dump(mode="json")))
+
+
 def pack(folder: Path, *, base_model: str, provenance: str) -> Packed:
     """Pack the trainer's checkpoint `folder`, writing the archives inside it."""
     adapter = folder / "adapter"
     adapter.mkdir()
-    (folder / ADAPTER_WEIGHTS).rename(adapter / ADAPTER_WEIGHTS)
+    for name in (ADAPTER_WEIGHTS, FINGERPRINT):
+        (folder / name).rename(adapter / name)
     config = canonical_config((folder / ADAPTER_CONFIG).read_text(), base_model=base_model)
     (adapter / ADAPTER_CONFIG).write_text(config)
     (adapter / PROVENANCE).write_text(provenance)
     return Packed(
         adapter=build_archive(
-            adapter, (ADAPTER_CONFIG, ADAPTER_WEIGHTS, PROVENANCE), folder / "adapter.tar.zst"
+            adapter,
+            (ADAPTER_CONFIG, ADAPTER_WEIGHTS, FINGERPRINT, PROVENANCE),
+            folder / "adapter.tar.zst",
         ),
         state=build_archive(folder, _STATE_FILES, folder / "state.tar.zst"),
     )

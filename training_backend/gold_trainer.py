@@ -15,6 +15,7 @@ from transformers import PrinterCallback, Trainer
 
 from freesolo.domain.train_tables import TrainTable
 from training_backend.data import GoldRow
+from training_backend.fingerprints import Questions
 from training_backend.imitation import Imitated, imitate
 from training_backend.lora import Device, lean
 from training_backend.packing import batches_by_length
@@ -31,7 +32,10 @@ _PASS_COST = 1 / 16
 
 @dataclass(frozen=True)
 class Lessons:
-    """A run's whole training: `order` holds the numbers of the rows of all its steps."""
+    """A run's whole training: `order` holds the numbers of the rows of all its steps.
+
+    `questions` are what each checkpoint is asked for its fingerprint.
+    """
 
     rows: Sequence[GoldRow]
     order: Sequence[int]
@@ -40,6 +44,7 @@ class Lessons:
     seed: int
     output_dir: Path
     resume_from: Path | None = None
+    questions: Questions | None = None
 
 
 def train_on_gold(model: PeftModel, lessons: Lessons, *, device: Device, progress: Progress) -> int:
@@ -79,7 +84,11 @@ class GoldTrainer(Trainer):  # type: ignore[misc]
             ),
             train_dataset=Places(lessons.order),
             data_collator=list,
-            callbacks=[StepReports(lessons.train, progress, self._summary.measure)],
+            callbacks=[
+                StepReports(
+                    lessons.train, progress, self._summary.measure, questions=lessons.questions
+                )
+            ],
         )
         self._output = OutputLayer.of(model.get_base_model(), torch.bfloat16)
 

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, PrinterCallback, Trainer
 
 from freesolo.domain.train_tables import TrainTable
 from freesolo.domain.watchdog import Phase
+from training_backend.fingerprints import Questions
 from training_backend.lora import Device, lean
 from training_backend.packing import Pack, Row, make_batches, make_packs, tokens_of
 from training_backend.passes import Passes
@@ -42,7 +43,8 @@ Practise = Callable[[int, Sequence[int]], Practice]
 class Course:
     """A run's whole training: `order` holds the row numbers of all its steps, one after the other.
 
-    `sampler` is the name of what gives the model's answers.
+    `sampler` is the name of what gives the model's answers, `questions` are what each checkpoint is
+    asked for its fingerprint.
     """
 
     order: Sequence[int]
@@ -53,6 +55,7 @@ class Course:
     output_dir: Path
     sampler: str
     resume_from: Path | None = None
+    questions: Questions | None = None
 
 
 def train_policy(
@@ -103,7 +106,11 @@ class PolicyTrainer(Trainer):  # type: ignore[misc]
             ),
             train_dataset=Places(course.order),
             data_collator=list,
-            callbacks=[StepReports(course.train, progress, lambda *_: self._told)],
+            callbacks=[
+                StepReports(
+                    course.train, progress, lambda *_: self._told, questions=course.questions
+                )
+            ],
         )
 
     def training_step(

@@ -35,3 +35,22 @@ class Subject(BaseModel):
 
     folder: Path
     weights: bool = True
+
+
+class Pair(BaseModel):
+    """A base model and an adapter on it, and the new folder for what they are together."""
+
+    model_config = ConfigDict(frozen=True)
+
+    base: Path
+    adapter: Path
+    folder: Path
+
+
+class Merged(BaseModel):
+    """What a merged model is: its weights' type and number."""
+
+    model_config = ConfigDict(frozen=True)
+
+    dtype: str
+    parameters: int

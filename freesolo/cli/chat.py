@@ -26,7 +26,7 @@ def chat(
     max_tokens: int,
     temperature: float,
 ) -> None:
-    """Talk to MODEL: a deployed run's id, or a base model's."""
+    """Talk to MODEL: a deployed run's id, the full revision of an adapter, or a base model's id."""
     history: list[Mapping[str, str]] = []
     if system:
         history.append({"role": "system", "content": system})

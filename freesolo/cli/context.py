@@ -66,7 +66,8 @@ class App:
     def gateway(self, *, attempts: int = 1) -> ChatClient:
         """Open a connection to the gateway that the hub names."""
         url = f"{self.hub.whoami().gateway_url}/v1"
-        return ChatClient(url, self.connection.api_key, attempts=attempts)
+        chosen = self.connection
+        return ChatClient(url, chosen.api_key, org=chosen.org, attempts=attempts)
 
     def host_options(
         self, sandbox: str, *, call_seconds: float = DEFAULT_CALL_SECONDS

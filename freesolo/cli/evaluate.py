@@ -152,8 +152,8 @@ def evaluate(  # noqa: PLR0913 - one parameter for each option
 ) -> None:
     """Score TARGET on ENVIRONMENT.
 
-    TARGET is a deployed run, one of its checkpoints (RUN_ID/step-N, or a revision) as far as it is
-    deployed, a base model, or whatever --endpoint calls a model. ENVIRONMENT is a folder or a
+    TARGET is a deployed run, one of its checkpoints (RUN_ID/step-N, or a revision) that is deployed
+    or staged, a base model, or whatever --endpoint calls a model. ENVIRONMENT is a folder or a
     reference. What a published version's suites give is kept: `freesolo results ENVIRONMENT`.
     """
     asked = Asked(

@@ -18,11 +18,12 @@ from freesolo.cli.changes import changes
 from freesolo.cli.chat import chat
 from freesolo.cli.context import App
 from freesolo.cli.delete import delete, restore
-from freesolo.cli.deploy import deploy, deployments, undeploy
+from freesolo.cli.deploy import deploy, deployments, rollback, undeploy
 from freesolo.cli.deprecate import deprecate
 from freesolo.cli.diff import diff
 from freesolo.cli.doctor import doctor
 from freesolo.cli.evaluate import evaluate
+from freesolo.cli.export import export
 from freesolo.cli.hub import hub
 from freesolo.cli.info import info, versions
 from freesolo.cli.init import init
@@ -47,6 +48,7 @@ from freesolo.cli.train import train
 from freesolo.cli.transfer import transfer
 from freesolo.cli.tree import tree
 from freesolo.cli.up import down, up
+from freesolo.cli.usage import usage
 from freesolo.cli.uses import uses
 from freesolo.cli.validate import validate
 from freesolo.cli.webhooks import webhooks
@@ -68,7 +70,7 @@ _SECTIONS: dict[str, tuple[click.Command, ...]] = {
     ),
     "Train and serve": (
         *(secrets, train, runs, models),
-        *(deploy, deployments, undeploy, chat, evaluate, results),
+        *(deploy, deployments, rollback, undeploy, export, chat, usage, evaluate, results),
     ),
     "Look after what is published": (
         *(tag, yank, unyank, deprecate, archive, unarchive, delete, restore, rename, transfer),

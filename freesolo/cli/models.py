@@ -31,7 +31,8 @@ _Command = TypeVar("_Command", bound=Callable[..., object])
 # Prices are pico-dollars a token: a million of them cost as many micro-dollars.
 _PICO_PER_TOKEN = 1_000_000
 _MODEL = (
-    "id, revision, source (kind, ...), parameters, context, max_rank, algorithms, thinking, template "
+    "id, revision, source (kind, ...), parameters, context, max_rank, algorithms, thinking, "
+    "reasoning_parser, tool_parser, template "
     "(append_only, append_only_thinking, opens_thinking, warnings[]), price_input, price_output, "
     "price_train (pico-dollars a token)"
 )
@@ -103,6 +104,16 @@ def models(context: click.Context) -> None:
     show_default=True,
     help="Highest rank of an adapter on it; an engine keeps room for it.",
 )
+@click.option(
+    "--reasoning-parser",
+    metavar="NAME",
+    help="vLLM's parser of its thinking, such as qwen3; without one, thinking is part of answers.",
+)
+@click.option(
+    "--tool-parser",
+    metavar="NAME",
+    help="vLLM's parser of its calls of tools, such as hermes; without one, tools are refused.",
+)
 @_price_option("--price-input", "prompts")
 @_price_option("--price-output", "answers")
 @_price_option("--price-train", "training")
@@ -117,6 +128,8 @@ def add(  # noqa: PLR0913 - one parameter for each option
     model_id: str | None,
     tokens: int | None,
     max_rank: int,
+    reasoning_parser: str | None,
+    tool_parser: str | None,
     price_input: int,
     price_output: int,
     price_train: int,
@@ -138,6 +151,8 @@ def add(  # noqa: PLR0913 - one parameter for each option
                 "id": model_id or found.default_id,
                 "context": tokens or found.inspection.context,
                 "max_rank": max_rank,
+                "reasoning_parser": reasoning_parser,
+                "tool_parser": tool_parser,
                 "price_input": price_input,
                 "price_output": price_output,
                 "price_train": price_train,
@@ -296,6 +311,7 @@ def _show_entry(app: App, entry: BaseModelEntry, *, dry_run: bool) -> None:
             "parameters": _size(entry.parameters),
             "context": entry.context,
             "thinking": "yes" if entry.thinking else "no",
+            "tools": entry.tool_parser or "refused",
             "algorithms": ", ".join(entry.algorithms),
         }
     )

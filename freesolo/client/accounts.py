@@ -4,6 +4,7 @@ from itertools import islice
 from uuid import UUID
 
 from freesolo.client.connection import HubConnection, path_part
+from freesolo.domain.rates import KeyLimits
 from freesolo.domain.roles import Role
 from freesolo.schemas.accounts import (
     CreatedKey,
@@ -77,6 +78,10 @@ class AccountCalls(HubConnection):
     def create_key(self, new: NewKey) -> CreatedKey:
         """Make a key, which can do no more than this one."""
         return self._send("POST", "/v1/keys", new, CreatedKey)
+
+    def limit_key(self, key_id: UUID, limits: KeyLimits) -> Key:
+        """Say how much a key may ask of the gateway in a minute."""
+        return self._send("PUT", f"/v1/keys/{key_id}/limits", limits, Key)
 
     def revoke_key(self, key_id: UUID) -> None:
         """Make a key useless."""

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from freesolo.client.transport import Transport, repeating
+from freesolo.domain.refs import check_name
 from freesolo.errors import (
     ContextLengthExceeded,
     Internal,
@@ -19,6 +20,7 @@ from freesolo.errors import (
     Unauthorized,
     Unavailable,
 )
+from freesolo.schemas.accounts import ORG_HEADER
 
 # Seconds before a server is asked again that was asked too often.
 _PAUSE = 1.0
@@ -54,15 +56,24 @@ class Reply:
 class ChatClient:
     """A connection to one server with one key; `base_url` is what OpenAI's clients are given.
 
+    `org` names the org that is meant, for a key of the platform that has several.
+
     A whole answer that is not to be had is asked for `attempts` times, if the server says so within
     `timeout` seconds: one that hung was asked enough.
     """
 
     # The engine may have to start first; the gateway waits for it up to its own limit.
     def __init__(
-        self, base_url: str, api_key: str | None, *, timeout: float = 300.0, attempts: int = 1
+        self,
+        base_url: str,
+        api_key: str | None,
+        *,
+        org: str | None = None,
+        timeout: float = 300.0,
+        attempts: int = 1,
     ) -> None:
-        self._transport = Transport(base_url, api_key, timeout=timeout)
+        headers = {ORG_HEADER: check_name(org, "org")} if org else {}
+        self._transport = Transport(base_url, api_key, headers=headers, timeout=timeout)
         self._attempts = repeating(attempts, within=timeout)
 
     def __enter__(self) -> Self:
@@ -85,7 +96,7 @@ class ChatClient:
         temperature: float,
         seed: int | None = None,
     ) -> Reply:
-        """Return the whole answer of `model`, a base model's id or a deployed run's."""
+        """Return the whole answer of `model`: a deployed run's id, a revision, or a base model's id."""
         body = _body(model, messages, max_tokens=max_tokens, temperature=temperature)
         if seed is not None:
             body["seed"] = seed

@@ -1,6 +1,6 @@
 """The hub's routes as methods: one call each, wire models in and out."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from secrets import token_hex
@@ -15,15 +15,17 @@ from freesolo.client.lifecycle import LifecycleCalls
 from freesolo.client.publishing import PublishingCalls
 from freesolo.client.search import SearchCalls
 from freesolo.client.secrets import SecretCalls
+from freesolo.client.usage import UsageCalls
 from freesolo.domain.catalog import BaseModelEntry
-from freesolo.domain.refs import EnvRef
+from freesolo.domain.refs import AdapterRef, EnvRef
+from freesolo.schemas.adapters import SavedAdapter
 from freesolo.schemas.base_models import Model, ModelList
 from freesolo.schemas.contents import FileEntry, FileList
 from freesolo.schemas.deployments import (
     Deployment,
     DeploymentList,
+    DeploymentPlan,
     NewDeployment,
-    UsageReport,
 )
 from freesolo.schemas.environments import (
     EnvironmentDetail,
@@ -55,6 +57,7 @@ class HubClient(
     PublishingCalls,
     SearchCalls,
     SecretCalls,
+    UsageCalls,
 ):
     """A connection to one hub with one key. Every method raises the hub's own errors."""
 
@@ -169,33 +172,55 @@ class HubClient(
         """Return what a run has saved, by rising step."""
         return self._get(CheckpointList, f"/v1/runs/{path_part(run_id)}/checkpoints").checkpoints
 
-    def deploy(self, adapter: str) -> Deployment:
-        """Ask for an adapter to be served under its run's id."""
+    def adapter(self, ref: AdapterRef) -> SavedAdapter:
+        """Return the adapter that a reference means now."""
+        return self._get(SavedAdapter, f"/v1/adapters/{path_part(str(ref))}")
+
+    def download_adapter(
+        self, revision: str, destination: Path, *, received: Callable[[int], None]
+    ) -> None:
+        """Write an adapter's archive to `destination`; `received` hears of the bytes that have come."""
+        path = f"/v1/adapters/{path_part(revision)}/archive"
+        self._transport.download(path, destination, received=received)
+
+    def deploy(self, adapter: str, *, stage: bool = False) -> Deployment:
+        """Ask for an adapter to be served under its run's id, or with `stage` by its revision only."""
         response = self._transport.request(
             "POST",
             "/v1/deployments",
-            json_body=NewDeployment(adapter=adapter).model_dump(),
+            json_body=NewDeployment(adapter=adapter, stage=stage).model_dump(),
+            headers={"Idempotency-Key": token_hex(16)},
+        )
+        return self._read(Deployment, response)
+
+    def plan_deployment(self, adapter: str, *, stage: bool = False) -> DeploymentPlan:
+        """Make every check of a deploy and return what it would do."""
+        body = NewDeployment(adapter=adapter, stage=stage, dry_run=True).model_dump()
+        response = self._transport.request("POST", "/v1/deployments", json_body=body)
+        return self._read(DeploymentPlan, response)
+
+    def roll_back(self, model: str) -> Deployment:
+        """Ask for what an alias pointed to before to be served under it again."""
+        response = self._transport.request(
+            "POST",
+            f"/v1/deployments/{path_part(model)}/rollback",
             headers={"Idempotency-Key": token_hex(16)},
         )
         return self._read(Deployment, response)
 
     def deployments(self, *, everything: bool = False) -> list[Deployment]:
-        """Return what is live or coming; with `everything`, also what failed or was withdrawn."""
-        return self._get(
-            DeploymentList, "/v1/deployments", all="true" if everything else None
-        ).deployments
+        """Return what is served or coming; with `everything`, also what failed or was withdrawn."""
+        wanted = "true" if everything else None
+        pages = self._pages(DeploymentList, "/v1/deployments", all=wanted, limit=100)
+        return [deployment for page in pages for deployment in page.deployments]
 
     def deployment(self, deployment_id: str) -> Deployment:
         """Return one deployment."""
         return self._get(Deployment, f"/v1/deployments/{path_part(deployment_id)}")
 
     def undeploy(self, model: str) -> None:
-        """Stop serving an alias."""
+        """Stop serving an alias with all its revisions, or one revision it does not point to."""
         self._transport.request("DELETE", f"/v1/deployments/{path_part(model)}")
-
-    def usage(self) -> UsageReport:
-        """Return the org's tokens by key and model."""
-        return self._get(UsageReport, "/v1/usage")
 
 
 def _new_run(document: dict[str, object], secrets: Mapping[str, str] | None) -> dict[str, object]:

@@ -110,8 +110,17 @@ class Transport:
                 response.read()
             yield self._checked(response)
 
-    def download(self, path: str, destination: Path) -> None:
-        """Write an answer's body to `destination`; begin anew if it breaks off."""
+    def download(
+        self,
+        path: str,
+        destination: Path,
+        *,
+        received: Callable[[int], None] = lambda _total: None,
+    ) -> None:
+        """Write an answer's body to `destination`; begin anew if it breaks off.
+
+        `received` hears how many bytes there are, each time that some have come.
+        """
 
         def receive() -> None:
             # The hub may send us to where its bytes are kept, which is not shown our key.
@@ -121,6 +130,7 @@ class Transport:
             ):
                 for chunk in response.iter_bytes(_CHUNK):
                     out.write(chunk)
+                    received(out.tell())
 
         repeating(self._attempts)(receive)
 

@@ -3,6 +3,7 @@
 Prices are integers in pico-dollars a token: 36_000 is $0.036 for a million tokens.
 """
 
+import hashlib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -89,7 +90,13 @@ class TemplateFacts(BaseModel):
     warnings: tuple[str, ...] = ()
 
 
-Price = Annotated[int, Field(ge=0, le=10**12)]
+# A thousand dollars for a million tokens: dearer is a slip, and sums of it could not be kept.
+MOST_PRICE = 10**9
+Price = Annotated[int, Field(ge=0, le=MOST_PRICE)]
+ParserName = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,40}$")]
+
+
+_SERVED_AS = {"id", "revision", "source", "context", "max_rank", "reasoning_parser", "tool_parser"}
 
 
 class BaseModelEntry(BaseModel):
@@ -110,8 +117,15 @@ class BaseModelEntry(BaseModel):
     max_rank: int = Field(ge=1, le=512)
     algorithms: tuple[Algorithm, ...] = Field(default=tuple(Algorithm), min_length=1)
     thinking: bool = False
+    images: bool = False
+    # vLLM's names of what tells thinking, and calls of tools, from the rest of an answer. Without the
+    # first, thinking is part of what is said; without the other, tools are refused.
+    reasoning_parser: ParserName | None = None
+    tool_parser: ParserName | None = None
     template: TemplateFacts = TemplateFacts()
     price_input: Price = 0
+    # Of prompt tokens that were read before; None for as much as of others.
+    price_cached: Price | None = None
     price_output: Price = 0
     price_train: Price = 0
 
@@ -124,6 +138,14 @@ class BaseModelEntry(BaseModel):
                 "it up."
             )
         return self
+
+    @property
+    def served_as(self) -> str:
+        """The name of what one engine can serve: two entries that differ in it need two.
+
+        An id does not tell, since orgs may give one to different models.
+        """
+        return hashlib.sha256(self.model_dump_json(include=_SERVED_AS).encode()).hexdigest()[:16]
 
 
 SMOLLM2_135M = BaseModelEntry(
@@ -174,6 +196,10 @@ def _qwen3_5(
         context=262_144,
         max_rank=max_rank,
         thinking=True,
+        images=True,
+        reasoning_parser="qwen3",
+        # Calls are XML in its template, as in that of Qwen3-Coder.
+        tool_parser="qwen3_coder",
         # The template takes thinking, and the empty block of answers without it, out of history.
         template=TemplateFacts(opens_thinking=True, warnings=(HISTORY_IS_REWRITTEN,)),
         price_input=price_input,

@@ -29,11 +29,13 @@ def _problem(details: ErrorDetails, model: type[BaseModel]) -> Problem:
         return Problem(path, "Required, but missing.", "missing")
     message = details["msg"].removeprefix("Value error, ").rstrip(".")
     value = details.get("input")
-    is_short = isinstance(value, str | int | float | bool) and len(repr(value)) <= _MAX_SHOWN
+    # Lists and objects may be as large as everything that was sent.
+    shown = repr(value) if isinstance(value, str | int | float | bool) else ""
     # An address may hold a password.
-    may_be_secret = _SECRETS in details["loc"] or "://" in str(value)
-    shown = f" (got {value!r})" if is_short and not may_be_secret else ""
-    return Problem(path, f"{message}{'' if repr(value) in message else shown}.", "value")
+    may_be_secret = _SECRETS in details["loc"] or "://" in shown
+    if not shown or len(shown) > _MAX_SHOWN or may_be_secret or shown in message:
+        return Problem(path, f"{message}.", "value")
+    return Problem(path, f"{message} (got {shown}).", "value")
 
 
 def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

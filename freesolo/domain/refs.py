@@ -146,6 +146,11 @@ class AdapterRef:
             return cls(run_id=_run_id(match["run"], text), step=int(match["step"]))
         return cls(run_id=_run_id(text, text))
 
+    @property
+    def content(self) -> str:
+        """What of a revision names its content: 40 hexadecimal digits; empty without one."""
+        return (self.revision or "").rpartition(".")[2]
+
     def __str__(self) -> str:
         if self.revision:
             return self.revision

@@ -80,6 +80,11 @@ class StructuredOutputs(Table):
         values = (self.json_schema, self.regex, self.choice, self.json_object)
         return dict(zip(_SHAPES, values, strict=True))
 
+    def for_vllm(self) -> dict[str, object]:
+        """Return the shape in the words of vLLM's API."""
+        given = {name: shape for name, shape in self.shapes().items() if shape not in (None, False)}
+        return given | ({"disable_any_whitespace": True} if self.disable_any_whitespace else {})
+
 
 def _rising(steps: tuple[int, ...]) -> tuple[int, ...]:
     if list(steps) != sorted(set(steps)) or any(step < 1 for step in steps):

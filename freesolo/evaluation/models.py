@@ -36,23 +36,20 @@ class Sampling:
 
 
 def find_target(text: str, hub: HubClient) -> Target:
-    """Read what a user calls a model: a name, `RUN_ID/step-N`, or one revision of an adapter.
-
-    An adapter is served under its run's id, whichever one it is.
-    """
+    """Read what a user calls a model: a name, `RUN_ID/step-N`, or one revision of an adapter."""
     try:
         ref = AdapterRef.parse(text)
     except InvalidRef:
         return Target(text, text)
     if ref.revision is not None or ref.step is None:
-        return Target(text, ref.run_id, ref.revision)
+        return Target(text, str(ref), ref.revision)
     saved = {point.step: point.revision for point in hub.checkpoints(ref.run_id)}
     if ref.step not in saved:
         raise AdapterNotFound(
             f"{ref.run_id} has saved nothing after step {ref.step}.",
             hint=f"`freesolo runs checkpoints {ref.run_id}` lists what it saved.",
         )
-    return Target(text, ref.run_id, saved[ref.step])
+    return Target(text, saved[ref.step], saved[ref.step])
 
 
 class AskedModel:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime
 
+from freesolo.domain.rates import UNLIMITED, KeyLimits
 from freesolo.domain.roles import Role
 from freesolo.schemas.base import Wire
 
@@ -124,6 +125,7 @@ class Key(Wire):
     role: Role | None
     scopes: list[Scope]
     patterns: list[str]
+    limits: KeyLimits = UNLIMITED
     created_at: datetime
     expires_at: datetime | None = None
     last_used_at: datetime | None = None
@@ -152,6 +154,7 @@ class NewKey(Wire):
     name: str
     scopes: list[Scope] | None = None
     patterns: list[str] | None = None
+    limits: KeyLimits = UNLIMITED
     role: Role | None = None
     expires_at: AwareDatetime | None = None
     user: str | None = None

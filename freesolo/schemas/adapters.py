@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from freesolo.domain.catalog import Algorithm
+from freesolo.domain.catalog import Algorithm, BaseModelEntry
 from freesolo.schemas.base import Artifact, Digest, Wire
 from freesolo.schemas.environments import EnvironmentPin
 
@@ -36,3 +36,16 @@ class PinnedAdapter(AdapterLineage):
         return Artifact(
             tree_digest=self.tree_digest, archive_digest=self.archive_digest, size=self.size
         )
+
+
+class SavedAdapter(PinnedAdapter):
+    """The answer of `GET /v1/adapters/{ref}`: one adapter of a run, to take elsewhere.
+
+    `base_model` is the entry of the catalog that it was trained on; None once the catalog has another
+    revision of that model, or none.
+    """
+
+    revision: str = Field(description="Its immutable name.")
+    model: str
+    model_revision: str
+    base_model: BaseModelEntry | None = None

@@ -18,6 +18,8 @@ class Model(Wire):
     max_rank: int
     algorithms: list[Algorithm]
     thinking: bool
+    reasoning_parser: str | None = None
+    tool_parser: str | None = None
     template: TemplateFacts
     price_input: int
     price_output: int

@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, and_, false, or_, select
 from sqlalchemy.orm import Session, joinedload
 
+from freesolo.domain.rates import KeyLimits
 from freesolo.domain.roles import Role, check_patterns, includes, lesser, patterns_within
 from freesolo.errors import Forbidden, InvalidInput, KeyNotFound
 from freesolo.schemas import accounts as wire
@@ -38,6 +39,7 @@ class OwnedKey:
             role=self.role,
             scopes=[wire.Scope(scope) for scope in self.key.scopes],
             patterns=self.key.patterns,
+            limits=self.key.limits,
             created_at=self.key.created_at,
             expires_at=self.key.expires_at,
             last_used_at=self.key.last_used_at,
@@ -55,6 +57,7 @@ def create(
         scopes=_scopes(by, new),
         role=_role(by, new, user),
         patterns=_patterns(by, new),
+        limits=_limits(by, new.limits.or_else(by.limits)),
         expires_at=_expiry(by, new, now=now),
     )
     org = None if new.all_orgs else session.get_one(Org, by.org_id)
@@ -62,7 +65,7 @@ def create(
     session.flush()
     owned = find(session, by, made.id)
     told = owned.view().model_dump(
-        mode="json", include={"name", "user", "role", "scopes", "patterns"}
+        mode="json", include={"name", "user", "role", "scopes", "patterns", "limits"}
     )
     audit.record(session, by, Action.KEY_CREATED, target=owned.key.prefix, now=now, **told)
     return owned, made.secret
@@ -91,24 +94,51 @@ def find(session: Session, by: Member, key_id: UUID) -> OwnedKey:
 
 def revoke(session: Session, by: Member, key_id: UUID, *, now: datetime) -> None:
     """Make a key useless from now on. Once is enough: a repetition changes nothing."""
+    key = _controlled(session, by, key_id, "revoke").key
+    session.refresh(key, ["revoked_at"], with_for_update=True)
+    if key.revoked_at is None:
+        key.revoked_at = now
+        audit.record(session, by, Action.KEY_REVOKED, target=key.prefix, now=now, name=key.name)
+
+
+def limit(
+    session: Session, by: Member, key_id: UUID, limits: KeyLimits, *, now: datetime
+) -> OwnedKey:
+    """Let a key ask for so much a minute from now on, as far as the hub allows it."""
+    owned = _controlled(session, by, key_id, "limit")
+    told = _limits(by, limits).model_dump()
+    owned.key.requests_per_minute = limits.requests_per_minute
+    owned.key.tokens_per_minute = limits.tokens_per_minute
+    audit.record(session, by, Action.KEY_LIMITED, target=owned.key.prefix, now=now, **told)
+    return owned
+
+
+def _controlled(session: Session, by: Member, key_id: UUID, deed: str) -> OwnedKey:
+    """Return a key that a member may do something to: none that may do more than they."""
     owned = find(session, by, key_id)
     if owned.role is not None and not includes(by.role, owned.role):
         raise Forbidden(
-            f"{by.actor!r} is {by.role.value} of {by.org!r} and cannot revoke a key that is "
+            f"{by.actor!r} is {by.role.value} of {by.org!r} and cannot {deed} a key that is "
             f"{owned.role.value}.",
             hint=f"An owner of {by.org} can do it.",
         )
     key = owned.key
     if key.id != by.key_id and not patterns_within(key.patterns, by.patterns):
         raise Forbidden(
-            f"The key {by.key_name!r} is confined to {', '.join(by.patterns)} and cannot revoke one "
+            f"The key {by.key_name!r} is confined to {', '.join(by.patterns)} and cannot {deed} one "
             f"for {', '.join(key.patterns) or 'all environments'}.",
             hint="Use a key that is not confined.",
         )
-    session.refresh(key, ["revoked_at"], with_for_update=True)
-    if key.revoked_at is None:
-        key.revoked_at = now
-        audit.record(session, by, Action.KEY_REVOKED, target=key.prefix, now=now, name=key.name)
+    return owned
+
+
+def _limits(by: Member, limits: KeyLimits) -> KeyLimits:
+    if limits.exceed(by.limits):
+        raise Forbidden(
+            f"The key {by.key_name!r} is limited itself and cannot let another ask for more a minute.",
+            hint="Use a key without limits.",
+        )
+    return limits
 
 
 def _holder(session: Session, by: Member, new: wire.NewKey) -> User | None:

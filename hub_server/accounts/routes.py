@@ -5,6 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, status
 
+from freesolo.domain.rates import KeyLimits
 from freesolo.domain.roles import Role
 from freesolo.schemas import accounts as wire
 from hub_server.accounts import keys, members, orgs, projects
@@ -121,6 +122,14 @@ def create_key(new: wire.NewKey, member: OrgAdmin, session: DbSession, now: Now)
     """Make a key, which can do no more than the one that asks. It is shown this once."""
     owned, secret = keys.create(session, member, new, now=now)
     return wire.CreatedKey(**owned.view().model_dump(), api_key=secret)
+
+
+@router.put("/keys/{key_id}/limits")
+def limit_key(
+    key_id: UUID, limits: KeyLimits, member: OrgAdmin, session: DbSession, now: Now
+) -> wire.Key:
+    """Say how much a key may ask of the gateway in a minute; what is left out is as the hub has it."""
+    return keys.limit(session, member, key_id, limits, now=now).view()
 
 
 @router.delete("/keys/{key_id}", status_code=status.HTTP_204_NO_CONTENT)

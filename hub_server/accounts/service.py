@@ -12,6 +12,7 @@ from sqlalchemy import select, true, update
 from sqlalchemy.orm import Session, joinedload
 
 from freesolo.domain.names import confusable_key
+from freesolo.domain.rates import UNLIMITED, KeyLimits
 from freesolo.domain.refs import check_name, normalized_name
 from freesolo.domain.roles import Role, includes, lesser
 from freesolo.errors import (
@@ -67,6 +68,7 @@ class Member(Principal):
     user_id: UUID | None = None
     user: str | None = None
     patterns: tuple[str, ...] = ()
+    limits: KeyLimits = UNLIMITED
     all_orgs: bool = False
     most: Role = Role.OWNER
     expires_at: datetime | None = None
@@ -119,6 +121,7 @@ class KeyPlan:
     scopes: tuple[Scope, ...]
     role: Role | None = None
     patterns: tuple[str, ...] = ()
+    limits: KeyLimits = UNLIMITED
     expires_at: datetime | None = None
 
 
@@ -177,6 +180,7 @@ def check_key(
         user_id=key.user_id,
         user=key.user.handle if key.user else None,
         patterns=tuple(key.patterns),
+        limits=key.limits,
         all_orgs=key.org_id is None,
         most=key.role or Role.OWNER,
         expires_at=key.expires_at,
@@ -248,6 +252,7 @@ def create_key(
         key_hash=hash_key(secret),
         scopes=[scope.value for scope in plan.scopes],
         patterns=list(plan.patterns),
+        **plan.limits.model_dump(),
         created_at=now,
         expires_at=plan.expires_at,
     )

@@ -5,15 +5,27 @@ from fastapi import APIRouter, status
 from freesolo.domain.catalog import BaseModelEntry
 from freesolo.schemas.base_models import Model, ModelList
 from hub_server.base_models import service
-from hub_server.dependencies import AnyMember, Catalog, DbReader, DbSession, FromHub, Now, OrgAdmin
+from hub_server.dependencies import (
+    AnyMember,
+    Catalog,
+    DbReader,
+    DbSession,
+    FromHub,
+    Now,
+    OrgAdmin,
+    Settings,
+)
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
 
 @router.get("")
-def list_models(member: AnyMember, session: DbReader, catalog: Catalog) -> ModelList:
+def list_models(
+    member: AnyMember, session: DbReader, catalog: Catalog, settings: Settings
+) -> ModelList:
     """List the base models that the org can train and serve."""
-    return ModelList(models=service.list_models(session, member, shared=catalog))
+    models = service.list_models(session, member, shared=catalog, prices=settings.prices_of_added)
+    return ModelList(models=models)
 
 
 @router.post("", status_code=status.HTTP_201_CREATED)
@@ -26,7 +38,7 @@ def add_model(
         member,
         entry,
         shared=resources.catalog,
-        paths=resources.settings.model_paths,
+        settings=resources.settings,
         now=now,
     )
     return service.model_view(entry, added=True)

@@ -20,6 +20,7 @@ from freesolo.domain.catalog import (
     with_models,
 )
 from freesolo.domain.lifecycle import DEPLOYMENT_CURRENT, RUN_ENDED
+from freesolo.domain.prices import Prices, prices_of
 from freesolo.domain.roles import Role
 from freesolo.errors import (
     Conflict,
@@ -34,6 +35,7 @@ from freesolo.schemas.audit import Action
 from hub_server.accounts.service import Member
 from hub_server.audit import service as audit
 from hub_server.models import AddedModel, Deployment, Org, Run
+from hub_server.settings import HubSettings
 
 _MAX_ADDED = 100
 
@@ -92,13 +94,23 @@ def in_catalog(
     )
 
 
-def list_models(session: Session, member: Member, *, shared: Catalog) -> list[wire.Model]:
-    """Return the org's catalog as it goes over the wire, by id."""
+def list_models(
+    session: Session, member: Member, *, shared: Catalog, prices: Prices | None
+) -> list[wire.Model]:
+    """Return the org's catalog as it goes over the wire, by id; `prices` as in `tokens_cost`."""
     catalog = catalog_of(session, member.org_id, shared)
     return [
-        model_view(entry, added=entry.id not in shared)
+        _listed(entry, shared=shared, prices=prices)
         for entry in sorted(catalog.values(), key=lambda entry: entry.id)
     ]
+
+
+def tokens_cost(entry: BaseModelEntry, *, shared: Catalog, prices: Prices | None) -> Prices:
+    """Return what a model's tokens cost: `prices` if an org has added it, unless the orgs say it.
+
+    Where tokens are paid for, who pays must not name the price.
+    """
+    return prices_of(entry) if prices is None or entry.id in shared else prices
 
 
 def add(
@@ -107,12 +119,13 @@ def add(
     entry: BaseModelEntry,
     *,
     shared: Catalog,
-    paths: bool,
+    settings: HubSettings,
     now: datetime,
 ) -> None:
-    """Put a base model into the org's catalog. The same again changes nothing; `paths` allows folders."""
+    """Put a base model into the org's catalog. The same again changes nothing."""
     _require_admin(by)
-    _check_source(entry, paths=paths)
+    _check_source(entry, paths=settings.model_paths)
+    _check_prices(entry, settings.prices_of_added)
     _lock(session, by)
     known = model_of(session, by.org_id, entry.id, shared)
     if known == entry and entry.id not in shared:
@@ -204,6 +217,27 @@ def _check_source(entry: BaseModelEntry, *, paths: bool) -> None:
                 f"{path!r} is no absolute path.", hint="It must mean one place on every machine."
             )
     raise InvalidInput("An org adds models of the Hugging Face hub, or folders.")
+
+
+def _check_prices(entry: BaseModelEntry, prices: Prices | None) -> None:
+    if prices is not None and (entry.price_input or entry.price_cached or entry.price_output):
+        raise Forbidden(
+            "On this hub tokens are paid for, and who operates it names the prices of base models that "
+            "orgs add.",
+            hint="Leave --price-input and --price-output out; `freesolo models` shows the prices.",
+        )
+
+
+def _listed(entry: BaseModelEntry, *, shared: Catalog, prices: Prices | None) -> wire.Model:
+    cost = tokens_cost(entry, shared=shared, prices=prices)
+    shown = entry.model_copy(
+        update={
+            "price_input": cost.prompt,
+            "price_cached": cost.cached,
+            "price_output": cost.completion,
+        }
+    )
+    return model_view(shown, added=entry.id not in shared)
 
 
 def _require_unused(session: Session, row: AddedModel) -> None:

@@ -1,26 +1,45 @@
-"""Deployments as their owners see them: ask for one, look, withdraw; and what was used."""
+"""Deployments as their owners see them: ask for one, look, go back, withdraw."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.orm import Session
 
 from freesolo.domain.catalog import BaseModelEntry, Catalog, find_model
 from freesolo.domain.lifecycle import DEPLOYMENT_CURRENT, DeploymentState, next_deployment_state
 from freesolo.domain.refs import AdapterRef
 from freesolo.domain.suggest import did_you_mean
-from freesolo.errors import Conflict, DeploymentNotFound
+from freesolo.errors import Conflict, DeploymentNotFound, InvalidInput, InvalidRef
 from freesolo.schemas import deployments as wire
 from freesolo.schemas.audit import Action
 from hub_server.accounts.service import Member
 from hub_server.audit import service as audit
 from hub_server.db import insert_if_absent
+from hub_server.deployments import aliases
 from hub_server.identifiers import new_id
-from hub_server.models import Alias, ApiKey, Checkpoint, Deployment, Run, Usage
+from hub_server.models import Alias, Checkpoint, Deployment, Run
+from hub_server.paging import decode_cursor, encode_cursor, not_a_cursor
 from hub_server.runs import adapters
 from hub_server.runs import service as runs
 from hub_server.runs.adapters import Adapter
+
+# What a column of integers holds.
+_MOST_GENERATIONS = 2**31
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A deploy that passed every check; `active` is what the alias points to now.
+
+    `existing` already serves the adapter in the way that is asked for, or is about to.
+    """
+
+    adapter: Adapter
+    staged: bool
+    active: Deployment | None
+    existing: Deployment | None
 
 
 def find_adapter(session: Session, member: Member, ref: AdapterRef) -> Adapter:
@@ -28,142 +47,186 @@ def find_adapter(session: Session, member: Member, ref: AdapterRef) -> Adapter:
     return adapters.of_run(session, runs.find(session, member, ref.run_id), ref)
 
 
-def deploy(
-    session: Session, member: Member, adapter: Adapter, *, catalog: Catalog, now: datetime
-) -> Deployment:
-    """Queue the deployment of an adapter under its run's id.
-
-    If just this revision is served, or on its way, under the alias already, that is returned.
-    """
+def plan(
+    session: Session, member: Member, adapter: Adapter, *, stage: bool, catalog: Catalog
+) -> Plan:
+    """Make every check of a deploy, and find out what there is already."""
     _require_its_base(adapter.run, find_model(catalog, adapter.run.model_id))
-    alias = _locked_alias(session, member, adapter.run.id)
-    newest = session.scalars(
-        _of_alias(member, alias.name).where(Deployment.generation == alias.issued)
-    ).one_or_none()
-    if (
-        newest is not None
-        and newest.revision == adapter.revision
-        and newest.state in DEPLOYMENT_CURRENT
-    ):
-        return newest
-    # Locked, so that retention either sees this deployment or has been here before.
-    point = (adapter.run.id, adapter.step)
-    adapters.require_kept(
-        session.get_one(Checkpoint, point, with_for_update=True, populate_existing=True)
+    alias = session.get(Alias, (member.org_id, adapter.run.id))
+    current = _current(session, member, AdapterRef(adapter.run.id))
+    return Plan(
+        adapter,
+        stage,
+        active=_active(alias, current),
+        existing=_standing_in(current, adapter, stage=stage),
     )
-    alias.issued += 1
-    deployment = Deployment(
-        id=new_id("dep"),
-        org_id=member.org_id,
-        alias=alias.name,
-        generation=alias.issued,
-        run_id=adapter.run.id,
-        step=adapter.step,
-        revision=adapter.revision,
-        base_model=adapter.run.model_id,
-        base_revision=adapter.run.model_revision,
-        state=DeploymentState.QUEUED,
-        created_at=now,
-    )
-    session.add(deployment)
-    audit.record(
-        session,
-        member,
-        Action.DEPLOYMENT_REQUESTED,
-        target=alias.name,
-        now=now,
-        revision=adapter.revision,
-    )
-    return deployment
+
+
+def deploy(
+    session: Session,
+    member: Member,
+    adapter: Adapter,
+    *,
+    stage: bool,
+    catalog: Catalog,
+    now: datetime,
+) -> Deployment:
+    """Queue the deployment of an adapter; unless it is staged, its run's id will point to it.
+
+    If that is so already, or on its way, the deployment that does it is returned.
+    """
+    insert_if_absent(session, Alias, [{"org_id": member.org_id, "name": adapter.run.id}])
+    aliases.locked(session, member.org_id, adapter.run.id)
+    planned = plan(session, member, adapter, stage=stage, catalog=catalog)
+    return _carry_out(session, member, planned, Action.DEPLOYMENT_REQUESTED, now=now)
+
+
+def roll_back(
+    session: Session, member: Member, name: str, *, catalog: Catalog, now: datetime
+) -> Deployment:
+    """Deploy again what an alias pointed to before: twice leads back to where it is.
+
+    Raise `Conflict` if it pointed to nothing else that is still served.
+    """
+    ref = _parsed(name)
+    if ref != AdapterRef(name):
+        raise InvalidInput(
+            f"{name!r} is one adapter, and a rollback takes the id of a run.",
+            hint=f"`freesolo rollback {ref.run_id}` leads to what it pointed to before; "
+            f"`freesolo deploy {ref}` lets it point to this adapter.",
+        )
+    alias = aliases.locked(session, member.org_id, name)
+    current = _current(session, member, AdapterRef(name))
+    active = _active(alias, current)
+    if active is None:
+        raise DeploymentNotFound(
+            f"The alias {name!r} points to nothing.",
+            hint=_what_answers(current) or _nearest(session, member, name),
+        )
+    before = _before(active, current)
+    if before is None:
+        raise Conflict(
+            f"{name} pointed to nothing before {active.revision} that is still served.",
+            hint=_what_answers(current),
+        )
+    adapter = find_adapter(session, member, AdapterRef.parse(before.revision))
+    planned = plan(session, member, adapter, stage=False, catalog=catalog)
+    return _carry_out(session, member, planned, Action.DEPLOYMENT_ROLLED_BACK, now=now)
 
 
 def undeploy(session: Session, member: Member, name: str, *, now: datetime) -> None:
-    """Stop serving an alias, and stop what was on its way to be served under it."""
-    current = session.scalars(
-        _of_alias(member, name)
-        .where(Deployment.state.in_(DEPLOYMENT_CURRENT))
-        # The order in which an activation locks them: the new one, then the one it replaces.
-        .order_by(Deployment.generation.desc())
-        .with_for_update()
-    ).all()
-    if not current:
+    """Withdraw an alias with all its revisions, or one revision that it does not point to.
+
+    What was on its way goes too.
+    """
+    ref = _parsed(name)
+    alias = aliases.locked(session, member.org_id, ref.run_id)
+    current = _current(session, member, ref, lock=True)
+    if alias is None or not current:
         raise DeploymentNotFound(
-            f"Nothing is deployed as {name!r}.", hint=_nearest_alias(session, member, name)
+            f"Nothing is deployed as {name!r}.", hint=_nearest(session, member, name)
         )
-    alias = _locked_alias(session, member, name)
-    alias.issued += 1
-    alias.generation = alias.issued
+    if ref == AdapterRef(alias.name):
+        alias.issued += 1
+        alias.generation = alias.issued
+    elif _active(alias, current):
+        raise Conflict(
+            f"{name} is what {alias.name} points to.",
+            hint=f"`freesolo undeploy {alias.name}` withdraws that with all its revisions; "
+            f"`freesolo rollback {alias.name}`, or another deploy, lets it point elsewhere first.",
+        )
     for deployment in current:
         deployment.state = next_deployment_state(deployment.state, DeploymentState.UNDEPLOYED)
         deployment.lease_token = deployment.lease_until = None
     audit.record(session, member, Action.DEPLOYMENT_WITHDRAWN, target=name, now=now)
 
 
-def find(session: Session, member: Member, deployment_id: str) -> Deployment:
+def show(session: Session, member: Member, deployment_id: str) -> wire.Deployment:
     """Return one deployment of the member's org."""
-    deployment = session.scalars(
-        select(Deployment).where(Deployment.org_id == member.org_id, Deployment.id == deployment_id)
-    ).one_or_none()
-    if deployment is None:
+    wanted = select(Deployment, aliases.is_active()).where(
+        Deployment.org_id == member.org_id, Deployment.id == deployment_id
+    )
+    found = session.execute(wanted).one_or_none()
+    if found is None:
         raise DeploymentNotFound(
             f"There is no deployment {deployment_id!r}.", hint="`freesolo deployments` lists them."
         )
-    return deployment
+    deployment, active = found
+    return _view(deployment, active=active)
 
 
-def list_deployments(session: Session, member: Member, *, everything: bool) -> Sequence[Deployment]:
-    """Return what is live or coming, newest first; with `everything`, also what ended."""
-    query = select(Deployment).where(Deployment.org_id == member.org_id)
+def list_deployments(
+    session: Session, member: Member, *, everything: bool, cursor: str | None, limit: int
+) -> wire.DeploymentList:
+    """Return a page of what is served or coming, newest first; with `everything`, also of what ended."""
+    query = select(Deployment, aliases.is_active()).where(Deployment.org_id == member.org_id)
     if not everything:
         query = query.where(Deployment.state.in_(DEPLOYMENT_CURRENT))
-    return session.scalars(
-        query.order_by(Deployment.created_at.desc(), Deployment.generation.desc())
-    ).all()
+    if cursor is not None:
+        query = query.where(_after(cursor))
+    newest_first = query.order_by(
+        Deployment.created_at.desc(), Deployment.generation.desc(), Deployment.id.desc()
+    )
+    found = session.execute(newest_first.limit(limit + 1)).all()
+    page = [deployment for deployment, _ in found[:limit]]
+    return wire.DeploymentList(
+        deployments=[_view(deployment, active=active) for deployment, active in found[:limit]],
+        next_cursor=_cursor_of(page[-1]) if len(found) > limit else None,
+    )
 
 
-def deployment_view(deployment: Deployment) -> wire.Deployment:
-    """Return a deployment as it goes over the wire."""
+def plan_view(planned: Plan) -> wire.DeploymentPlan:
+    """Return what a deploy would do as it goes over the wire."""
+    adapter, active, existing = planned.adapter, planned.active, planned.existing
+    return wire.DeploymentPlan(
+        model=adapter.run.id,
+        revision=adapter.revision,
+        base_model=adapter.run.model_id,
+        active_revision=active and active.revision,
+        moves_alias=not planned.staged and (active is None or active.step != adapter.step),
+        deployment=existing and existing.id,
+    )
+
+
+def _view(deployment: Deployment, *, active: bool) -> wire.Deployment:
     return wire.Deployment(
         id=deployment.id,
         model=deployment.alias,
         revision=deployment.revision,
         base_model=deployment.base_model,
         state=deployment.state,
-        # Whatever replaces or withdraws a ready deployment changes its state in the same transaction.
-        active=deployment.state is DeploymentState.READY,
+        staged=deployment.staged,
+        active=active,
         error=deployment.error,
         created_at=deployment.created_at,
         ready_at=deployment.ready_at,
     )
 
 
-def usage_report(session: Session, member: Member) -> list[wire.UsageLine]:
-    """Return the tokens of the member's org, by key and model."""
-    query = (
-        select(
-            ApiKey.name,
-            Usage.model,
-            func.count(),
-            func.sum(Usage.prompt_tokens),
-            func.sum(Usage.cached_tokens),
-            func.sum(Usage.completion_tokens),
-        )
-        .join(ApiKey, ApiKey.id == Usage.key_id)
-        .where(Usage.org_id == member.org_id)
-        .group_by(ApiKey.id, ApiKey.name, Usage.model)
-        .order_by(ApiKey.name, Usage.model)
+def _cursor_of(deployment: Deployment) -> str:
+    return encode_cursor(
+        deployment.created_at.isoformat(), str(deployment.generation), deployment.id
     )
-    return [
-        wire.UsageLine(
-            key_name=key_name,
-            model=model,
-            requests=requests,
-            prompt_tokens=prompt,
-            cached_tokens=cached,
-            completion_tokens=completion,
-        )
-        for key_name, model, requests, prompt, cached, completion in session.execute(query)
-    ]
+
+
+def _after(cursor: str) -> ColumnElement[bool]:
+    """Select what a listing has after the item that a cursor names."""
+    moment, number, deployment_id = decode_cursor(cursor, parts=3)
+    try:
+        created_at, generation = datetime.fromisoformat(moment), int(number)
+    except ValueError:
+        raise not_a_cursor(cursor) from None
+    # As `_cursor_of` writes them: another zone may lie outside of what UTC can say.
+    if created_at.tzinfo != UTC or not 0 <= generation < _MOST_GENERATIONS:
+        raise not_a_cursor(cursor)
+    earlier = and_(Deployment.generation == generation, Deployment.id < deployment_id)
+    return or_(
+        Deployment.created_at < created_at,
+        and_(
+            Deployment.created_at == created_at,
+            or_(Deployment.generation < generation, earlier),
+        ),
+    )
 
 
 def _require_its_base(run: Run, model: BaseModelEntry) -> None:
@@ -176,18 +239,118 @@ def _require_its_base(run: Run, model: BaseModelEntry) -> None:
         )
 
 
-def _locked_alias(session: Session, member: Member, name: str) -> Alias:
-    """Return the alias, made if it is new, locked against other deploys and activations."""
-    insert_if_absent(session, Alias, [{"org_id": member.org_id, "name": name}])
-    return session.scalars(
-        select(Alias).where(Alias.org_id == member.org_id, Alias.name == name).with_for_update()
-    ).one()
+def _current(
+    session: Session, member: Member, ref: AdapterRef, *, lock: bool = False
+) -> Sequence[Deployment]:
+    """Return what of a run, or of one of its adapters, is served or coming, newest first."""
+    query = (
+        select(Deployment)
+        .where(
+            Deployment.org_id == member.org_id,
+            aliases.is_of(ref),
+            Deployment.state.in_(DEPLOYMENT_CURRENT),
+        )
+        .order_by(Deployment.generation.desc())
+    )
+    return session.scalars(query.with_for_update() if lock else query).all()
 
 
-def _of_alias(member: Member, name: str) -> Select[Deployment]:
-    return select(Deployment).where(Deployment.org_id == member.org_id, Deployment.alias == name)
+def _active(alias: Alias | None, current: Sequence[Deployment]) -> Deployment | None:
+    """Return which of an alias' deployments it points to."""
+    if alias is None:
+        return None
+    return next((each for each in current if each.generation == alias.generation), None)
 
 
-def _nearest_alias(session: Session, member: Member, name: str) -> str | None:
-    live = list_deployments(session, member, everything=False)
-    return did_you_mean(name, {deployment.alias for deployment in live})
+def _standing_in(
+    current: Sequence[Deployment], adapter: Adapter, *, stage: bool
+) -> Deployment | None:
+    """Return what already leads to where another deployment of the adapter would.
+
+    To be called by its revision, any will do, best one that is ready. The alias ends at the newest
+    one that moves it, so only that will do.
+    """
+    if stage:
+        ready_first = sorted(current, key=lambda each: each.state is not DeploymentState.READY)
+        return next((each for each in ready_first if each.step == adapter.step), None)
+    newest = next((each for each in current if not each.staged), None)
+    return newest if newest is not None and newest.step == adapter.step else None
+
+
+def _before(active: Deployment, current: Sequence[Deployment]) -> Deployment | None:
+    """Return the newest deployment of another adapter that the alias pointed to, and that is ready."""
+    return next(
+        (
+            each
+            for each in current
+            if each.generation < active.generation
+            and each.state is DeploymentState.READY
+            and not each.staged
+            and each.step != active.step
+        ),
+        None,
+    )
+
+
+def _carry_out(
+    session: Session, member: Member, planned: Plan, action: Action, *, now: datetime
+) -> Deployment:
+    """Return the deployment that is there already, or queue one. The alias is locked."""
+    if planned.existing is not None:
+        return planned.existing
+    adapter = planned.adapter
+    # Locked, so that retention either sees this deployment or has been here before.
+    point = (adapter.run.id, adapter.step)
+    adapters.require_kept(
+        session.get_one(Checkpoint, point, with_for_update=True, populate_existing=True)
+    )
+    alias = session.get_one(Alias, (member.org_id, adapter.run.id))
+    alias.issued += 1
+    deployment = Deployment(
+        id=new_id("dep"),
+        org_id=alias.org_id,
+        alias=alias.name,
+        generation=alias.issued,
+        run_id=adapter.run.id,
+        step=adapter.step,
+        revision=adapter.revision,
+        base_model=adapter.run.model_id,
+        base_revision=adapter.run.model_revision,
+        staged=planned.staged,
+        state=DeploymentState.QUEUED,
+        created_at=now,
+    )
+    session.add(deployment)
+    audit.record(
+        session,
+        member,
+        action,
+        target=alias.name,
+        now=now,
+        revision=adapter.revision,
+        staged=planned.staged,
+    )
+    return deployment
+
+
+def _parsed(name: str) -> AdapterRef:
+    """Return what a name refers to; what is no reference is the name of no run."""
+    try:
+        return AdapterRef.parse(name)
+    except InvalidRef:
+        return AdapterRef(name)
+
+
+def _what_answers(current: Sequence[Deployment]) -> str | None:
+    ready = [each.revision for each in current if each.state is DeploymentState.READY]
+    if not ready:
+        return None
+    return f"Served now: {', '.join(ready)}; `freesolo deploy REVISION` lets the alias point there."
+
+
+def _nearest(session: Session, member: Member, name: str) -> str:
+    served = select(Deployment.alias, Deployment.revision).where(
+        Deployment.org_id == member.org_id, Deployment.state.in_(DEPLOYMENT_CURRENT)
+    )
+    known = {name for each in session.execute(served) for name in each}
+    return did_you_mean(name, known) or "`freesolo deployments` lists what is served."

@@ -26,9 +26,15 @@ def resolve(
     now: Now,
 ) -> wire.Target:
     """Return what a key gets under a model name."""
-    member = service.chatting_member(session, body.key_hash, now=now)
+    member = service.chatting_member(session, body.key_hash, org=body.org, now=now)
     resources.key_uses.note(member, now=now)
-    return service.resolve(session, member, body.model, catalog=resources.catalog)
+    return service.resolve(
+        session,
+        member,
+        body.model,
+        catalog=resources.catalog,
+        settings=resources.settings,
+    )
 
 
 @router.post("/models")
@@ -40,7 +46,7 @@ def list_models(
     now: Now,
 ) -> wire.ServedModelList:
     """List every name a key may ask for."""
-    member = service.chatting_member(session, body.key_hash, now=now)
+    member = service.chatting_member(session, body.key_hash, org=body.org, now=now)
     return wire.ServedModelList(models=service.served_models(session, member, catalog=catalog))
 
 
@@ -62,9 +68,8 @@ def claim_deployment(
         token=str(deployment.lease_token),
         lease_seconds=settings.lease_seconds,
         model=deployment.alias,
-        revision=deployment.revision,
-        adapter=service.adapter_of(session, deployment),
         base_model=claimed.base_model,
+        **service.adapter_facts(session, deployment),
     )
 
 
@@ -80,9 +85,3 @@ def advance_deployment(
     """Move a claimed deployment on and renew the lease; the same state again only renews."""
     deployment = service.held(session, deployment_id, body.token)
     service.advance(session, deployment, body, now=now, lease_seconds=settings.lease_seconds)
-
-
-@router.post("/usage", status_code=status.HTTP_204_NO_CONTENT)
-def record_usage(body: wire.UsageBatch, gateway: Gateway, session: DbSession) -> None:
-    """Store the tokens of answered requests. Records that are known already change nothing."""
-    service.record_usage(session, body.records)

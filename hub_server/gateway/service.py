@@ -1,37 +1,43 @@
-"""The gateway's side: who may ask for which model, which adapters to deploy, what was used."""
+"""The gateway's side: who may ask for which model, which adapters to deploy."""
 
 import hmac
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from uuid import UUID
+from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, or_, select, update
+from pydantic import JsonValue
+from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from freesolo.domain.catalog import BaseModelEntry, Catalog
 from freesolo.domain.lifecycle import DEPLOYMENT_LEASED, DeploymentState, next_deployment_state
+from freesolo.domain.refs import AdapterRef
 from freesolo.domain.suggest import did_you_mean
+from freesolo.domain.train_tables import StructuredOutputs
 from freesolo.errors import (
     DeploymentNotFound,
     Forbidden,
     IllegalTransition,
     InvalidInput,
+    InvalidRef,
     LeaseLost,
     ModelNotFound,
-    Problem,
     Unavailable,
 )
 from freesolo.schemas import deployments as wire
 from freesolo.schemas.accounts import Scope
 from freesolo.schemas.base import Artifact
 from freesolo.schemas.runs import RunError
+from freesolo.schemas.usage import BillingMode
 from hub_server.accounts.service import Member, check_key
-from hub_server.base_models.service import catalog_of, model_of
-from hub_server.db import insert_if_absent
+from hub_server.base_models.service import catalog_of, model_of, tokens_cost
+from hub_server.deployments import aliases
 from hub_server.identifiers import new_secret
-from hub_server.models import Alias, ApiKey, Checkpoint, Deployment, Usage
+from hub_server.models import Alias, Checkpoint, Deployment, Org, Run
+from hub_server.settings import HubSettings
 
 logger = logging.getLogger(__name__)
 
@@ -50,57 +56,135 @@ class Claimed:
     base_model: BaseModelEntry
 
 
-def chatting_member(session: Session, key_hash: str, *, now: datetime) -> Member:
-    """Return whose key this is; raise unless it belongs to an org and may chat."""
-    principal = check_key(session, key_hash, now=now)
+def chatting_member(session: Session, key_hash: str, *, org: str | None, now: datetime) -> Member:
+    """Return whose key this is; raise unless it belongs to an org and may chat.
+
+    A key of several orgs need not name one: a key that works must not fail because somebody else took
+    its person into their org.
+    """
+    principal = check_key(session, key_hash, now=now, org=org)
     principal.require(Scope.CHAT)
     if not isinstance(principal, Member):
         raise Forbidden(f"The key {principal.key_name!r} belongs to no organisation.")
-    principal.require_choice()
     return principal
 
 
-def resolve(session: Session, member: Member, model: str, *, catalog: Catalog) -> wire.Target:
-    """Return what a model name means to a member: a base model, or an adapter on one."""
-    deployment = session.scalars(_active(member).where(Deployment.alias == model)).one_or_none()
+def resolve(
+    session: Session,
+    member: Member,
+    model: str,
+    *,
+    catalog: Catalog,
+    settings: HubSettings,
+) -> wire.Target:
+    """Return what a model name means to a member: a base model, or an adapter on one.
+
+    Where no org was named, an adapter is looked for in all orgs of the key, and paid by the one it
+    belongs to. A base model is that of the org that the key's person joined first.
+    """
+    deployment = _deployed_as(session, member, model)
     base_model = (
         _base_of(session, deployment, catalog)
         if deployment
         else model_of(session, member.org_id, model, catalog)
     )
     if base_model is None:
-        known = [served.id for served in served_models(session, member, catalog=catalog)]
         raise ModelNotFound(
             f"There is no model {model!r}.",
-            hint=did_you_mean(model, known) or "`GET /v1/models` lists what is served.",
+            hint=_way_to(session, member, model, catalog)
+            or "`GET /v1/models` lists what is served.",
         )
     return wire.Target(
-        org=member.org,
+        org=session.get_one(Org, deployment.org_id).slug if deployment else member.org,
         key_id=str(member.key_id),
+        prices=tokens_cost(base_model, shared=catalog, prices=settings.prices_of_added),
+        prepaid=settings.billing is BillingMode.PREPAID,
+        limits=member.limits.within(settings.key_limits),
         model=model,
         base_model=base_model,
-        revision=deployment.revision if deployment else None,
-        adapter=adapter_of(session, deployment) if deployment else None,
+        **(adapter_facts(session, deployment) if deployment else {}),
     )
 
 
+def _deployed_as(session: Session, member: Member, model: str) -> Deployment | None:
+    """Return the deployment of the member's that a name means: an alias, or a full revision."""
+    try:
+        ref = AdapterRef.parse(model)
+    except InvalidRef:
+        return None
+    if str(ref) != model or (ref.step is not None and ref.revision is None):
+        return None
+    meant = Deployment.state == DeploymentState.READY if ref.revision else aliases.is_active()
+    return session.scalars(
+        select(Deployment).where(
+            Deployment.org_id.in_(member.orgs_meant), aliases.is_of(ref), meant
+        )
+    ).one_or_none()
+
+
+def _way_to(session: Session, member: Member, model: str, catalog: Catalog) -> str | None:
+    """Say how a name could be served, or which was meant. It tells of the member's own alone."""
+    with suppress(InvalidRef):
+        ref = AdapterRef.parse(model)
+        run = select(Run.id).where(Run.org_id.in_(member.orgs_meant), Run.id == ref.run_id)
+        if session.scalar(run):
+            return _way_to_adapter(session, member, ref)
+    known = [served.id for served in served_models(session, member, catalog=catalog)]
+    return did_you_mean(model, known)
+
+
+def _way_to_adapter(session: Session, member: Member, ref: AdapterRef) -> str:
+    served = session.scalars(
+        select(Deployment.revision)
+        .where(
+            Deployment.org_id.in_(member.orgs_meant),
+            Deployment.state == DeploymentState.READY,
+            aliases.is_of(ref),
+        )
+        .order_by(Deployment.generation.desc())
+    ).first()
+    return f"`{served}` is served." if served else f"`freesolo deploy {ref}` serves it."
+
+
+def adapter_facts(session: Session, deployment: Deployment) -> dict[str, Any]:
+    """Return what a deployed adapter is, and how it was trained to answer."""
+    # As it was submitted: the rules for what may be may have changed since.
+    spec = session.get_one(Run, deployment.run_id).spec
+    form = _of(_of(spec, "train"), "structured_outputs")
+    return {
+        "revision": deployment.revision,
+        "created_at": deployment.ready_at,
+        "adapter": _adapter_of(session, deployment),
+        "thinking": bool(_of(spec, "thinking")),
+        "structured_outputs": StructuredOutputs.model_validate(form).for_vllm() if form else None,
+    }
+
+
+def _of(table: JsonValue, name: str) -> JsonValue:
+    return table.get(name) if isinstance(table, dict) else None
+
+
 def served_models(session: Session, member: Member, *, catalog: Catalog) -> list[wire.ServedModel]:
-    """Return every name a member may ask for: the base models, then the org's adapters."""
-    catalog = catalog_of(session, member.org_id, catalog)
+    """Return every name a member may ask for: the base models, then the adapters."""
+    catalogs = {org_id: catalog_of(session, org_id, catalog) for org_id in member.orgs_meant}
     base_models = [
         wire.ServedModel(id=entry.id, base_model=entry.id, context=entry.context)
-        for entry in sorted(catalog.values(), key=lambda entry: entry.id)
+        for entry in sorted(catalogs[member.org_id].values(), key=lambda entry: entry.id)
     ]
     adapters = [
         wire.ServedModel(
             id=deployment.alias,
             base_model=deployment.base_model,
             revision=deployment.revision,
-            context=catalog[deployment.base_model].context,
+            context=catalogs[deployment.org_id][deployment.base_model].context,
             created_at=deployment.ready_at,
         )
-        for deployment in session.scalars(_active(member).order_by(Deployment.alias))
-        if _is_base_of(deployment, catalog.get(deployment.base_model))
+        for deployment in session.scalars(
+            select(Deployment)
+            .where(Deployment.org_id.in_(member.orgs_meant), aliases.is_active())
+            .order_by(Deployment.alias)
+        )
+        if _is_base_of(deployment, catalogs[deployment.org_id].get(deployment.base_model))
     ]
     return base_models + adapters
 
@@ -167,19 +251,19 @@ def _take_longest_waiting(session: Session, *, now: datetime, until: datetime) -
     ).one_or_none()
 
 
-def adapter_of(session: Session, deployment: Deployment) -> Artifact:
+def _adapter_of(session: Session, deployment: Deployment) -> Artifact:
     """Return the stored adapter that a deployment serves."""
     checkpoint = session.get_one(Checkpoint, (deployment.run_id, deployment.step))
     return checkpoint.adapter
 
 
 def held(session: Session, deployment_id: str, token: str) -> Deployment:
-    """Return the deployment, locked, if the lease is still the caller's."""
-    deployment = session.scalars(
-        select(Deployment).where(Deployment.id == deployment_id).with_for_update()
-    ).one_or_none()
+    """Return the deployment, locked behind its alias, if the lease is still the caller's."""
+    deployment = session.get(Deployment, deployment_id)
     if deployment is None:
         raise DeploymentNotFound(f"There is no deployment {deployment_id!r}.")
+    aliases.locked(session, deployment.org_id, deployment.alias)
+    session.refresh(deployment, with_for_update=True)
     if deployment.lease_token is None or not hmac.compare_digest(
         deployment.lease_token.encode(), token.encode()
     ):
@@ -203,7 +287,7 @@ def advance(
         return
     deployment.state = next_deployment_state(deployment.state, step.state)
     if step.state is DeploymentState.READY:
-        _activate(session, deployment, now=now)
+        _serve(session, deployment, now=now)
     elif step.state is DeploymentState.FAILED:
         if step.error is None:
             raise InvalidInput("A deployment that failed needs an `error`.")
@@ -211,6 +295,16 @@ def advance(
     if deployment.state not in DEPLOYMENT_LEASED:
         deployment.lease_token = deployment.lease_until = None
     _log_move(deployment)
+
+
+def extend_leases(session: Session, *, now: datetime, lease_seconds: float) -> None:
+    """Give every gateway a lease's time to speak."""
+    until = now + timedelta(seconds=lease_seconds)
+    session.execute(
+        update(Deployment)
+        .where(Deployment.state.in_(DEPLOYMENT_LEASED), Deployment.lease_until < until)
+        .values(lease_until=until)
+    )
 
 
 def lost_deployments(session: Session, *, now: datetime) -> Sequence[str]:
@@ -238,22 +332,33 @@ def take_back(session: Session, deployment_id: str, *, now: datetime) -> None:
     _leave_gateway(deployment, state)
 
 
-def record_usage(session: Session, records: Sequence[wire.UsageRecord]) -> None:
-    """Store token counts; a record that is known already is not counted again."""
-    org_of_key = _orgs_of_keys(session, records)
-    insert_if_absent(
-        session,
-        Usage,
-        [
-            record.model_dump(exclude={"org", "key_id"})
-            | {"key_id": UUID(record.key_id), "org_id": org_of_key[record.key_id]}
-            for record in records
-        ],
-    )
+def _serve(session: Session, deployment: Deployment, *, now: datetime) -> None:
+    """Let a deployment that passed its smoke be called by its revision, in place of an older one of it.
+
+    The alias moves to it, unless it is staged or a later deployment was there first.
+    """
+    same = session.scalars(
+        select(Deployment).where(
+            Deployment.org_id == deployment.org_id,
+            Deployment.alias == deployment.alias,
+            Deployment.step == deployment.step,
+            Deployment.state == DeploymentState.READY,
+            Deployment.id != deployment.id,
+        )
+    ).one_or_none()
+    if same is not None:
+        older = same if same.generation < deployment.generation else deployment
+        older.state = next_deployment_state(older.state, DeploymentState.UNDEPLOYED)
+        if older is deployment:
+            return
+    deployment.ready_at = now
+    if deployment.staged or not _move_alias(session, deployment):
+        # In place of one that the alias pointed to, it is what a rollback leads back to.
+        deployment.staged = same is None or same.staged
 
 
-def _activate(session: Session, deployment: Deployment, *, now: datetime) -> None:
-    """Point the alias to a deployment that passed its smoke, unless a later one was there first."""
+def _move_alias(session: Session, deployment: Deployment) -> bool:
+    """Point the alias to a deployment, unless it has pointed to a later one; say whether it moved."""
     moved = session.execute(
         update(Alias)
         .where(
@@ -264,20 +369,7 @@ def _activate(session: Session, deployment: Deployment, *, now: datetime) -> Non
         .values(generation=deployment.generation)
         .returning(Alias.generation)
     ).one_or_none()
-    if moved is None:
-        deployment.state = DeploymentState.UNDEPLOYED
-        return
-    deployment.ready_at = now
-    session.execute(
-        update(Deployment)
-        .where(
-            Deployment.org_id == deployment.org_id,
-            Deployment.alias == deployment.alias,
-            Deployment.state == DeploymentState.READY,
-            Deployment.id != deployment.id,
-        )
-        .values(state=DeploymentState.UNDEPLOYED)
-    )
+    return moved is not None
 
 
 def _is_base_of(deployment: Deployment, model: BaseModelEntry | None) -> bool:
@@ -302,39 +394,5 @@ def _log_move(deployment: Deployment) -> None:
     )
 
 
-def _active(member: Member) -> Select[Deployment]:
-    """Select the deployments that the member's aliases point to."""
-    return (
-        select(Deployment)
-        .join(Alias, and_(Alias.org_id == Deployment.org_id, Alias.name == Deployment.alias))
-        .where(
-            Deployment.org_id == member.org_id,
-            Deployment.generation == Alias.generation,
-            Deployment.state == DeploymentState.READY,
-        )
-    )
-
-
 def _lease_expired(now: datetime) -> ColumnElement[bool]:
     return and_(Deployment.state.in_(DEPLOYMENT_LEASED), Deployment.lease_until < now)
-
-
-def _orgs_of_keys(session: Session, records: Sequence[wire.UsageRecord]) -> dict[str, UUID]:
-    asked = {record.key_id for record in records}
-    rows = session.execute(
-        select(ApiKey.id, ApiKey.org_id).where(ApiKey.id.in_([_key_id(text) for text in asked]))
-    )
-    known = {str(key_id): org_id for key_id, org_id in rows if org_id is not None}
-    if unknown := sorted(asked - known.keys()):
-        raise InvalidInput(
-            f"No key has the id {unknown[0]!r}.",
-            problems=[Problem("records", f"No key has the id {each!r}.") for each in unknown],
-        )
-    return known
-
-
-def _key_id(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise InvalidInput(f"{text!r} is not the id of a key.") from None

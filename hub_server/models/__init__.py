@@ -4,8 +4,9 @@ from hub_server.models.accounts import ApiKey, Membership, Org, Project, Request
 from hub_server.models.audit import AuditEvent
 from hub_server.models.base import Base
 from hub_server.models.base_models import AddedModel
+from hub_server.models.billing import Balance, Credit, Hold, Usage
 from hub_server.models.changes import Change, DeliveryState, FeedHead, Webhook, WebhookDelivery
-from hub_server.models.deployments import Alias, Deployment, Usage
+from hub_server.models.deployments import Alias, Deployment
 from hub_server.models.environments import (
     Channel,
     ChannelMove,
@@ -20,6 +21,7 @@ from hub_server.models.environments import (
     VersionUse,
 )
 from hub_server.models.evaluations import Evaluation, EvaluationCase
+from hub_server.models.replicas import Replica
 from hub_server.models.runs import Checkpoint, KnownWorker, Run, RunAttempt, RunEvent
 from hub_server.models.search import SearchDocument
 from hub_server.models.secrets import ProjectSecret, RunSecret
@@ -30,12 +32,14 @@ __all__ = [
     "Alias",
     "ApiKey",
     "AuditEvent",
+    "Balance",
     "Base",
     "Blob",
     "Change",
     "Channel",
     "ChannelMove",
     "Checkpoint",
+    "Credit",
     "DeliveryState",
     "Deployment",
     "Environment",
@@ -46,11 +50,13 @@ __all__ = [
     "Evaluation",
     "EvaluationCase",
     "FeedHead",
+    "Hold",
     "KnownWorker",
     "Membership",
     "Org",
     "Project",
     "ProjectSecret",
+    "Replica",
     "RequestRecord",
     "Run",
     "RunAttempt",

@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import JSON, BigInteger, ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from freesolo.domain.rates import KeyLimits
 from freesolo.domain.roles import Role
 from hub_server.models.base import Base, state_type
 
@@ -70,7 +71,8 @@ class ApiKey(Base):
 
     A key with a user acts as that person: in one org if it has one, else in all of theirs. A key
     with an org and no user acts for the org, in the role written here. The keys of workers and
-    gateways have neither. `patterns` confine it to environments such as `acme/*`.
+    gateways have neither. `patterns` confine it to environments such as `acme/*`. The limits are None
+    where the hub's own hold.
     """
 
     __tablename__ = "api_keys"
@@ -84,6 +86,8 @@ class ApiKey(Base):
     key_hash: Mapped[str] = mapped_column(String(64), unique=True)
     scopes: Mapped[list[str]] = mapped_column(JSON)
     patterns: Mapped[list[str]] = mapped_column(JSON, default=list)
+    requests_per_minute: Mapped[int | None]
+    tokens_per_minute: Mapped[int | None]
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
@@ -91,6 +95,13 @@ class ApiKey(Base):
 
     org: Mapped[Org | None] = relationship(lazy="raise")
     user: Mapped[User | None] = relationship(lazy="raise")
+
+    @property
+    def limits(self) -> KeyLimits:
+        """What it may ask of a gateway in a minute."""
+        return KeyLimits(
+            requests_per_minute=self.requests_per_minute, tokens_per_minute=self.tokens_per_minute
+        )
 
 
 class RequestRecord(Base):

@@ -1,9 +1,9 @@
-"""Deployments, the aliases that point to them, and the tokens they spent."""
+"""Deployments, and the aliases that point to them."""
 
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index, String, UniqueConstraint
+from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index, String, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from freesolo.domain.lifecycle import DeploymentState
@@ -14,8 +14,8 @@ from hub_server.models.base import AsJson, Base, state_type
 class Alias(Base):
     """A name that clients ask for, and the generation of the deployment it points to.
 
-    Every deploy and undeploy of the name is issued the next generation. The alias only ever moves
-    to a higher one, so that a slow deployment never replaces one that was asked for after it.
+    Every deploy, rollback and undeploy of the name is issued the next generation. The alias only ever
+    moves to a higher one, so that a slow deployment never replaces one that was asked for after it.
     """
 
     __tablename__ = "aliases"
@@ -27,7 +27,11 @@ class Alias(Base):
 
 
 class Deployment(Base):
-    """One try at serving a revision under an alias, with the lease of the gateway that has it."""
+    """One try at serving a revision, with the lease of the gateway that has it.
+
+    What is ready answers by its revision until it is withdrawn, whatever the alias points to. With
+    `staged` the alias was never moved to it. A revision is ready in one deployment at most.
+    """
 
     __tablename__ = "deployments"
     __table_args__ = (
@@ -46,6 +50,7 @@ class Deployment(Base):
     revision: Mapped[str] = mapped_column(String(100))
     base_model: Mapped[str] = mapped_column(String(200))
     base_revision: Mapped[str] = mapped_column(String(200))
+    staged: Mapped[bool] = mapped_column(default=False, server_default=false())
     state: Mapped[DeploymentState] = mapped_column(state_type(DeploymentState, "state"))
     error: Mapped[RunError | None] = mapped_column(AsJson(RunError))
     created_at: Mapped[datetime]
@@ -54,20 +59,3 @@ class Deployment(Base):
     attempt: Mapped[int] = mapped_column(default=0)
     lease_token: Mapped[str | None] = mapped_column(String(64))
     lease_until: Mapped[datetime | None]
-
-
-class Usage(Base):
-    """The tokens of one answered request. The id comes from the gateway: a repeat is no second row."""
-
-    __tablename__ = "usage"
-    __table_args__ = (Index(None, "org_id", "key_id", "model"),)
-
-    id: Mapped[str] = mapped_column(String(100), primary_key=True)
-    org_id: Mapped[UUID] = mapped_column(ForeignKey("orgs.id"))
-    key_id: Mapped[UUID] = mapped_column(ForeignKey("api_keys.id"))
-    model: Mapped[str] = mapped_column(String(200))
-    revision: Mapped[str | None] = mapped_column(String(100))
-    prompt_tokens: Mapped[int]
-    cached_tokens: Mapped[int]
-    completion_tokens: Mapped[int]
-    created_at: Mapped[datetime]

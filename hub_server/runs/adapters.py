@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from freesolo.domain.catalog import Algorithm, BaseModelEntry
+from freesolo.domain.catalog import Algorithm, BaseModelEntry, Catalog
 from freesolo.domain.refs import AdapterRef, adapter_revision
 from freesolo.errors import AdapterNotFound, InvalidAdapter
-from freesolo.schemas.adapters import PinnedAdapter
+from freesolo.schemas.adapters import PinnedAdapter, SavedAdapter
 from freesolo.schemas.base import Artifact
 from freesolo.schemas.environments import EnvironmentPin
 from hub_server.models import Checkpoint, Run
@@ -70,6 +70,20 @@ def pin(adapter: Adapter) -> PinnedAdapter:
         archive_digest=adapter.saved.archive_digest,
         size=adapter.saved.size,
         rank=_rank(run),
+    )
+
+
+def saved_view(adapter: Adapter, catalog: Catalog) -> SavedAdapter:
+    """Return an adapter as it goes over the wire to whoever takes it elsewhere."""
+    run = adapter.run
+    entry = catalog.get(run.model_id)
+    same = entry is not None and entry.revision == run.model_revision
+    return SavedAdapter(
+        **dict(pin(adapter)),
+        revision=adapter.revision,
+        model=run.model_id,
+        model_revision=run.model_revision,
+        base_model=entry if same else None,
     )
 
 

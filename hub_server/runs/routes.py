@@ -7,11 +7,14 @@ from fastapi import APIRouter, Query, Response, status
 from sqlalchemy.orm import Session
 
 from freesolo.domain.lifecycle import RunState
+from freesolo.domain.refs import AdapterRef
 from freesolo.schemas import runs as wire
+from freesolo.schemas.adapters import SavedAdapter
 from freesolo.schemas.uses import UseKind
 from hub_server.accounts.service import Member, Repeatable, once
 from hub_server.base_models.service import catalog_of, hold
 from hub_server.dependencies import (
+    Blobs,
     DbReader,
     DbSession,
     FromHub,
@@ -22,8 +25,9 @@ from hub_server.dependencies import (
     RunReader,
     RunWriter,
 )
+from hub_server.downloads import blob_response
 from hub_server.models import Run
-from hub_server.runs import attempts, estimates, history, reproducing, service
+from hub_server.runs import adapters, attempts, estimates, history, reproducing, service
 
 router = APIRouter(prefix="/v1", tags=["runs"])
 
@@ -189,3 +193,24 @@ def cancel_run(run_id: str, member: RunWriter, session: DbSession, now: Now) -> 
     run = service.find(session, member, run_id, lock=True)
     service.cancel(session, member, run, now=now)
     return service.run_view(run)
+
+
+# Before the route below, which would take `/archive` for a part of the reference.
+@router.get("/adapters/{ref:path}/archive", response_class=Response)
+def download_adapter(ref: str, member: RunReader, session: DbReader, blobs: Blobs) -> Response:
+    """Download an adapter's archive, as its run stored it."""
+    return blob_response(blobs, _adapter(session, member, ref).saved.archive_digest)
+
+
+@router.get("/adapters/{ref:path}")
+def show_adapter(
+    ref: str, member: RunReader, session: DbReader, resources: FromHub
+) -> SavedAdapter:
+    """Show the adapter that `RUN_ID`, `RUN_ID/step-N` or a full revision means."""
+    catalog = catalog_of(session, member.org_id, resources.catalog)
+    return adapters.saved_view(_adapter(session, member, ref), catalog)
+
+
+def _adapter(session: Session, member: Member, text: str) -> adapters.Adapter:
+    ref = AdapterRef.parse(text)
+    return adapters.of_run(session, service.find(session, member, ref.run_id), ref)

@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -13,12 +13,14 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, select
 from sqlalchemy.exc import IntegrityError
 
+from freesolo.schemas.usage import Outcome, Witness
 from hub_server.accounts import service as accounts
 from hub_server.db import create_database, create_sessions
 from hub_server.migrating import configured
-from hub_server.models import Org, Project
+from hub_server.models import Org, Project, Usage
 from tests.postgres import create_database as create_empty_database
 
+BEFORE_THE_LEDGER = "4e0c9d1fa6b8"
 WIDER_ORGS = (
     "with op.batch_alter_table('orgs') as orgs: orgs.alter_column('slug', type_=sa.String(100))"
 )
@@ -57,6 +59,46 @@ def database_with_an_org(database_url: str) -> Iterator[Engine]:
         accounts.ensure_org(session, "acme", now=datetime.now(UTC))
     yield engine
     engine.dispose()
+
+
+def test_what_was_counted_before_the_ledger_stays_and_nothing_else(
+    database_with_an_org: Engine,
+) -> None:
+    engine, url = database_with_an_org, database_with_an_org.url
+    if engine.dialect.name == "postgresql":
+        # Where it is the next day already.
+        with engine.begin() as connection:
+            connection.exec_driver_sql(f"ALTER DATABASE {url.database} SET timezone = 'Asia/Tokyo'")
+    with create_sessions(engine).begin() as session:
+        org = session.scalars(select(Org)).one()
+        plan = accounts.KeyPlan("tests", ())
+        key = accounts.create_key(session, org, plan, now=datetime.now(UTC))
+        session.flush()
+        session.add_all(
+            Usage(
+                id=outcome.value,
+                org_id=org.id,
+                key_id=key.id,
+                model="m",
+                witness=Witness.GATEWAY,
+                outcome=outcome,
+                prompt_tokens=1,
+                cached_tokens=0,
+                completion_tokens=1,
+                reasoning_tokens=0,
+                amount=0,
+                created_at=datetime(2029, 12, 31, 23, 30, tzinfo=UTC),
+                day=date(2029, 12, 31),
+            )
+            for outcome in Outcome
+        )
+    engine.dispose()
+    with configured(url.render_as_string(hide_password=False)) as config:
+        command.downgrade(config, BEFORE_THE_LEDGER)
+        command.upgrade(config, "head")
+    with create_sessions(engine)() as session:
+        rows = session.execute(select(Usage.id, Usage.day)).all()
+    assert [tuple(row) for row in rows] == [("counted", date(2029, 12, 31))]
 
 
 def test_a_migration_may_change_a_table_that_others_refer_to(

@@ -21,6 +21,7 @@ from freesolo.errors import InvalidEnvironment
 from freesolo.runtime.examples import Examples
 from training_backend.chat import ChatFormat
 from training_backend.data import row_order
+from training_backend.fingerprints import Questions
 from training_backend.lora import Device, find_device, load_base_model, with_adapter
 from training_backend.policy import Objective
 from training_backend.policy_trainer import Course, attends_fully
@@ -237,4 +238,5 @@ def course_of(
         output_dir=task.work_dir,
         sampler=ready.sampler,
         resume_from=task.resume_from,
+        questions=Questions.of(ready.stage.chat),
     )

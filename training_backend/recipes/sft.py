@@ -16,6 +16,7 @@ from training_backend.data import (
     read_conversations,
     row_order,
 )
+from training_backend.fingerprints import Questions
 from training_backend.gold_trainer import Lessons, train_on_gold
 from training_backend.lora import find_device, load_base_model, with_adapter
 from training_backend.recipes.model_chat import chat_format
@@ -24,7 +25,10 @@ from training_backend.recipes.task import Progress, Task
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that decides the adapter: the rows, the base model, the table and the seed."""
+    """Everything that decides the adapter: the rows, the base model, the table and the seed.
+
+    `questions` are what each checkpoint is asked for its fingerprint.
+    """
 
     rows: tuple[GoldRow, ...]
     model_folder: Path
@@ -33,6 +37,7 @@ class Plan:
     seed: int
     resume_from: Path | None = None
     warm_start: Path | None = None
+    questions: Questions | None = None
 
 
 def train(task: Task) -> int:
@@ -42,9 +47,10 @@ def train(task: Task) -> int:
     if the machine's memory is too small.
     """
     spec = task.lease.spec
+    chat = chat_format(task.model_folder, thinking=spec.thinking)
     rows = build_rows(
         read_conversations(task.host, spec.train.max_examples),
-        chat_format(task.model_folder, thinking=spec.thinking),
+        chat,
         max_tokens=context_tokens(spec.train, task.lease.model),
     )
     tell_oddities(rows, task.progress)
@@ -64,6 +70,7 @@ def train(task: Task) -> int:
             seed=spec.seed,
             resume_from=task.resume_from,
             warm_start=task.warm_start,
+            questions=Questions.of(chat),
         ),
         task.progress,
     )
@@ -104,5 +111,6 @@ def fit(plan: Plan, progress: Progress) -> int:
         seed=plan.seed,
         output_dir=plan.output_dir,
         resume_from=plan.resume_from,
+        questions=plan.questions,
     )
     return train_on_gold(model, lessons, device=device, progress=progress)

@@ -8,12 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
+from peft import PeftModel
 from torch.utils.data import Dataset
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from freesolo.domain.train_spec import save_due
 from freesolo.domain.train_tables import TrainTable
 from freesolo.errors import InvalidTrainSpec
+from training_backend.checkpoints import write_fingerprint
+from training_backend.fingerprints import Questions, fingerprint
 from training_backend.lora import Device
 from training_backend.recipes.task import Progress
 
@@ -69,7 +72,7 @@ def arguments(
 
 
 class StepReports(TrainerCallback):  # type: ignore[misc]
-    """Reports each step and hands over each checkpoint.
+    """Reports each step and hands over each checkpoint, with its fingerprint if there are `questions`.
 
     `measure` returns what else is known of a step, given its number and the seconds it took.
     """
@@ -79,10 +82,13 @@ class StepReports(TrainerCallback):  # type: ignore[misc]
         train: TrainTable,
         progress: Progress,
         measure: Callable[[int, float], Mapping[str, float]],
+        *,
+        questions: Questions | None = None,
     ) -> None:
         self._train = train
         self._progress = progress
         self._measure = measure
+        self._questions = questions
         self._began = 0.0
         self._seconds = 0.0
 
@@ -119,10 +125,19 @@ class StepReports(TrainerCallback):  # type: ignore[misc]
         self._progress.metrics(step, logs | measured)
 
     def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        *,
+        model: PeftModel,
+        **_: object,
     ) -> None:
         step = state.global_step
-        self._progress.checkpoint(step, Path(args.output_dir, f"checkpoint-{step}"))
+        folder = Path(args.output_dir, f"checkpoint-{step}")
+        if self._questions is not None:
+            write_fingerprint(folder, fingerprint(model, self._questions))
+        self._progress.checkpoint(step, folder)
 
 
 def peak_memory() -> float:

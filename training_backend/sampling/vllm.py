@@ -15,7 +15,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Protocol
 
-from freesolo.domain.train_tables import StructuredOutputs
 from freesolo.errors import (
     ContextLengthExceeded,
     EngineUnavailable,
@@ -234,16 +233,8 @@ def request_options(request: Request, rules: Rules) -> dict[str, object]:
     if rules.stop_sequences:
         options |= {"stop": list(rules.stop_sequences), "include_stop_str_in_output": True}
     if rules.structured_outputs is not None:
-        options["structured_outputs"] = structured(rules.structured_outputs)
+        options["structured_outputs"] = rules.structured_outputs.for_vllm()
     return options
-
-
-def structured(outputs: StructuredOutputs) -> dict[str, object]:
-    """Return the shape of answers in vLLM's words."""
-    shapes = {name: shape for name, shape in outputs.shapes().items() if shape not in (None, False)}
-    if outputs.disable_any_whitespace:
-        return {**shapes, "disable_any_whitespace": True}
-    return shapes
 
 
 def to_sampled(completion: Completion, rules: Rules) -> Sampled | EngineUnavailable:

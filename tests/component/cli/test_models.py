@@ -39,7 +39,8 @@ def test_a_folder_joins_the_catalog_and_leaves_it(
 ) -> None:
     folder = tiny_model.build(Path("tiny"))
 
-    added = freesolo("models", "add", folder, "--price-input", "0.036", "--context", 512)
+    options = ("--price-input", "0.036", "--context", 512, "--tool-parser", "hermes")
+    added = freesolo("models", "add", folder, *options)
 
     assert added.code == 0, added.err
     assert "stays as it was generated" in added.out
@@ -47,6 +48,7 @@ def test_a_folder_joins_the_catalog_and_leaves_it(
     assert "--set model=local/tiny" in added.err
     (model,) = (each for each in _listed(freesolo) if each["added"])
     assert (model["id"], model["context"], model["price_input"]) == ("local/tiny", 512, 36_000)
+    assert (model["tool_parser"], model["reasoning_parser"]) == ("hermes", None)
     assert model["source"] == {"kind": "path", "path": str(folder.resolve())}
     assert str(model["revision"]).startswith("sha256-")
     assert model["algorithms"] == ["sft", "grpo", "opd"]
@@ -59,6 +61,15 @@ def test_a_folder_joins_the_catalog_and_leaves_it(
         "id": "local/tiny"
     }
     assert not [each for each in _listed(freesolo) if each["added"]]
+
+
+def test_a_parser_that_can_be_none_of_vllm_s_is_refused(
+    freesolo: Freesolo, with_folders: LiveHub
+) -> None:
+    folder = tiny_model.build(Path("tiny"))
+    refused = freesolo("models", "add", folder, "--context", 512, "--tool-parser", "--port")
+    assert refused.code == 2
+    assert "tool_parser" in refused.err
 
 
 def test_an_id_of_the_hugging_face_hub_is_pinned_to_the_commit_it_means_now(

@@ -113,6 +113,17 @@ def test_a_key_is_printed_once_and_told_by_its_beginning(
     assert key["patterns"] == ["local/*"]
 
 
+def test_a_key_is_limited_when_it_is_made_and_later(freesolo: Freesolo, with_hub: LiveHub) -> None:
+    made = freesolo("keys", "create", "ci", "--rpm", 60, "--tpm", 9000, "--json").document
+    assert made["limits"] == {"requests_per_minute": 60, "tokens_per_minute": 9000}
+    assert "60 rpm, 9000 tpm" in " ".join(freesolo("keys", "list").out.split())
+    limited = freesolo("keys", "limit", "ci", "--rpm", 5, "--json").document
+    assert limited["limits"] == {"requests_per_minute": 5, "tokens_per_minute": None}
+    assert "no limit of its own" in freesolo("keys", "limit", "ci").out
+    assert freesolo("keys", "limit", "ci", "--rpm", 0).code == 2
+    assert freesolo("keys", "limit", "nobody", "--rpm", 5).code == 3
+
+
 def test_a_key_is_revoked_by_its_id_its_beginning_or_its_name(
     freesolo: Freesolo, with_hub: LiveHub
 ) -> None:

@@ -40,7 +40,7 @@ def half_right(prompt: str) -> str:
 
 @pytest.fixture
 def models() -> Iterator[Models]:
-    with answering({"right": right, "half": half_right, RUN: right}) as models:
+    with answering({"right": right, "half": half_right, RUN: right, REVISION: right}) as models:
         yield models
 
 
@@ -256,7 +256,7 @@ def test_an_alias_of_ours_that_moves_spoils_the_evaluation(
     assert freesolo("results", folder, "--json").document == {"evaluations": []}
 
 
-def test_one_revision_is_evaluated_while_it_is_the_one_served(
+def test_one_revision_is_evaluated_by_its_name_and_must_be_what_answers(
     freesolo: Freesolo, math: Path, models: Models
 ) -> None:
     models.fingerprint = REVISION
@@ -265,7 +265,7 @@ def test_one_revision_is_evaluated_while_it_is_the_one_served(
     refused = freesolo("eval", REVISION, math, "--no-store", "--json")
 
     assert (served.code, served.document["revision"]) == (0, REVISION)
-    assert {request["model"] for request in models.requests} == {RUN}
+    assert {request["model"] for request in models.requests} == {REVISION}
     assert (refused.code, refused.error["code"]) == (4, "model_moved_conflict")
     assert f"freesolo deploy {REVISION}" in refused.error["hint"]
 

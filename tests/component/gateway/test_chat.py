@@ -127,7 +127,7 @@ def test_a_mistyped_model_is_not_found_and_the_nearest_is_named(platform: Platfo
         ({"messages": []}, "messages", "invalid_value"),
         ({"temperature": 3}, "temperature", "invalid_value"),
         ({"max_tokens": 0}, "max_tokens", "invalid_value"),
-        ({"tools": []}, "tools", "unknown_parameter"),
+        ({"tools": []}, "tools", "invalid_value"),
     ],
 )
 def test_a_request_that_cannot_be_right_is_a_bad_request(
@@ -137,6 +137,16 @@ def test_a_request_that_cannot_be_right_is_a_bad_request(
     assert response.status_code == 400
     assert response.json()["error"]["param"] == param
     assert response.json()["error"]["code"] == code
+
+
+def test_what_a_model_cannot_do_is_told_apart_from_what_is_wrong(platform: Platform) -> None:
+    with pytest.raises(openai.UnprocessableEntityError, match="does not think") as refused:
+        platform.openai().chat.completions.create(
+            model=BASE,
+            messages=HELLO,
+            extra_body={"chat_template_kwargs": {"enable_thinking": True}},
+        )
+    assert refused.value.param == "chat_template_kwargs"
 
 
 def test_a_body_that_is_not_json_is_a_bad_request(platform: Platform) -> None:
@@ -194,7 +204,10 @@ def test_a_caller_who_did_not_wait_for_the_engine_is_not_answered(
     platform.process.may_start.set()
     platform.openai().chat.completions.create(model=BASE, messages=said("still here"))
 
-    assert [body["messages"][0]["content"] for body in platform.engine.requests] == ["still here"]
+    # Beside what the engine was asked before it served anybody.
+    asked = [body["messages"] for body in platform.engine.requests]
+    assert HELLO not in asked
+    assert asked[-1] == said("still here")
 
 
 def test_an_engine_that_does_not_start_is_a_503_with_the_time_to_wait(platform: Platform) -> None:
@@ -237,13 +250,18 @@ def test_without_its_hub_a_gateway_lives_but_is_not_ready(
     assert _post(platform, model=BASE, messages=HELLO).status_code == 503
 
 
+@pytest.mark.parametrize("known", [True, False])
 def test_a_gateway_whose_own_key_is_wrong_says_so(
-    live_hub: LiveHub, start_gateway: Callable[[LiveHub], Platform]
+    live_hub: LiveHub, start_gateway: Callable[[LiveHub], Platform], *, known: bool
 ) -> None:
-    platform = start_gateway(replace(live_hub, gateway_key=live_hub.user_key))
-    response = httpx.get(f"{platform.url}/readyz")
-    assert response.status_code == 503
-    assert "the gateway's own key" in response.json()["error"]["message"]
+    wrong = live_hub.user_key if known else "fslo_unknown"
+    platform = start_gateway(replace(live_hub, gateway_key=wrong))
+    models = httpx.get(f"{platform.url}/v1/models", headers=_authorization(platform))
+    answer = _post(platform, model=BASE, messages=HELLO)
+    for response in (httpx.get(f"{platform.url}/readyz"), models, answer):
+        assert response.status_code == 503
+        assert "the gateway's own key" in response.json()["error"]["message"]
+        assert int(response.headers["Retry-After"]) > 0
 
 
 def test_a_path_that_is_not_there_is_answered_in_openai_s_form(platform: Platform) -> None:

@@ -9,6 +9,7 @@ import pytest
 from freesolo.engines import Endpoint
 from freesolo.errors import EngineUnavailable
 from serving_backend.engine import Engine
+from serving_backend.self_test import self_test
 from tests.fake_engine import FakeEngine, FakeProcess
 
 
@@ -24,7 +25,7 @@ def test_a_start_that_the_system_refuses_gives_its_reason_and_is_not_repeated_at
     process = FullDisk(FakeEngine())
 
     async def ask_twice() -> None:
-        engine = Engine(process, model="acme/tiny")
+        engine = Engine(process, model="acme/tiny", self_test=self_test)
         for reason in ("No space left on device", "No space left on device.*started again in"):
             with pytest.raises(EngineUnavailable, match=reason):
                 await engine.session(wait_seconds=5)

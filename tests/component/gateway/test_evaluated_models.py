@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import pytest
 
 from freesolo.client.chat import ChatClient
-from freesolo.errors import ModelMoved
+from freesolo.errors import Forbidden, ModelMoved
 from freesolo.evaluation.models import AskedModel, Sampling, find_target
 from tests.component.gateway.conftest import BASE, Platform
+from tests.hubs import make_keys
 
 HELLO = [{"role": "user", "content": "hello there"}]
 
@@ -53,3 +54,15 @@ def test_an_alias_that_moves_between_two_answers_is_noticed(
     answers = (model.ask(HELLO, sample=sample) for sample in range(10_000))
     with pytest.raises(ModelMoved, match=first.revision):
         list(answers)
+
+
+def test_the_gateway_is_told_which_org_is_meant(platform: Platform) -> None:
+    elsewhere = make_keys(platform.hub.app, org="acme").user
+    for org, key in (("local", platform.hub.user_key), ("acme", elsewhere)):
+        with ChatClient(f"{platform.url}/v1", key, org=org) as client:
+            assert client.complete(BASE, HELLO, max_tokens=8, temperature=0).text
+    with (
+        ChatClient(f"{platform.url}/v1", elsewhere, org="local") as client,
+        pytest.raises(Forbidden, match="does not belong to the org 'local'"),
+    ):
+        client.complete(BASE, HELLO, max_tokens=8, temperature=0)

@@ -165,9 +165,9 @@ class HubUnderTest:
         assert self.report(lease, "complete", {"step": 2}).status_code == 204
         return run_id
 
-    def deploy(self, adapter: str) -> Document:
+    def deploy(self, adapter: str, *, stage: bool = False) -> Document:
         """Ask for a deployment and return it."""
-        response = self.user.post("/v1/deployments", json={"adapter": adapter})
+        response = self.user.post("/v1/deployments", json={"adapter": adapter, "stage": stage})
         assert response.status_code == 201, response.text
         return _document(response)
 
@@ -186,18 +186,33 @@ class HubUnderTest:
             )
         return response
 
-    def make_live(self, adapter: str) -> Document:
+    def roll_back(self, model: str) -> Document:
+        """Ask for what an alias pointed to before and return its deployment."""
+        response = self.user.post(f"/v1/deployments/{model}/rollback")
+        assert response.status_code == 201, response.text
+        return _document(response)
+
+    def make_live(self, adapter: str, *, stage: bool = False) -> Document:
         """Deploy an adapter all the way; return the deployment."""
-        deployment = self.deploy(adapter)
+        return self.carry_out(self.deploy(adapter, stage=stage))
+
+    def carry_out(self, deployment: Document) -> Document:
+        """Do what a gateway does with the only deployment that waits; return it."""
         task = self.claim_deployment()
         assert task["id"] == deployment["id"]
         assert self.advance(task, "smoking", "ready").status_code == 204
-        return _document(self.user.get(f"/v1/deployments/{deployment['id']}"))
+        return self.deployment(deployment["id"])
 
-    def resolve(self, model: str, key: str | None = None) -> Response:
+    def deployment(self, deployment_id: str) -> Document:
+        """Return a deployment as its owner sees it."""
+        return _document(self.user.get(f"/v1/deployments/{deployment_id}"))
+
+    def resolve(self, model: str, key: str | None = None, *, org: str | None = None) -> Response:
         """Ask, as a gateway, what a user's key gets under a model name."""
         key_hash = sha256((key or self.keys.user).encode()).hexdigest()
-        return self.gateway.post("/v1/gateway/resolve", json={"key_hash": key_hash, "model": model})
+        return self.gateway.post(
+            "/v1/gateway/resolve", json={"key_hash": key_hash, "model": model, "org": org}
+        )
 
     def take_back_lost(self) -> None:
         """Do what the hub does a few times in the length of a lease."""

@@ -23,6 +23,7 @@ SCOPE_OF_CALL = [
     ("GET", RUN, Scope.RUNS_READ),
     ("POST", f"{RUN}/cancel", Scope.RUNS_WRITE),
     ("GET", "/v1/deployments", Scope.DEPLOYMENTS_READ),
+    ("POST", "/v1/deployments/run-0000000000/rollback", Scope.DEPLOYMENTS_WRITE),
     ("DELETE", "/v1/deployments/run-0000000000", Scope.DEPLOYMENTS_WRITE),
 ]
 

@@ -9,10 +9,12 @@ import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
+from freesolo.domain.catalog import SMOLLM2_135M
 from freesolo.domain.roles import Role
 from freesolo.schemas.accounts import ORG_HEADER, USER_SCOPES, Scope
+from hub_server.settings import HubSettings
 from hub_server.upkeep import write_key_uses
-from tests.component.hub.harness import Document, HubUnderTest, error_of
+from tests.component.hub.harness import Document, HubUnderTest, SettableClock, error_of
 from tests.component.hub.people import FULL, make_key_of_org, make_key_of_person, make_person
 
 
@@ -398,6 +400,52 @@ def test_a_key_for_some_environments_revokes_none_for_others(hub: HubUnderTest) 
     assert client.delete(f"/v1/keys/{narrow['id']}").status_code == 204
 
 
+def test_a_key_is_limited_and_the_gateway_is_told(hub: HubUnderTest) -> None:
+    made = make_key(hub.user, limits={"requests_per_minute": 60})
+    assert made["limits"] == {"requests_per_minute": 60, "tokens_per_minute": None}
+    limits = {"requests_per_minute": 5, "tokens_per_minute": 1000}
+    changed = hub.user.put(f"/v1/keys/{made['id']}/limits", json=limits).json()
+    assert changed["limits"] == limits
+    assert hub.resolve(SMOLLM2_135M.id, made["api_key"]).json()["limits"] == limits
+    assert hub.user.get("/v1/audit").json()["events"][0]["action"] == "key.limited"
+    lifted = hub.user.put(f"/v1/keys/{made['id']}/limits", json={}).json()
+    assert lifted["limits"] == {"requests_per_minute": None, "tokens_per_minute": None}
+
+
+def test_no_key_may_ask_for_more_than_the_hub_allows(hub_settings: HubSettings) -> None:
+    changes = {"key_requests_per_minute": 60}
+    with HubUnderTest(hub_settings.model_copy(update=changes), SettableClock()) as hub:
+        made = make_key(hub.user, limits={"requests_per_minute": 100})
+        for wanted, allowed in ((100, 60), (None, 60), (5, 5)):
+            limits = {"requests_per_minute": wanted}
+            assert hub.user.put(f"/v1/keys/{made['id']}/limits", json=limits).is_success
+            told = hub.resolve(SMOLLM2_135M.id, made["api_key"]).json()["limits"]
+            assert told == {"requests_per_minute": allowed, "tokens_per_minute": None}
+
+
+def test_no_limited_key_lets_itself_or_another_ask_for_more(hub: HubUnderTest) -> None:
+    limits = {"requests_per_minute": 60, "tokens_per_minute": None}
+    limited = make_key(hub.user, limits=limits)
+    client = hub.client(limited["api_key"])
+    assert make_key(client)["limits"] == limits
+    assert make_key(client, limits={"requests_per_minute": 59})["limits"] != limits
+    more = {"requests_per_minute": 61}
+    refused = client.post("/v1/keys", json={"name": "more", "limits": more})
+    assert (refused.status_code, error_of(refused)["code"]) == (403, "forbidden")
+    for wanted in (more, {}):
+        assert client.put(f"/v1/keys/{limited['id']}/limits", json=wanted).status_code == 403
+
+
+def test_nobody_limits_a_key_that_may_do_more_than_theirs(hub: HubUnderTest) -> None:
+    owner = make_person(hub, "owner", {"acme": Role.OWNER})
+    admin = make_person(hub, "ada", {"acme": Role.ADMIN})
+    key = make_key(owner)["id"]
+    limits = {"requests_per_minute": 1}
+    assert admin.put(f"/v1/keys/{key}/limits", json=limits).status_code == 403
+    assert hub.user.put(f"/v1/keys/{key}/limits", json=limits).status_code == 404
+    assert owner.put(f"/v1/keys/{key}/limits", json={"requests_per_minute": 0}).status_code == 422
+
+
 def test_a_key_for_some_environments_makes_no_org(hub: HubUnderTest) -> None:
     plan = replace(FULL, patterns=("acme/*",))
     ada = make_person(hub, "ada", {"acme": Role.OWNER}, plan)
@@ -431,6 +479,7 @@ def test_readers_change_nothing(hub: HubUnderTest) -> None:
         ("POST", "/v1/runs"),
         ("POST", "/v1/runs/run-0000000000/cancel"),
         ("POST", "/v1/deployments"),
+        ("POST", "/v1/deployments/run-0000000000/rollback"),
         ("DELETE", "/v1/deployments/run-0000000000"),
         ("POST", "/v1/projects"),
     ):

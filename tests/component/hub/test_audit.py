@@ -88,6 +88,12 @@ def _revocation(hub: HubUnderTest) -> Call:
     return Call(hub.user, f"/v1/keys/{made['id']}", {})
 
 
+def _limitation(hub: HubUnderTest) -> Call:
+    made = hub.user.post("/v1/keys", json={"name": "busy"}).json()
+    limits = {"requests_per_minute": 60}
+    return Call(hub.user, f"/v1/keys/{made['id']}/limits", {"json": limits}, once=False)
+
+
 def _publication(hub: HubUnderTest) -> Call:
     archive = hub.pack()
     headers = {"Content-Digest": content_digest(archive.archive_digest)}
@@ -154,6 +160,14 @@ def _undeployment(hub: HubUnderTest) -> Call:
     run_id = hub.train()
     hub.deploy(run_id)
     return Call(hub.user, f"/v1/deployments/{run_id}", {})
+
+
+def _rollback(hub: HubUnderTest) -> Call:
+    hub.publish()
+    run_id = hub.train()
+    for adapter in (f"{run_id}/step-1", run_id):
+        hub.make_live(adapter)
+    return Call(hub.user, f"/v1/deployments/{run_id}/rollback", {})
 
 
 def _evaluation(hub: HubUnderTest) -> Call:
@@ -250,6 +264,7 @@ CASES = [
     Case("POST", "/v1/projects", "project.created", _plain("/v1/projects", {"slug": "refunds"})),
     Case("POST", "/v1/keys", "key.created", _plain("/v1/keys", {"name": "ci"}, once=False)),
     Case("DELETE", "/v1/keys/{key_id}", "key.revoked", _revocation),
+    Case("PUT", "/v1/keys/{key_id}/limits", "key.limited", _limitation),
     Case("PUT", VERSION, "version.published", _publication),
     Case("POST", f"{VERSION}/promote", "version.published", _promotion),
     Case("POST", "/v1/uploads/{upload_id}/finalize", "version.published", _finalizing),
@@ -331,7 +346,8 @@ CASES = [
     Case("POST", "/v1/models", "model.added", _plain("/v1/models", added_entry())),
     Case("DELETE", "/v1/models/{model_id:path}", "model.removed", _removed_model),
     Case("POST", "/v1/deployments", "deployment.requested", _deployment),
-    Case("DELETE", "/v1/deployments/{model}", "deployment.withdrawn", _undeployment),
+    Case("POST", "/v1/deployments/{model:path}/rollback", "deployment.rolled-back", _rollback),
+    Case("DELETE", "/v1/deployments/{model:path}", "deployment.withdrawn", _undeployment),
     Case("POST", "/v1/evals", "evaluation.stored", _evaluation),
     Case("DELETE", "/v1/evals/{evaluation_id}", "evaluation.deleted", _removed_evaluation),
     Case(

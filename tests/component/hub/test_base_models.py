@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from freesolo.domain.catalog import SMOLLM2_135M
 from freesolo.domain.roles import Role
+from freesolo.schemas.usage import BillingMode
 from hub_server.models import EnvironmentVersion
 from hub_server.settings import HubSettings
 from tests.component.hub.base_models import ADDED, COMMIT, added_entry
@@ -112,6 +113,25 @@ def test_admins_add_models(hub: HubUnderTest, role: Role, status: int) -> None:
     client = make_key_of_org(hub, "local", role)
     assert client.post("/v1/models", json=added_entry()).status_code == status
     assert client.delete(f"/v1/models/{ADDED}").is_success == (status == 201)
+
+
+def test_who_pays_beforehand_does_not_name_the_price(hub_settings: HubSettings) -> None:
+    prepaid = hub_settings.model_copy(update={"billing": BillingMode.PREPAID})
+    with HubUnderTest(hub_settings, SettableClock()) as metering:
+        add(metering)
+        assert metering.resolve(ADDED).json()["prices"]["prompt"] == 5
+
+    with HubUnderTest(prepaid, SettableClock(), metering.keys) as hub:
+        costly = {"prompt": 600_000, "cached": 600_000, "completion": 1_800_000}
+        assert hub.resolve(ADDED).json()["prices"] == costly
+        shown = {model["id"]: model for model in hub.user.get("/v1/models").json()["models"]}
+        assert (shown[ADDED]["price_input"], shown[ADDED]["price_output"]) == (600_000, 1_800_000)
+        assert shown[MODEL]["price_input"] == SMOLLM2_135M.price_input
+
+        refused = hub.user.post("/v1/models", json=added_entry("acme/cheap", price_input=1))
+        assert (refused.status_code, error_of(refused)["code"]) == (403, "forbidden")
+        add(hub, model_id="acme/unpriced", price_input=0)
+        assert hub.resolve("acme/unpriced").json()["prices"] == costly
 
 
 def test_a_folder_is_added_only_where_the_operator_allows_it(hub_settings: HubSettings) -> None:

@@ -89,6 +89,8 @@ def fill(hub: HubUnderTest) -> dict[str, str]:
     hub.user.post("/v1/models", json=added_entry())
     spare = hub.user.post("/v1/keys", json={"name": "spare"}).json()
     return {
+        # Before the run that waits, which a worker would take first.
+        "ref": hub.train(),
         "org": "local",
         "slug": "local",
         "name": "agree",

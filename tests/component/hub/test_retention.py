@@ -131,6 +131,19 @@ def test_the_same_checkpoint_told_again_brings_nothing_back(hub: HubUnderTest) -
     assert kept(hub, run_id) == {1: (True, False), 2: (True, True)}
 
 
+@pytest.mark.parametrize("stage", [True, False])
+def test_what_answers_by_its_revision_is_kept_whatever_the_alias_points_to(
+    thrifty_hub: HubUnderTest, stage: bool
+) -> None:
+    thrifty_hub.publish()
+    run_id = thrifty_hub.train()
+    beside = thrifty_hub.make_live(f"{run_id}/step-1", stage=stage)
+    thrifty_hub.make_live(run_id)
+    drop_checkpoints(thrifty_hub.resources)
+    assert (to_drop(thrifty_hub), kept(thrifty_hub, run_id)[1]) == ([], (True, False))
+    assert thrifty_hub.resolve(beside["revision"]).status_code == 200
+
+
 def test_what_was_withdrawn_is_dropped_at_last(thrifty_hub: HubUnderTest) -> None:
     thrifty_hub.publish()
     run_id = thrifty_hub.train()

@@ -9,12 +9,21 @@ from hashlib import sha256
 import pytest
 from sqlalchemy import select, text
 
+from hub_server.billing import service as billing
 from hub_server.models import RequestRecord
 from hub_server.upkeep import sweep, upkeep
-from tests.component.hub.harness import HubUnderTest
+from tests.component.hub.harness import MODEL, HubUnderTest
 
 LEASE_SECONDS = 30
 DAY = 86_400
+REPLICA = {
+    "base_model": MODEL,
+    "served_as": "0123456789abcdef",
+    "url": "http://10.0.0.5:9000",
+    "host_url": "http://10.0.0.5:9001",
+    "api_key": "the-key-of-an-engine",
+    "state": "ready",
+}
 
 
 def test_a_row_that_cannot_be_read_holds_up_no_other(
@@ -63,6 +72,34 @@ def test_the_thread_lives_on_after_a_failure(
         "leftovers not removed",
         "upkeep failed",
     ]
+
+
+def test_a_hub_that_was_away_holds_no_silence_against_a_gateway_or_a_host(
+    any_hub: HubUnderTest,
+) -> None:
+    hub, life = any_hub, "life-of-an-engine"
+    hub.publish()
+    deployment = hub.deploy(hub.train())
+    task = hub.claim_deployment()
+    hub.gateway.put(f"/v1/gateway/replicas/{life}", json=REPLICA)
+    with hub.resources.sessions.begin() as session:
+        billing.credit(session, "local", 100, note="", now=hub.clock())
+    held = {"id": "a", "org": "local", "amount": 30}
+    assert hub.gateway.post("/v1/gateway/holds", json=held).is_success
+
+    hub.clock.advance(DAY)
+    with upkeep(hub.resources):
+        hub.take_back_lost()
+        assert hub.advance(task, "smoking").status_code == 204
+        replicas = hub.gateway.get("/v1/gateway/replicas").json()["replicas"]
+        assert [replica["life"] for replica in replicas] == [life]
+        assert hub.user.get("/v1/balance").json()["held"] == 30
+
+        hub.clock.advance(max(LEASE_SECONDS, billing.HOLD_SECONDS) + 1)
+        hub.take_back_lost()
+        assert hub.deployment(deployment["id"])["state"] == "queued"
+        assert hub.gateway.get("/v1/gateway/replicas").json()["replicas"] == []
+        assert hub.user.get("/v1/balance").json()["held"] == 0
 
 
 def test_blobs_that_nothing_refers_to_go_after_a_day(hub: HubUnderTest) -> None:

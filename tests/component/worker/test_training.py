@@ -66,7 +66,10 @@ HIGHER = '''
         return Higher()
 '''
 
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "provenance.json")
+ADAPTER_FILES = (
+    *("adapter_config.json", "adapter_model.safetensors", "fingerprint.json"),
+    "provenance.json",
+)
 
 
 def saved_steps(platform: Platform, run: Run) -> list[int]:

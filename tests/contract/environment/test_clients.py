@@ -192,6 +192,16 @@ def test_the_first_project_that_is_set_replaces_any_other(
     assert gateway.last.headers["x-freesolo-project-id"] == project
 
 
+def test_a_key_of_several_orgs_says_which_it_means(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FREESOLO_ORG", "acme")
+
+    complete(OpenAI(api_key="fs-1", base_url=gateway.url))
+
+    assert gateway.last.headers["freesolo-org"] == "acme"
+
+
 @clause("C10.4")
 def test_without_a_project_the_caller_s_header_is_kept(gateway: Gateway) -> None:
     headers = {"X-Freesolo-Project-ID": "mine", "X-Freesolo-Provider": "openai"}

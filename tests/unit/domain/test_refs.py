@@ -115,6 +115,7 @@ def test_an_adapter_reference_in_its_four_forms() -> None:
 def test_a_revision_prints_as_it_was_parsed(step: int | None) -> None:
     revision = adapter_revision("run-ab12cd34ef", step, DIGEST)
     assert str(AdapterRef.parse(revision)) == revision
+    assert AdapterRef.parse(revision).content == DIGEST.removeprefix("sha256:")[:40]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from freesolo.domain.catalog import SMOLLM2_135M
-from serving_backend.app import Engines
 from serving_backend.settings import ServingSettings
 from serving_backend.vllm_process import VllmProcess
 
@@ -13,12 +12,6 @@ SETTINGS = ServingSettings(
     api_key=SecretStr("fslo_gateway"), data_dir=Path("/data"), cache_dir=Path("/cache")
 )
 OTHERS = SMOLLM2_135M.model_copy(update={"revision": "another"})
-
-
-def test_two_models_of_one_name_have_an_engine_each() -> None:
-    engines = Engines(SETTINGS, VllmProcess)
-    assert engines.of(SMOLLM2_135M) is engines.of(SMOLLM2_135M.model_copy())
-    assert engines.of(SMOLLM2_135M) is not engines.of(OTHERS)
 
 
 def test_the_processes_of_two_models_of_one_name_are_recorded_apart() -> None:

@@ -17,9 +17,9 @@ def _option(name: str, *, max_rank: int = 32, context: int = 8192, on_gpu: bool 
     return command[command.index(f"--{name}") + 1]
 
 
-def _command(*, max_rank: int = 32, context: int = 8192, on_gpu: bool = False) -> list[str]:
+def _command(*, on_gpu: bool = False, **entry: object) -> list[str]:
     return command_line(
-        SMOLLM2_135M.model_copy(update={"max_rank": max_rank, "context": context}),
+        SMOLLM2_135M.model_copy(update=entry),
         ServingSettings(api_key="k", data_dir=Path("data"), cache_dir=Path("cache")),
         Path("model"),
         endpoint=Endpoint("http://127.0.0.1:5555", _SECRET),
@@ -43,6 +43,14 @@ def test_room_is_reserved_for_the_next_rank_that_vllm_knows(max_rank: int, reser
 @pytest.mark.parametrize(("context", "served"), [(512, "512"), (8192, "2048")])
 def test_the_shorter_of_both_limits_holds(context: int, served: str) -> None:
     assert _option("max-model-len", context=context) == served
+
+
+def test_what_a_model_says_is_parsed_as_its_catalog_entry_says() -> None:
+    thinker = _command(reasoning_parser="qwen3", tool_parser="qwen3_coder")
+    assert thinker[thinker.index("--reasoning-parser") + 1] == "qwen3"
+    assert thinker[thinker.index("--tool-call-parser") + 1] == "qwen3_coder"
+    assert "--enable-auto-tool-choice" in thinker
+    assert not any("parser" in part or "tool" in part for part in _command())
 
 
 def test_a_gpu_needs_no_limits_of_a_small_machine() -> None:

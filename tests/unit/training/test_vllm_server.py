@@ -8,7 +8,7 @@ import pytest
 from freesolo.domain.train_tables import StructuredOutputs
 from freesolo.engines import Endpoint
 from training_backend.sampling.sampler import Finish, Request, Rules, Sampled
-from training_backend.sampling.vllm import request_options, structured, to_sampled
+from training_backend.sampling.vllm import request_options, to_sampled
 from training_backend.sampling.vllm_server import OwnEngine
 from training_backend.vllm_client import Completion
 
@@ -69,7 +69,7 @@ def test_a_request_carries_its_own_seed_and_every_stop() -> None:
 def test_shapes_are_named_as_vllm_names_them(
     table: dict[str, object], asked: dict[str, object]
 ) -> None:
-    assert structured(StructuredOutputs.model_validate(table)) == asked
+    assert StructuredOutputs.model_validate(table).for_vllm() == asked
 
 
 @pytest.mark.parametrize(

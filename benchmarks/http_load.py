@@ -1,0 +1,126 @@
+"""A load of chat requests on one address, from a process of its own, with little work for each.
+
+    python -m benchmarks.http_load '{"url": ..., "key": ..., "body": {...}, "concurrency": 8, "seconds": 4}'
+
+It prints the milliseconds until the first and the last byte of each answer, as JSON.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from typing import cast
+from urllib.parse import urlsplit
+
+import uvloop
+
+
+@dataclass(frozen=True)
+class Load:
+    """Who is asked what by how many at once, and for how long."""
+
+    url: str
+    key: str
+    body: dict[str, object]
+    concurrency: int
+    seconds: float
+
+
+@dataclass
+class Answered:
+    """The milliseconds of each answer until its first piece and its end, and the seconds in all."""
+
+    first: list[float] = field(default_factory=list)
+    whole: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+class Connection(asyncio.Protocol):
+    """One caller: asks again as soon as it is answered."""
+
+    def __init__(self, request: bytes, answered: Answered, deadline: float) -> None:
+        self._request = request
+        self._answered = answered
+        self._deadline = deadline
+        self._buffer = b""
+        self._transport: asyncio.WriteTransport
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Ask."""
+        self._transport = cast("asyncio.WriteTransport", transport)
+        self._ask()
+
+    def data_received(self, data: bytes) -> None:
+        """Take a piece of the answer; after the last, ask again."""
+        self._buffer += data
+        head, found, body = self._buffer.partition(b"\r\n\r\n")
+        if not found or not body:
+            return
+        now = time.perf_counter()
+        if not self._first:
+            if not head.startswith(b"HTTP/1.1 200"):
+                self._fail(f"answered {self._buffer[:500]!r}")
+                return
+            self._first = now
+        if not _is_whole(head, body):
+            return
+        self._answered.first.append(1000 * (self._first - self._asked))
+        self._answered.whole.append(1000 * (now - self._asked))
+        if now < self._deadline:
+            self._ask()
+        else:
+            self._transport.close()
+            self.done.set_result(None)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Fail if an answer was awaited."""
+        self._fail("hung up")
+
+    def _ask(self) -> None:
+        self._buffer, self._first = b"", 0.0
+        self._asked = time.perf_counter()
+        self._transport.write(self._request)
+
+    def _fail(self, reason: str) -> None:
+        if not self.done.done():
+            self.done.set_exception(RuntimeError(reason))
+
+
+def _is_whole(head: bytes, body: bytes) -> bool:
+    lowered = head.lower()
+    if b"content-length:" in lowered:
+        length = int(lowered.partition(b"content-length:")[2].partition(b"\r\n")[0])
+        return len(body) >= length
+    return body.endswith(b"0\r\n\r\n")
+
+
+async def put(load: Load) -> Answered:
+    """Ask for as long as the load says, and return how that went."""
+    parts = urlsplit(load.url)
+    content = json.dumps(load.body).encode()
+    lines = (
+        f"POST {parts.path} HTTP/1.1",
+        f"Host: {parts.netloc}",
+        f"Authorization: Bearer {load.key}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(content)}",
+    )
+    request = "\r\n".join([*lines, "", ""]).encode() + content
+    answered = Answered()
+    began = time.perf_counter()
+    loop = asyncio.get_running_loop()
+    pairs = [
+        await loop.create_connection(
+            lambda: Connection(request, answered, began + load.seconds), parts.hostname, parts.port
+        )
+        for _ in range(load.concurrency)
+    ]
+    await asyncio.gather(*(connection.done for _, connection in pairs))
+    answered.seconds = time.perf_counter() - began
+    return answered
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(uvloop.run(put(Load(**json.loads(sys.argv[1])))))))
