@@ -11,6 +11,8 @@ import asyncio
 import json
 import subprocess
 import sys
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,11 @@ from freesolo.logs import configure_logging
 from serving_backend import engine_journal
 from serving_backend.app import create_app
 from serving_backend.engine_journal import Message, Receive, Scope, Send, UsageJournal
+from serving_backend.server import serve
 from serving_backend.settings import ServingSettings
 from serving_backend.usage import journal_of
 from serving_backend.vllm_process import VllmProcess
+from tests import fake_engine
 
 ANSWER_TOKENS = 32
 PROMPT_TOKENS = 24
@@ -63,7 +67,7 @@ class Upstream:
         else:
             await asyncio.sleep(pause * ANSWER_TOKENS)
             await _start(send, _JSON)
-            await send({"type": "http.response.body", "body": _whole(name, body["model"])})
+            await send({"type": "http.response.body", "body": _whole(name, body)})
 
 
 async def _stream(send: Send, name: str, body: dict[str, Any], pause: float) -> None:
@@ -105,9 +109,13 @@ async def _piece(send: Send, body: bytes) -> None:
     await send({"type": "http.response.body", "body": body, "more_body": True})
 
 
-def _whole(name: str, model: str) -> bytes:
+def _whole(name: str, body: dict[str, Any]) -> bytes:
+    model = body["model"]
     message = {"role": "assistant", "content": " word" * ANSWER_TOKENS, "reasoning": None}
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+    # What the self-test asks for, in which each model differs from the others.
+    token = {"token": "token_id:1", "logprob": -1.0 - zlib.crc32(model.encode()) % 1000}
+    logprobs = {"content": [token | {"top_logprobs": [token]}]} if body.get("logprobs") else None
+    choice = {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": "stop"}
     return json.dumps(
         {
             "id": name,
@@ -131,6 +139,10 @@ class FastProcess(VllmProcess):
         self._child = self._spawn(Path(), endpoint)
         return endpoint
 
+    async def write_adapters(self, folder: Path) -> Sequence[Path]:
+        """Write adapters, which it does not look at."""
+        return fake_engine.write_adapters(folder, self.room.in_batch)
+
     def _spawn(self, model: Path, endpoint: Endpoint) -> "subprocess.Popen[bytes]":
         self._journal = journal_of(self.settings.data_dir / "usage", endpoint.life)
         return processes.start(
@@ -147,11 +159,12 @@ def main() -> None:
     if sys.argv[1] == "gateway":
         settings = ServingSettings()
         configure_logging(settings.log_level)
-        app: Any = create_app(settings, process=FastProcess)
-        host, port = settings.host, settings.port
+        serve(create_app(settings, process=FastProcess), settings)
     else:
-        app, host, port = UsageJournal(Upstream()), "127.0.0.1", int(sys.argv[1])
-    uvicorn.run(app, host=host, port=port, log_config=None, access_log=False)
+        upstream: Any = UsageJournal(Upstream())
+        uvicorn.run(
+            upstream, host="127.0.0.1", port=int(sys.argv[1]), log_config=None, access_log=False
+        )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ and latencies are compared with the upstream's own in the same round::
     python -m benchmarks.gateway --engine vllm
 
 Against a fast upstream, what 32 at once wait for is mostly each other: there `added` is measured with
-answers that take 0.2 s, and throughput with answers that take nothing.
+answers that take 0.2 s, whose callers begin one after the other, and throughput with answers that take nothing.
 """
 
 import argparse
@@ -35,6 +35,7 @@ from freesolo import processes
 from freesolo.domain.catalog import SMOLLM2_135M
 from serving_backend.engine import BASE_MODEL
 
+UV = Path(sys.executable).with_name("uv")
 PEERS = Path(__file__).parents[1] / "build" / "gateway-peers"
 PINS = Path(__file__).with_name("gateway_peers.txt")
 LITELLM_KEY = "sk-benchmark"
@@ -138,9 +139,9 @@ def litellm(folder: Path, upstream: Side) -> Iterator[Side]:
     """Run LiteLLM's proxy before an upstream, with one worker."""
     programs = PEERS / "bin"
     if not (programs / "litellm").exists():
-        subprocess.run(["uv", "venv", "--quiet", "--clear", PEERS], check=True)
+        subprocess.run([UV, "venv", "--quiet", "--clear", PEERS], check=True)
         subprocess.run(
-            ["uv", "pip", "install", "--quiet", "--python", programs / "python", "-r", PINS],
+            [UV, "pip", "install", "--quiet", "--python", programs / "python", "-r", PINS],
             check=True,
         )
     config = {
@@ -208,7 +209,12 @@ def measure(
             for name, side in sides.items():
                 body = _body(side, case, tokens)
                 load = Load(
-                    f"{side.url}/v1/chat/completions", side.key, body, case.concurrency, seconds
+                    f"{side.url}/v1/chat/completions",
+                    side.key,
+                    body,
+                    case.concurrency,
+                    seconds,
+                    spread=case.takes,
                 )
                 worked = _processor_seconds(side.pid)
                 figures = _figures(_put(load), tokens)

@@ -18,13 +18,18 @@ import uvloop
 
 @dataclass(frozen=True)
 class Load:
-    """Who is asked what by how many at once, and for how long."""
+    """Who is asked what by how many at once, and for how long.
+
+    The callers begin one after the other within `spread` seconds. Answers that all take the same time would
+    otherwise keep them in step, and what is measured is how they wait for each other.
+    """
 
     url: str
     key: str
     body: dict[str, object]
     concurrency: int
     seconds: float
+    spread: float = 0.0
 
 
 @dataclass
@@ -111,13 +116,14 @@ async def put(load: Load) -> Answered:
     answered = Answered()
     began = time.perf_counter()
     loop = asyncio.get_running_loop()
-    pairs = [
-        await loop.create_connection(
+    done = []
+    for _ in range(load.concurrency):
+        _, connection = await loop.create_connection(
             lambda: Connection(request, answered, began + load.seconds), parts.hostname, parts.port
         )
-        for _ in range(load.concurrency)
-    ]
-    await asyncio.gather(*(connection.done for _, connection in pairs))
+        done.append(connection.done)
+        await asyncio.sleep(load.spread / load.concurrency)
+    await asyncio.gather(*done)
     answered.seconds = time.perf_counter() - began
     return answered
 

@@ -51,6 +51,7 @@ from hub_server.environments.service import version_key
 from hub_server.models import Environment, EnvironmentVersion, Org, SearchDocument
 from hub_server.search.documents import facet, words_of
 
+UV = Path(sys.executable).with_name("uv")
 PEERS = Path(__file__).parents[1] / "build" / "registry-peers"
 PINS = Path(__file__).with_name("registry_peers.txt")
 POSTGRES = Path("/usr/lib/postgresql")
@@ -441,9 +442,9 @@ def install_peers() -> Path:
     """Return the folder of the peers' commands, installed if they are not."""
     programs = PEERS / "bin"
     if not (programs / "pypi-server").exists():
-        subprocess.run(["uv", "venv", "--quiet", "--clear", PEERS], check=True)
+        subprocess.run([UV, "venv", "--quiet", "--clear", PEERS], check=True)
         subprocess.run(
-            ["uv", "pip", "install", "--quiet", "--python", programs / "python", "-r", PINS],
+            [UV, "pip", "install", "--quiet", "--python", programs / "python", "-r", PINS],
             check=True,
         )
     return programs

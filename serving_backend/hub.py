@@ -1,10 +1,9 @@
 """The gateway's side of the hub: who asks, for what, which adapters to deploy, what was used."""
 
 import asyncio
-import functools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -31,6 +30,7 @@ from freesolo.schemas.usage import EngineTokens, HoldIds, NewHold, UsageBatch
 
 # A revoked key or a moved alias takes effect within this time.
 _CACHE_SECONDS = 1.0
+_RENEW_SECONDS = _CACHE_SECONDS / 2
 _CACHE_ENTRIES = 10_000
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -39,7 +39,9 @@ _Model = TypeVar("_Model", bound=BaseModel)
 class Hub:
     """A connection to the hub with the gateway's service key. Methods raise the hub's own errors."""
 
-    def __init__(self, url: str, api_key: str) -> None:
+    def __init__(
+        self, url: str, api_key: str, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._url = url.rstrip("/")
         self._http = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {api_key}"},
@@ -48,8 +50,10 @@ class Hub:
             trust_env=not is_loopback(url),
         )
         self._checked_at = -math.inf
-        # When it was asked, and the answer or the way to it.
-        self._targets: dict[ResolveTarget, tuple[float, asyncio.Task[Target]]] = {}
+        self._clock = clock
+        # When it was asked, and the answer.
+        self._targets: dict[ResolveTarget, tuple[float, Target]] = {}
+        self._asking: dict[ResolveTarget, asyncio.Task[Target]] = {}
 
     async def close(self) -> None:
         """Close the connections."""
@@ -67,22 +71,33 @@ class Hub:
             ) from None
 
     async def resolve(self, key: KeyHash, model: str) -> Target:
-        """Return what a key gets under a model name, from memory for up to one second."""
-        wanted = ResolveTarget(key_hash=key.key_hash, org=key.org, model=model)
-        asked_at, asking = self._targets.get(wanted, (-math.inf, None))
-        if asking is None or time.monotonic() - asked_at >= _CACHE_SECONDS:
-            if len(self._targets) >= _CACHE_ENTRIES:
-                self._targets.clear()
-            # Whoever comes meanwhile waits for the same answer: else all who ask at once ask the hub.
-            asking = asyncio.create_task(self._ask_for(Target, "/v1/gateway/resolve", wanted))
-            asking.add_done_callback(functools.partial(self._forget_failure, wanted))
-            self._targets[wanted] = (time.monotonic(), asking)
-        return await asyncio.shield(asking)
+        """Return what a key gets under a model name, from memory for up to one second.
 
-    def _forget_failure(self, wanted: ResolveTarget, asked: "asyncio.Task[Target]") -> None:
-        failed = asked.cancelled() or asked.exception() is not None
-        if failed and self._targets.get(wanted, (0.0, None))[1] is asked:
-            del self._targets[wanted]
+        It is asked for anew before that time is over, so that whoever keeps asking waits only once. All
+        who wait for the same answer are one question to the hub.
+        """
+        wanted = ResolveTarget(key_hash=key.key_hash, org=key.org, model=model)
+        asked_at, known = self._targets.get(wanted, (-math.inf, None))
+        age = self._clock() - asked_at
+        if age >= _RENEW_SECONDS and wanted not in self._asking:
+            asking = asyncio.create_task(self._ask_anew(wanted))
+            # Nobody need be waiting for it.
+            asking.add_done_callback(lambda asked: asked.cancelled() or asked.exception())
+            self._asking[wanted] = asking
+        if known is not None and age < _CACHE_SECONDS:
+            return known
+        return await asyncio.shield(self._asking[wanted])
+
+    async def _ask_anew(self, wanted: ResolveTarget) -> Target:
+        asked_at = self._clock()
+        try:
+            target = await self._ask_for(Target, "/v1/gateway/resolve", wanted)
+        finally:
+            del self._asking[wanted]
+        if len(self._targets) >= _CACHE_ENTRIES:
+            self._targets.clear()
+        self._targets[wanted] = asked_at, target
+        return target
 
     async def models(self, key: KeyHash) -> list[ServedModel]:
         """Return every name that a key may ask for."""

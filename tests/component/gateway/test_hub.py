@@ -102,3 +102,26 @@ def test_what_is_asked_in_one_org_is_not_told_in_another(slow_hub: SlowHub, url:
 
     asyncio.run(ask())
     assert slow_hub.asked == 3
+
+
+def test_who_keeps_asking_does_not_wait_again(slow_hub: SlowHub, url: str) -> None:
+    now = 0.0
+
+    async def ask() -> None:
+        nonlocal now
+        hub = Hub(url, "key", clock=lambda: now)
+        try:
+            await hub.resolve(_KEY, "m")
+            now = 0.6
+            # From memory, sooner than the hub answers, and it is asked for anew beside that.
+            await asyncio.wait_for(hub.resolve(_KEY, "m"), 0.01)
+            now = 1.2
+            await hub.resolve(_KEY, "m")
+            assert slow_hub.asked == 2
+            now = 2.2
+            await hub.resolve(_KEY, "m")
+            assert slow_hub.asked == 3
+        finally:
+            await hub.close()
+
+    asyncio.run(ask())
