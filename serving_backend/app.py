@@ -63,7 +63,7 @@ async def _lifespan(
         stack.push_async_callback(hub.close)
         usage = UsageLog(settings.data_dir / "usage", hub)
         # When the engines have ended too: this gateway may never be started again.
-        stack.push_async_callback(_hand_over, usage)
+        stack.push_async_callback(usage.hand_over)
         engines = Engines(settings, process)
         stack.push_async_callback(engines.close)
         adapters = AdapterStore(
@@ -84,7 +84,7 @@ async def _lifespan(
             settings=settings,
             metrics=metrics,
         )
-        reconciliation = Reconciliation(engines.all, hub, folder=settings.data_dir / "usage")
+        reconciliation = Reconciliation(engines.all, hub, usage)
         metrics.watch(
             engines.all,
             in_flight=completions.in_flight,
@@ -106,14 +106,6 @@ async def _lifespan(
             await stack.enter_async_context(running(loop))
         stack.push_async_callback(completions.close)
         yield
-
-
-async def _hand_over(usage: UsageLog) -> None:
-    """Deliver the last counts; what an absent hub does not take waits for the next start."""
-    try:
-        await usage.deliver()
-    except (FreesoloError, OSError) as error:
-        logger.warning("usage not delivered", extra={"reason": str(error)})
 
 
 async def _answer_error(request: Request, error: Exception) -> JSONResponse:

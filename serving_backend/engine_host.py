@@ -189,10 +189,8 @@ def create_app(settings: EngineHostSettings, *, process: ProcessFactory | None =
             )
             app.state.host = host
             # From here on back: no more requests, no engine, and what it counted is handed over.
-            stack.push_async_callback(usage.deliver)
-            reconciliation = Reconciliation(
-                lambda: [engine], hub, folder=settings.data_dir / "usage"
-            )
+            stack.push_async_callback(usage.hand_over)
+            reconciliation = Reconciliation(lambda: [engine], hub, usage)
             for loop in (usage.deliver_forever, reconciliation.compare_forever):
                 await stack.enter_async_context(running(loop))
             stack.push_async_callback(engine.close)

@@ -9,14 +9,13 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from freesolo.errors import FreesoloError
 from serving_backend.engine import Engine, Session
 from serving_backend.hub import Hub
-from serving_backend.usage import is_delivered, journal_of
+from serving_backend.usage import UsageLog
 
 logger = logging.getLogger(__name__)
 
@@ -49,12 +48,12 @@ class Counters:
 
 
 class Reconciliation:
-    """Compares the ledger with this process' engines. Their accounts are under `folder`."""
+    """Compares the ledger with this process' engines, whose accounts `usage` delivers."""
 
-    def __init__(self, engines: Callable[[], Iterable[Engine]], hub: Hub, *, folder: Path) -> None:
+    def __init__(self, engines: Callable[[], Iterable[Engine]], hub: Hub, usage: UsageLog) -> None:
         self._engines = engines
         self._hub = hub
-        self._folder = folder
+        self._usage = usage
         # By the engine's life: its counters when that was last known, and the difference.
         self._known: dict[str, tuple[Counters, Tokens]] = {}
 
@@ -87,7 +86,7 @@ class Reconciliation:
         known, difference = self._known.get(session.life, (None, Tokens(0, 0)))
         if counters.requests or counters == known:
             return
-        if not await asyncio.to_thread(is_delivered, journal_of(self._folder, session.life)):
+        if not await asyncio.to_thread(self._usage.is_delivered, session.life):
             return
         rows = await self._hub.engine_tokens(session.life)
         if await _look(session) != counters:
@@ -116,7 +115,9 @@ def read_counters(page: str) -> Counters:
     sums = dict.fromkeys(wanted, 0.0)
     for family in text_string_to_metric_families("\n".join(lines) + "\n"):
         for sample in family.samples:
-            sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
+            # Others may begin with such a name.
+            if sample.name in sums:
+                sums[sample.name] += sample.value
     return Counters(
         Tokens(int(sums[_PROMPT]), int(sums[_COMPLETION])),
         requests=int(sum(sums[name] for name in _BUSY)),

@@ -80,6 +80,18 @@ class UsageLog:
         for journal in journals(self._folder):
             await self._deliver_accounts(journal)
 
+    async def hand_over(self) -> None:
+        """Deliver for the last time; what an absent hub does not take waits for the next start."""
+        try:
+            await self.deliver()
+        except (FreesoloError, OSError) as error:
+            logger.warning("usage not delivered", extra={"reason": str(error)})
+
+    def is_delivered(self, engine: str) -> bool:
+        """Say whether every request that a life of an engine has begun is ended, and with the hub."""
+        journal = journal_of(self._folder, engine)
+        return not _files(journal, "open") and not _files(journal, "closed")
+
     def _waiting(self) -> list[Path]:
         if self._open.exists():
             self._open.rename(self._folder / f"{uuid.uuid4().hex}.sending")
@@ -178,11 +190,6 @@ def end_journal(journal: Path) -> None:
     """Note that the engine has ended: what is open in it is lost."""
     if journal.is_dir():
         (journal / _ENDED).touch()
-
-
-def is_delivered(journal: Path) -> bool:
-    """Say whether every request that an engine has begun is ended, and with the hub."""
-    return not _files(journal, "open") and not _files(journal, "closed")
 
 
 def await_accounts(journal: Path, *, seconds: float) -> None:

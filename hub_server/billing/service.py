@@ -1,8 +1,8 @@
 """The ledger: each request is a row once, and an org's balance is its credits less its rows.
 
 Two witnesses tell of every request, the gateway and the engine, in any order and as often as they
-like. Whoever comes first settles it. Only one thing is said afterwards: a gateway that failed its caller
-voids what the engine counted.
+like. Whoever comes first settles it. Only one thing is said of money afterwards: a gateway that failed its
+caller voids what the engine counted, whose counts the row keeps for comparison with the engine.
 """
 
 import logging

@@ -19,6 +19,15 @@ from tests.factories import content_digest, make_artifact, make_environment, pac
 from tests.hubs import Keys, make_keys, resources_of
 
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+# What the host of an engine tells of it.
+REPLICA = {
+    "base_model": MODEL,
+    "served_as": "0123456789abcdef",
+    "url": "http://10.0.0.5:9000",
+    "host_url": "http://10.0.0.5:9001",
+    "api_key": "the-key-of-an-engine",
+    "state": "ready",
+}
 
 # The JSON object of an answer.
 Document = dict[str, Any]

@@ -7,21 +7,13 @@ from sqlalchemy import select
 
 from hub_server.models import Replica
 from hub_server.upkeep import take_back_lost
-from tests.component.hub.harness import MODEL, HubUnderTest, error_of
+from tests.component.hub.harness import MODEL, REPLICA, HubUnderTest, error_of
 
 LIFE = "life-of-engine-1"
-FACTS = {
-    "base_model": MODEL,
-    "served_as": "0123456789abcdef",
-    "url": "http://10.0.0.5:9000",
-    "host_url": "http://10.0.0.5:9001",
-    "api_key": "the-key-of-an-engine",
-    "state": "ready",
-}
 
 
 def announce(hub: HubUnderTest, life: str = LIFE, **changes: str) -> Response:
-    return hub.gateway.put(f"/v1/gateway/replicas/{life}", json=FACTS | changes)
+    return hub.gateway.put(f"/v1/gateway/replicas/{life}", json=REPLICA | changes)
 
 
 def living(hub: HubUnderTest) -> list[dict[str, Any]]:
@@ -33,7 +25,7 @@ def test_an_engine_is_found_with_all_that_a_gateway_needs(any_hub: HubUnderTest)
     assert announce(any_hub).json() == {"lease_seconds": 10.0}
 
     [replica] = living(any_hub)
-    assert replica == {**FACTS, "life": LIFE, "started_at": "2030-01-01T00:00:00Z"}
+    assert replica == {**REPLICA, "life": LIFE, "started_at": "2030-01-01T00:00:00Z"}
 
 
 def test_an_engine_that_falls_silent_is_not_found_and_then_forgotten(hub: HubUnderTest) -> None:
@@ -65,13 +57,13 @@ def test_the_key_of_an_engine_is_not_in_the_database_in_the_clear(hub: HubUnderT
 
     with hub.resources.readers() as session:
         [stored] = session.scalars(select(Replica.encrypted_key)).all()
-    assert FACTS["api_key"].encode() not in stored
+    assert REPLICA["api_key"].encode() not in stored
 
 
 def test_only_gateways_may_ask_or_tell(hub: HubUnderTest) -> None:
     for client in (hub.user, hub.worker):
         assert client.get("/v1/gateway/replicas").status_code == 403
-        assert client.put(f"/v1/gateway/replicas/{LIFE}", json=FACTS).status_code == 403
+        assert client.put(f"/v1/gateway/replicas/{LIFE}", json=REPLICA).status_code == 403
         assert client.delete(f"/v1/gateway/replicas/{LIFE}").status_code == 403
         assert client.get(f"/v1/gateway/base-models/{MODEL}").status_code == 403
 

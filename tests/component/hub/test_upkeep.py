@@ -12,18 +12,10 @@ from sqlalchemy import select, text
 from hub_server.billing import service as billing
 from hub_server.models import RequestRecord
 from hub_server.upkeep import sweep, upkeep
-from tests.component.hub.harness import MODEL, HubUnderTest
+from tests.component.hub.harness import REPLICA, HubUnderTest
 
 LEASE_SECONDS = 30
 DAY = 86_400
-REPLICA = {
-    "base_model": MODEL,
-    "served_as": "0123456789abcdef",
-    "url": "http://10.0.0.5:9000",
-    "host_url": "http://10.0.0.5:9001",
-    "api_key": "the-key-of-an-engine",
-    "state": "ready",
-}
 
 
 def test_a_row_that_cannot_be_read_holds_up_no_other(
