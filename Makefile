@@ -43,8 +43,9 @@ migrations: setup
 	FREESOLO_SERVER_DATABASE_URL=sqlite:///$(CHECK_DB) $(BIN)/alembic upgrade head
 	FREESOLO_SERVER_DATABASE_URL=sqlite:///$(CHECK_DB) $(BIN)/alembic check
 
+# Two at a time, each file with one of them: half of what tests do is wait for other processes.
 pytest: setup
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 docs: setup  ## Write the generated parts of the documentation anew
 	$(BIN)/python docs/generate.py

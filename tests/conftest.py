@@ -48,20 +48,23 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[str | None]:
-    """The URL of a PostgreSQL server with a migrated database `freesolo_template`, if any."""
+def postgres_server(worker_id: str) -> Iterator[str | None]:
+    """The URL of a PostgreSQL server with a migrated database to copy, if any."""
     with any_postgres() as server:
         if server is not None:
-            migrate(create_database(server, "freesolo_template"))
+            migrate(create_database(server, f"freesolo_template_{worker_id}"))
         yield server
 
 
 @pytest.fixture
-def postgres_url(postgres_server: str | None) -> str:
+def postgres_url(postgres_server: str | None, worker_id: str) -> str:
     """An empty, migrated PostgreSQL database of the test's own."""
     if postgres_server is None:
         require_package("postgresql")
-    return create_database(postgres_server, "freesolo_test", template="freesolo_template")
+    # The server may be one that others who test use too.
+    return create_database(
+        postgres_server, f"freesolo_test_{worker_id}", template=f"freesolo_template_{worker_id}"
+    )
 
 
 @pytest.fixture(scope="session")

@@ -247,7 +247,8 @@ def other_hub(hub: HubUnderTest, request: pytest.FixtureRequest, folder: Path) -
     changes: dict[str, object] = {}
     if settings.database_url:
         server = request.getfixturevalue("postgres_server")
-        changes["database_url"] = create_database(server, "freesolo_restored")
+        name = f"freesolo_restored_{request.getfixturevalue('worker_id')}"
+        changes["database_url"] = create_database(server, name)
     if settings.s3_bucket:
         changes |= request.getfixturevalue("other_bucket")
     return settings.model_copy(update=changes)
