@@ -8,7 +8,7 @@ and latencies are compared with the upstream's own in the same round::
     python -m benchmarks.gateway --engine vllm
 
 Against a fast upstream, what 32 at once wait for is mostly each other: there `added` is measured with
-answers that take 0.2 s, whose callers begin one after the other, and throughput with answers that take nothing.
+answers that take 0.2 s, asked for at random moments, and throughput with answers that take nothing.
 """
 
 import argparse
@@ -54,11 +54,21 @@ class Side:
 
 @dataclass(frozen=True)
 class Case:
-    """How many ask at once, how they are answered, and how long an answer takes by itself."""
+    """How many are answered at once, how, and how many seconds an answer takes by itself."""
 
     concurrency: int
     stream: bool
     takes: float = 0.0
+
+    @property
+    def pause(self) -> float:
+        """For how long at most a caller pauses between an answer and the next question."""
+        return self.takes / 2
+
+    @property
+    def callers(self) -> int:
+        """How many it takes so that `concurrency` wait for an answer while the others pause."""
+        return self.concurrency * 5 // 4 if self.takes else self.concurrency
 
     def __str__(self) -> str:
         kind = "streamed" if self.stream else "whole"
@@ -212,9 +222,9 @@ def measure(
                     f"{side.url}/v1/chat/completions",
                     side.key,
                     body,
-                    case.concurrency,
+                    case.callers,
                     seconds,
-                    spread=case.takes,
+                    pause=case.pause,
                 )
                 worked = _processor_seconds(side.pid)
                 figures = _figures(_put(load), tokens)

@@ -1,35 +1,40 @@
 """A load of chat requests on one address, from a process of its own, with little work for each.
 
-    python -m benchmarks.http_load '{"url": ..., "key": ..., "body": {...}, "concurrency": 8, "seconds": 4}'
+    python -m benchmarks.http_load '{"url": ..., "key": ..., "body": {...}, "callers": 8, "seconds": 4}'
 
 It prints the milliseconds until the first and the last byte of each answer, as JSON.
 """
 
 import asyncio
 import json
+import random
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import cast
 from urllib.parse import urlsplit
 
 import uvloop
 
+WARM_UP_SECONDS = 1.0
+
 
 @dataclass(frozen=True)
 class Load:
-    """Who is asked what by how many at once, and for how long.
+    """Who is asked what by how many callers, and for how long.
 
-    The callers begin one after the other within `spread` seconds. Answers that all take the same time would
-    otherwise keep them in step, and what is measured is how they wait for each other.
+    What is asked in the first `WARM_UP_SECONDS` is not counted, and not among `seconds`.
+    Before each question a caller pauses for up to `pause` seconds, drawn evenly. Answers that all take the
+    same time would otherwise keep the callers in step, and what is measured is how they wait for each other.
     """
 
     url: str
     key: str
     body: dict[str, object]
-    concurrency: int
+    callers: int
     seconds: float
-    spread: float = 0.0
+    pause: float = 0.0
 
 
 @dataclass
@@ -41,13 +46,24 @@ class Answered:
     seconds: float = 0.0
 
 
-class Connection(asyncio.Protocol):
-    """One caller: asks again as soon as it is answered."""
+@dataclass(frozen=True)
+class Period:
+    """What is asked in it counts; in seconds of `time.perf_counter`."""
 
-    def __init__(self, request: bytes, answered: Answered, deadline: float) -> None:
+    begins: float
+    ends: float
+
+
+class Connection(asyncio.Protocol):
+    """One caller: asks again when it is answered."""
+
+    def __init__(
+        self, request: bytes, answered: Answered, period: Period, pause: Callable[[], float]
+    ) -> None:
         self._request = request
         self._answered = answered
-        self._deadline = deadline
+        self._period = period
+        self._pause = pause
         self._buffer = b""
         self._transport: asyncio.WriteTransport
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -55,7 +71,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask."""
         self._transport = cast("asyncio.WriteTransport", transport)
-        self._ask()
+        self._ask_soon()
 
     def data_received(self, data: bytes) -> None:
         """Take a piece of the answer; after the last, ask again."""
@@ -71,10 +87,11 @@ class Connection(asyncio.Protocol):
             self._first = now
         if not _is_whole(head, body):
             return
-        self._answered.first.append(1000 * (self._first - self._asked))
-        self._answered.whole.append(1000 * (now - self._asked))
-        if now < self._deadline:
-            self._ask()
+        if self._asked >= self._period.begins:
+            self._answered.first.append(1000 * (self._first - self._asked))
+            self._answered.whole.append(1000 * (now - self._asked))
+        if now < self._period.ends:
+            self._ask_soon()
         else:
             self._transport.close()
             self.done.set_result(None)
@@ -82,6 +99,12 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """Fail if an answer was awaited."""
         self._fail("hung up")
+
+    def _ask_soon(self) -> None:
+        if pause := self._pause():
+            asyncio.get_running_loop().call_later(pause, self._ask)
+        else:
+            self._ask()
 
     def _ask(self) -> None:
         self._buffer, self._first = b"", 0.0
@@ -114,19 +137,25 @@ async def put(load: Load) -> Answered:
     )
     request = "\r\n".join([*lines, "", ""]).encode() + content
     answered = Answered()
-    began = time.perf_counter()
+    begins = time.perf_counter() + WARM_UP_SECONDS
+    period = Period(begins, begins + load.seconds)
     loop = asyncio.get_running_loop()
+    draw = random.Random(1)  # The same moments each time.
     done = []
-    for _ in range(load.concurrency):
+    for _ in range(load.callers):
         _, connection = await loop.create_connection(
-            lambda: Connection(request, answered, began + load.seconds), parts.hostname, parts.port
+            lambda: Connection(request, answered, period, lambda: draw.uniform(0, load.pause)),
+            parts.hostname,
+            parts.port,
         )
         done.append(connection.done)
-        await asyncio.sleep(load.spread / load.concurrency)
     await asyncio.gather(*done)
-    answered.seconds = time.perf_counter() - began
+    answered.seconds = time.perf_counter() - period.begins
     return answered
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(uvloop.run(put(Load(**json.loads(sys.argv[1])))))))
+    found = uvloop.run(put(Load(**json.loads(sys.argv[1]))))
+    # Where PYTHONUNBUFFERED is set, `print` may write but a part of so much.
+    with open(1, "w", closefd=False) as out:
+        json.dump(asdict(found), out)

@@ -40,7 +40,7 @@ from serving_backend.hub import Hub
 from serving_backend.limits import InFlight, KeyRates, Place
 from serving_backend.metrics import Metrics
 from serving_backend.openai_errors import error_body
-from serving_backend.reading import Reading
+from serving_backend.reading import Part, Reading
 from serving_backend.settings import ServingSettings
 from serving_backend.usage import Holds, UsageLog
 
@@ -416,9 +416,10 @@ class Completions:
 
     async def _events(self, admitted: Admitted, reading: Reading) -> AsyncIterator[str]:
         try:
-            while isinstance(part := await reading.next(), dict):
-                yield _event(part)
-            yield "data: [DONE]\n\n" if part is None else _event(error_body(part))
+            last: Part = {}
+            while isinstance(last, dict):
+                *_, last = parts = await reading.next()
+                yield "".join(map(_event, parts))
         finally:
             # Also of an answer that has ended, its last pieces may wait to be read.
             reading.leave()
@@ -529,5 +530,8 @@ async def _together(works: Iterable[Coroutine[None, None, _Result]]) -> list[_Re
     return [task.result() for task in tasks]
 
 
-def _event(document: Mapping[str, object]) -> str:
+def _event(part: Part) -> str:
+    if part is None:
+        return "data: [DONE]\n\n"
+    document = part if isinstance(part, dict) else error_body(part)
     return f"data: {json.dumps(document, separators=(',', ':'))}\n\n"

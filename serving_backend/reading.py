@@ -10,6 +10,9 @@ from serving_backend.engine import Document
 # Pieces that are kept for a caller who reads slowly. The engine is then read slowly too.
 AHEAD = 256
 
+Part = Document | FreesoloError | None
+"""A piece; None after a complete answer, or the error that broke it off."""
+
 
 class Reading:
     """One answer on its way, to one prompt or several."""
@@ -19,7 +22,7 @@ class Reading:
         self.usages: dict[int, Mapping[str, Any]] = {}
         self.piece_at: float | None = None
         self._left = False
-        self._parts: asyncio.Queue[Document | FreesoloError | None] = asyncio.Queue(AHEAD)
+        self._parts: asyncio.Queue[Part] = asyncio.Queue(AHEAD)
 
     async def put(self, part: Document) -> None:
         """Hand on a piece, when there is room for it; nobody who has left gets any."""
@@ -28,9 +31,15 @@ class Reading:
         if not self._left:
             await self._parts.put(part)
 
-    async def next(self) -> Document | FreesoloError | None:
-        """Return the next piece; None after a complete answer, or the error that broke it off."""
-        return await self._parts.get()
+    async def next(self) -> list[Part]:
+        """Return the pieces that wait, at least one, so that a busy gateway sends several at once.
+
+        After an end nothing counts, though a piece may come that had waited for room.
+        """
+        parts = [await self._parts.get()]
+        while isinstance(parts[-1], dict) and not self._parts.empty():
+            parts.append(self._parts.get_nowait())
+        return parts
 
     def leave(self) -> None:
         """Nobody listens any more. What still comes is only counted."""
