@@ -67,7 +67,7 @@ class Case:
 
     @property
     def callers(self) -> int:
-        """How many it takes so that `concurrency` wait for an answer while the others pause."""
+        """How many it takes so that the upstream alone has `concurrency` at once while the others pause."""
         return self.concurrency * 5 // 4 if self.takes else self.concurrency
 
     def __str__(self) -> str:
@@ -227,9 +227,10 @@ def measure(
                     pause=case.pause,
                 )
                 worked = _processor_seconds(side.pid)
-                figures = _figures(_put(load), tokens)
+                answered = _put(load)
                 took = _processor_seconds(side.pid) - worked
-                figures["processor ms"] = 1000 * took / figures.pop("answers")
+                figures = _figures(answered, load.seconds, tokens)
+                figures["processor ms"] = 1000 * took / answered.in_all
                 found[case][name].append(figures)
                 shown = ", ".join(f"{key} {value:.2f}" for key, value in figures.items())
                 print(f"{case}, {name}: {shown}", file=sys.stderr)
@@ -250,11 +251,10 @@ def _processor_seconds(pid: int) -> float:
     return sum(psutil.Process(pid).cpu_times()[:2])
 
 
-def _figures(answered: Answered, tokens: int) -> Figures:
+def _figures(answered: Answered, seconds: float, tokens: int) -> Figures:
     return {
-        "answers": len(answered.whole),
-        "answers/s": len(answered.whole) / answered.seconds,
-        "tokens/s": tokens * len(answered.whole) / answered.seconds,
+        "answers/s": answered.ended / seconds,
+        "tokens/s": tokens * answered.ended / seconds,
         "first p50": _within(answered.first, 50),
         "p50": _within(answered.whole, 50),
         "p99": _within(answered.whole, 99),

@@ -24,8 +24,7 @@ WARM_UP_SECONDS = 1.0
 class Load:
     """Who is asked what by how many callers, and for how long.
 
-    What is asked in the first `WARM_UP_SECONDS` is not counted, and not among `seconds`.
-    Before each question a caller pauses for up to `pause` seconds, drawn evenly. Answers that all take the
+    The first `WARM_UP_SECONDS` are not among `seconds`. Before each question a caller pauses for up to `pause` seconds, drawn evenly. Answers that all take the
     same time would otherwise keep the callers in step, and what is measured is how they wait for each other.
     """
 
@@ -39,16 +38,21 @@ class Load:
 
 @dataclass
 class Answered:
-    """The milliseconds of each answer until its first piece and its end, and the seconds in all."""
+    """How it went.
+
+    Of each answer that was asked for in the period, the milliseconds until its first piece and its end; how
+    many answers ended in the period; and how many there were in all, with those of the warm-up.
+    """
 
     first: list[float] = field(default_factory=list)
     whole: list[float] = field(default_factory=list)
-    seconds: float = 0.0
+    ended: int = 0
+    in_all: int = 0
 
 
 @dataclass(frozen=True)
 class Period:
-    """What is asked in it counts; in seconds of `time.perf_counter`."""
+    """What is measured, in seconds of `time.perf_counter`."""
 
     begins: float
     ends: float
@@ -87,14 +91,12 @@ class Connection(asyncio.Protocol):
             self._first = now
         if not _is_whole(head, body):
             return
+        self._answered.in_all += 1
+        self._answered.ended += self._period.begins <= now < self._period.ends
         if self._asked >= self._period.begins:
             self._answered.first.append(1000 * (self._first - self._asked))
             self._answered.whole.append(1000 * (now - self._asked))
-        if now < self._period.ends:
-            self._ask_soon()
-        else:
-            self._transport.close()
-            self.done.set_result(None)
+        self._ask_soon()
 
     def connection_lost(self, error: Exception | None) -> None:
         """Fail if an answer was awaited."""
@@ -109,6 +111,10 @@ class Connection(asyncio.Protocol):
     def _ask(self) -> None:
         self._buffer, self._first = b"", 0.0
         self._asked = time.perf_counter()
+        if self._asked >= self._period.ends:
+            self.done.set_result(None)
+            self._transport.close()
+            return
         self._transport.write(self._request)
 
     def _fail(self, reason: str) -> None:
@@ -140,7 +146,7 @@ async def put(load: Load) -> Answered:
     begins = time.perf_counter() + WARM_UP_SECONDS
     period = Period(begins, begins + load.seconds)
     loop = asyncio.get_running_loop()
-    draw = random.Random(1)  # The same moments each time.
+    draw = random.Random(1)  # The same pauses each time.
     done = []
     for _ in range(load.callers):
         _, connection = await loop.create_connection(
@@ -150,7 +156,6 @@ async def put(load: Load) -> Answered:
         )
         done.append(connection.done)
     await asyncio.gather(*done)
-    answered.seconds = time.perf_counter() - period.begins
     return answered
 
 

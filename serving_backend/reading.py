@@ -9,6 +9,8 @@ from serving_backend.engine import Document
 
 # Pieces that are kept for a caller who reads slowly. The engine is then read slowly too.
 AHEAD = 256
+# Pieces that are sent at once, if they wait.
+TOGETHER = 32
 
 Part = Document | FreesoloError | None
 """A piece; None after a complete answer, or the error that broke it off."""
@@ -32,12 +34,12 @@ class Reading:
             await self._parts.put(part)
 
     async def next(self) -> list[Part]:
-        """Return the pieces that wait, at least one, so that a busy gateway sends several at once.
+        """Return up to `TOGETHER` pieces that wait, at least one: a busy gateway sends several at once.
 
         After an end nothing counts, though a piece may come that had waited for room.
         """
         parts = [await self._parts.get()]
-        while isinstance(parts[-1], dict) and not self._parts.empty():
+        while isinstance(parts[-1], dict) and len(parts) < TOGETHER and not self._parts.empty():
             parts.append(self._parts.get_nowait())
         return parts
 

@@ -61,7 +61,6 @@ def postgres_url(postgres_server: str | None, worker_id: str) -> str:
     """An empty, migrated PostgreSQL database of the test's own."""
     if postgres_server is None:
         require_package("postgresql")
-    # The server may be one that others who test use too.
     return create_database(
         postgres_server, f"freesolo_test_{worker_id}", template=f"freesolo_template_{worker_id}"
     )

@@ -47,6 +47,9 @@ def ray_head(scripts: Path, settings: Mapping[str, str]) -> Iterator[RayHead]:
                 "--node-ip-address=127.0.0.1",
                 "--dashboard-host=127.0.0.1",
                 f"--dashboard-port={dashboard}",
+                # Not those that every head takes: another may run at the same time.
+                f"--dashboard-agent-listen-port={free_port()}",
+                f"--ray-client-server-port={free_port()}",
                 "--num-cpus=1",
                 "--object-store-memory=80000000",
                 f"--temp-dir={folder}/ray",

@@ -118,10 +118,12 @@ def test_a_migration_that_breaks_references_changes_nothing(
         assert session.scalars(select(Org.slug)).all() == ["acme"]
 
 
-def test_hubs_that_migrate_at_once_take_turns(postgres_server: str | None, tmp_path: Path) -> None:
+def test_hubs_that_migrate_at_once_take_turns(
+    postgres_server: str | None, tmp_path: Path, worker_id: str
+) -> None:
     if postgres_server is None:
         pytest.skip("no PostgreSQL")
-    url = create_empty_database(postgres_server, "freesolo_turns")
+    url = create_empty_database(postgres_server, f"freesolo_turns_{worker_id}")
     migrating = [
         subprocess.Popen(
             [sys.executable, "-m", "hub_server", "migrate"],

@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 import pytest
 
 from freesolo.errors import EngineUnavailable
-from serving_backend.reading import AHEAD, Reading
+from serving_backend.reading import AHEAD, TOGETHER, Reading
 
 
 async def _turns() -> None:
@@ -32,9 +32,8 @@ def test_so_much_is_kept_and_then_the_engine_has_to_wait() -> None:
         reading = Reading()
         putting = await _filled(reading)
         assert not putting.done()
-        assert await reading.next() == [{"number": number} for number in range(AHEAD)]
+        assert await reading.next() == [{"number": number} for number in range(TOGETHER)]
         await putting
-        assert await reading.next() == [{"number": AHEAD}]
 
     _run(story())
 
@@ -74,6 +73,21 @@ def test_an_answer_that_is_broken_off_tells_its_caller_why() -> None:
         reading.break_off(late)
         await putting
         assert await reading.next() == [late]
+
+    _run(story())
+
+
+@pytest.mark.parametrize("end", [None, EngineUnavailable("broken")])
+def test_pieces_that_wait_come_together_and_end_with_the_answer(
+    end: EngineUnavailable | None,
+) -> None:
+    async def story() -> None:
+        reading = Reading()
+        for number in range(TOGETHER + 1):
+            await reading.put({"number": number})
+        await reading.end(end)
+        assert await reading.next() == [{"number": number} for number in range(TOGETHER)]
+        assert await reading.next() == [{"number": TOGETHER}, end]
 
     _run(story())
 
