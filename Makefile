@@ -43,7 +43,7 @@ migrations: setup
 	FREESOLO_SERVER_DATABASE_URL=sqlite:///$(CHECK_DB) $(BIN)/alembic upgrade head
 	FREESOLO_SERVER_DATABASE_URL=sqlite:///$(CHECK_DB) $(BIN)/alembic check
 
-# Two at a time, each file with one of them: half of what tests do is wait for other processes.
+# Two at a time, each file with one of them: one alone keeps less than half of two cores busy.
 pytest: setup
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 

@@ -244,7 +244,10 @@ def _put(load: Load) -> Answered:
         stdout=subprocess.PIPE,
         text=True,
     ).stdout
-    return Answered(**json.loads(output))
+    answered = Answered(**json.loads(output))
+    if not answered.whole:
+        sys.exit(f"No answer in {load.seconds} s: ask for longer with --seconds.")
+    return answered
 
 
 def _processor_seconds(pid: int) -> float:

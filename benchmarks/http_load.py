@@ -2,7 +2,7 @@
 
     python -m benchmarks.http_load '{"url": ..., "key": ..., "body": {...}, "callers": 8, "seconds": 4}'
 
-It prints the milliseconds until the first and the last byte of each answer, as JSON.
+It prints what it saw as JSON: `Answered`.
 """
 
 import asyncio
@@ -24,8 +24,9 @@ WARM_UP_SECONDS = 1.0
 class Load:
     """Who is asked what by how many callers, and for how long.
 
-    The first `WARM_UP_SECONDS` are not among `seconds`. Before each question a caller pauses for up to `pause` seconds, drawn evenly. Answers that all take the
-    same time would otherwise keep the callers in step, and what is measured is how they wait for each other.
+    The first `WARM_UP_SECONDS` are not among `seconds`. Before each question a caller pauses for up to `pause`
+    seconds, drawn evenly: answers that all take the same time would otherwise keep the callers in step, and
+    what is measured is how they wait for each other.
     """
 
     url: str
