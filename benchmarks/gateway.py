@@ -29,14 +29,13 @@ import psutil
 
 from benchmarks.fast_upstream import ANSWER_TOKENS
 from benchmarks.http_load import Answered, Load
-from benchmarks.registry import free_port, running
+from benchmarks.peers import installed, running
 from benchmarks.side_by_side import Figures, machine
 from freesolo import processes
 from freesolo.domain.catalog import SMOLLM2_135M
 from serving_backend.engine import BASE_MODEL
+from tests.ports import free_port
 
-UV = Path(sys.executable).with_name("uv")
-PEERS = Path(__file__).parents[1] / "build" / "gateway-peers"
 PINS = Path(__file__).with_name("gateway_peers.txt")
 LITELLM_KEY = "sk-benchmark"
 STORY = "Tell me a long story about a lighthouse."
@@ -147,13 +146,7 @@ def _engine_of(data: Path) -> Side:
 @contextmanager
 def litellm(folder: Path, upstream: Side) -> Iterator[Side]:
     """Run LiteLLM's proxy before an upstream, with one worker."""
-    programs = PEERS / "bin"
-    if not (programs / "litellm").exists():
-        subprocess.run([UV, "venv", "--quiet", "--clear", PEERS], check=True)
-        subprocess.run(
-            [UV, "pip", "install", "--quiet", "--python", programs / "python", "-r", PINS],
-            check=True,
-        )
+    programs = installed("gateway", PINS)
     config = {
         "model_list": [
             {

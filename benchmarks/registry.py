@@ -24,7 +24,6 @@ import pwd
 import random
 import re
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
@@ -32,7 +31,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version as installed
@@ -42,6 +41,7 @@ from uuid import UUID, uuid4
 import httpx
 from sqlalchemy import Engine, func, insert, select
 
+from benchmarks import peers
 from freesolo.domain.names import confusable_key
 from freesolo.domain.refs import normalized_name
 from freesolo.domain.roles import Visibility
@@ -50,9 +50,8 @@ from hub_server.db import create_database, create_sessions
 from hub_server.environments.service import version_key
 from hub_server.models import Environment, EnvironmentVersion, Org, SearchDocument
 from hub_server.search.documents import facet, words_of
+from tests.ports import free_port
 
-UV = Path(sys.executable).with_name("uv")
-PEERS = Path(__file__).parents[1] / "build" / "registry-peers"
 PINS = Path(__file__).with_name("registry_peers.txt")
 POSTGRES = Path("/usr/lib/postgresql")
 ORG, NAME = "bench", "math"
@@ -95,42 +94,6 @@ ROWS = (
 
 
 # Servers and load
-
-
-@contextmanager
-def running(command: Sequence[object], port: int, log: Path, **environment: str) -> Iterator[int]:
-    """Run a server until the block ends; yield its process id once it listens."""
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [str(part) for part in command],
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **environment},  # noqa: TID251 - handed on, not read
-        )
-    try:
-        deadline = time.monotonic() + 60
-        while not listens(port):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{command[0]} does not start:\n{log.read_text()[-2000:]}")
-            time.sleep(0.1)
-        yield process.pid
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def listens(port: int) -> bool:
-    """Say whether somebody listens on a port of this machine."""
-    with closing(socket.socket()) as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def load(
@@ -217,7 +180,7 @@ def hub_running(folder: Path, database: str) -> Iterator[tuple[Hub, int]]:
     serve = [sys.executable, "-m", "hub_server", "serve"]
     engine = create_database(database)
     with (
-        running(serve, port, folder / "log", **settings) as pid,
+        peers.running(serve, port, folder / "log", **settings) as pid,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as http,
     ):
         http.headers["Authorization"] = f"Bearer {key}"
@@ -438,18 +401,6 @@ def measure_search(hub: Hub, figures: Figures) -> None:
 # The peers
 
 
-def install_peers() -> Path:
-    """Return the folder of the peers' commands, installed if they are not."""
-    programs = PEERS / "bin"
-    if not (programs / "pypi-server").exists():
-        subprocess.run([UV, "venv", "--quiet", "--clear", PEERS], check=True)
-        subprocess.run(
-            [UV, "pip", "install", "--quiet", "--python", programs / "python", "-r", PINS],
-            check=True,
-        )
-    return programs
-
-
 def sdist(version: str, *, payload: bytes = b"") -> bytes:
     """Return a small source distribution, as the peers take it."""
     buffer = io.BytesIO()
@@ -491,7 +442,7 @@ def measure_devpi(folder: Path, programs: Path, *, seconds: int) -> Figures:
     command = [programs / "devpi-server", "--serverdir", folder, "--port", str(port)]
     base = f"http://127.0.0.1:{port}"
     with (
-        running(command, port, folder / "log") as pid,
+        peers.running(command, port, folder / "log") as pid,
         httpx.Client(base_url=base, timeout=60) as http,
     ):
         login = http.post("/+login", json={"user": "root", "password": ""}).raise_for_status()
@@ -547,7 +498,7 @@ def measure_pypiserver(folder: Path, programs: Path, *, seconds: int) -> Figures
     command = [programs / "pypi-server", "run", *address, "--backend", "cached-dir", packages]
     base = f"http://127.0.0.1:{port}"
     with (
-        running(command, port, folder / "log") as pid,
+        peers.running(command, port, folder / "log") as pid,
         httpx.Client(base_url=base, timeout=60) as http,
     ):
         uploads = [uploading(http, "/", each, sdist(each)) for each in numbered(1, PUBLISHES)]
@@ -583,7 +534,7 @@ def measure_nginx(folder: Path, *, seconds: int) -> Figures:
             place.chmod(0o755)
     command = ["nginx", "-c", str(folder / "nginx.conf"), "-p", str(folder)]
     base = f"http://127.0.0.1:{port}"
-    with running(command, port, folder / "log"):
+    with peers.running(command, port, folder / "log"):
         for key in ("resolve", "index", "download"):
             note(figures, key, load(f"{base}/{key}", seconds))
         etag = httpx.get(f"{base}/resolve").headers["etag"]
@@ -666,9 +617,11 @@ def measure_all(scratch: Path, options: argparse.Namespace) -> dict[str, Figures
 
     measures: dict[str, Callable[[], Figures | None]] = {
         "hub": lambda: measure_hub(scratch / "hub", f"sqlite:///{scratch}/hub/hub.db", **sizes),
-        "devpi": lambda: measure_devpi(scratch / "devpi", install_peers(), seconds=seconds),
+        "devpi": lambda: measure_devpi(
+            scratch / "devpi", peers.installed("registry", PINS), seconds=seconds
+        ),
         "pypiserver": lambda: measure_pypiserver(
-            scratch / "pypi", install_peers(), seconds=seconds
+            scratch / "pypi", peers.installed("registry", PINS), seconds=seconds
         ),
         "nginx": beside_nginx,
         "postgresql": on_postgresql,
